@@ -34,6 +34,7 @@ class Gateway:
         sent: The line of every request that was answered, and the number of bytes in the body of the answer.
         fault: Called with the number of each request, from 0, and its line; says what happens to it.
         after: Called the same way after a request was passed on and before its answer.
+        headers: More headers of the answers that faults give.
         ignored: Headers that the store doesn't know, in lowercase.
     """
 
@@ -73,6 +74,7 @@ class Gateway:
         self.sent: list[tuple[str, int]] = []
         self.fault: Callable[[int, str], Fault] = lambda number, line: None
         self.after: Callable[[int, str], None] = lambda number, line: None
+        self.headers: list[tuple[str, str]] = []
         self.ignored: frozenset[str] = frozenset()
 
     def start(self) -> None:
@@ -100,7 +102,8 @@ class Gateway:
         sent = {name: value for name, value in asked.headers.items() if name.lower() not in self.ignored}
         with self._lock:
             if isinstance(found, tuple):
-                answer: Answer = (found[0], [("Content-Type", "application/xml")], found[1].encode())
+                kind = "application/json" if found[1][:1] == "{" else "application/xml"
+                answer: Answer = (found[0], [("Content-Type", kind), *self.headers], found[1].encode())
             elif self._condition_fails(asked.path, body):
                 answer = (412, [("Content-Type", "application/json")], b'{"error": {"code": 412, "message": "other"}}')
             else:

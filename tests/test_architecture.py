@@ -39,7 +39,8 @@ LAYERS = (
     {"facts", "ranges"},
     {"spec", "data"},
     {"trust"},
-    {"object_store", "upstream"},
+    {"object_store"},
+    {"upstream"},
     {"core"},
 )
 RANK = {package: -index for index, layer in enumerate(LAYERS) for package in layer}

@@ -9,6 +9,8 @@ ALWAYS = {"core"}
 MANIFEST = {"facts.artifact_paths", "facts.manifest", "facts.streaming"}
 READS = MANIFEST | {"facts.verified"}
 KERAS = {"upstream.autograph", "upstream.keras"}
+# Object stores and their clients.
+STORES = {"object_store", "upstream.botocore", "upstream.google_storage"}
 # Components that are one function.
 FUNCTION = {"upstream.tfx.dsl"}
 SCHEME = {
@@ -58,7 +60,7 @@ PUSHES = (
     EVALUATED
     | DEVICE
     | FUNCTION
-    | {"card", "facts.decision", "facts.explanation", *ON_DEVICE, "object_store", "spec.card", "spec.registry", "trust"}
+    | {"card", "facts.decision", "facts.explanation", *ON_DEVICE, *STORES, "spec.card", "spec.registry", "trust"}
 )
 DEPENDS = {
     "baseline": MANIFEST

@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import requests
 from google.api_core.exceptions import (
     Forbidden,
     GoogleAPICallError,
@@ -32,7 +34,8 @@ from typing_extensions import Buffer
 
 from components.core.errors import StorageError
 from components.object_store.bucket import Content, DeniedError, RefusedError, Stored, full, says_full
-from components.object_store.limits import largest, too_long
+from components.object_store.limits import LONGEST_DOCUMENT, BoundedBody, largest, listed, too_long
+from components.upstream.google_storage import session_of
 
 # An unreachable store is reported within a minute.
 _TIMEOUT_SECONDS = (10.0, 60.0)
@@ -49,7 +52,9 @@ class GoogleBucket:
         # An emulator needs no credentials.
         anonymous = {"credentials": AnonymousCredentials(), "project": "emulated"} if _EMULATOR in os.environ else {}
         with self._errors_explained(""):
-            self._bucket = storage.Client(**anonymous).bucket(name)
+            client = storage.Client(**anonymous)
+        session_of(client).hooks["response"].append(self._bound)
+        self._bucket = client.bucket(name)
 
     def objects(self, prefix: str, after: str = "") -> Iterator[Stored]:
         """See `Bucket`."""
@@ -57,7 +62,7 @@ class GoogleBucket:
             found = self._bucket.client.list_blobs(
                 self._bucket, prefix=prefix, start_offset=after or None, timeout=_TIMEOUT_SECONDS, retry=_RETRY
             )
-            for blob in found:
+            for blob in listed(found.pages, f"gs://{self._name}/{prefix}"):
                 version = f"{blob.generation} {blob.md5_hash or blob.crc32c}"
                 yield Stored(blob.name, blob.size, blob.updated.timestamp(), version)
 
@@ -132,6 +137,12 @@ class GoogleBucket:
                     self._bucket.blob(key).delete(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
                 except NotFound:
                     continue
+
+    def _bound(self, answer: requests.Response, **options: Any) -> None:
+        """Bound what the client reads as a whole: documents and errors. Downloads have bounds of their own."""
+        if not options.get("stream") or not answer.ok:
+            place = f"gs://{self._name}"
+            answer.raw = BoundedBody(answer.raw, lambda: too_long(place, LONGEST_DOCUMENT), LONGEST_DOCUMENT)
 
     @contextmanager
     def _errors_explained(self, key: str, *, listing: bool = False) -> Iterator[None]:

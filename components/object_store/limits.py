@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from components.core.errors import StorageError
 from components.core.files import read_regular
@@ -12,6 +13,11 @@ from components.core.files import read_regular
 LONGEST_DOCUMENT = 50_000_000
 # A model is a FlatBuffer, whose offsets have 31 bits, and the files next to it are smaller.
 LARGEST_FILE = 2**31 - 1
+# A list of a registry with a hundred thousand releases has fewer names. A store gives about a thousand of them at once.
+MOST_LISTED = 1_000_000
+MOST_PAGES = 10_000
+
+_Item = TypeVar("_Item")
 
 
 class TooLongError(StorageError):
@@ -55,3 +61,52 @@ def read_bounded(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise too_long(str(path), most)
     return content
+
+
+class BoundedBody:
+    """The body of an answer, which ends at the first part that makes it too long.
+
+    Args:
+        raw: The body, with a method `stream`.
+        too_long: Makes the error.
+        most: How many bytes it can have.
+    """
+
+    def __init__(self, raw: Any, too_long: Callable[[], TooLongError], most: int) -> None:
+        self._raw, self._too_long, self._most = raw, too_long, most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, *arguments: Any, **options: Any) -> Iterator[bytes]:
+        """Yield the parts, as the body itself does."""
+        received = 0
+        for part in self._raw.stream(*arguments, **options):
+            received += len(part)
+            if received > self._most:
+                self._raw.close()
+                raise self._too_long()
+            yield part
+
+
+def listed(pages: Iterable[Iterable[_Item]], where: str) -> Iterator[_Item]:
+    """Yield what is in the pages of a list. Raises a TooLongError if it has no end."""
+    names = 0
+    for number, page in enumerate(pages, 1):
+        for one in page:
+            names += 1
+            if names > MOST_LISTED:
+                raise _endless(where, f"{MOST_LISTED:,} names")
+            yield one
+        if number == MOST_PAGES:
+            raise _endless(where, f"{MOST_PAGES:,} pages")
+
+
+def _endless(where: str, most: str) -> TooLongError:
+    return TooLongError(
+        "its list is too long",
+        where=where,
+        bound=f"at most {most}",
+        measured="more",
+        remedy="find out who filled it or answers in its place, remove what doesn't belong there, and run again",
+    )

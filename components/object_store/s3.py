@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
@@ -18,7 +19,16 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 
 from components.core.errors import StorageError
 from components.object_store.bucket import Content, DeniedError, RefusedError, Stored, full, says_full
-from components.object_store.limits import TooLongError, joined, largest, too_long
+from components.object_store.limits import (
+    LONGEST_DOCUMENT,
+    BoundedBody,
+    TooLongError,
+    joined,
+    largest,
+    listed,
+    too_long,
+)
+from components.upstream.botocore import replace_bodies
 
 _ATTEMPTS = 4
 # An unreachable store is reported within a minute: refused connections at once, others after their attempts.
@@ -55,15 +65,15 @@ class S3Bucket:
         with self._errors_explained(""):
             # Not the default session: threads must not share a session while it creates clients.
             self._client = boto3.session.Session().client("s3", config=_CONFIG)
+        replace_bodies(self._client, self._bounded)
 
     def objects(self, prefix: str, after: str = "") -> Iterator[Stored]:
         """See `Bucket`."""
         asked = {"Prefix": prefix, **({"StartAfter": after} if after else {})}
         with self._errors_explained(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, **asked)
-            for page in pages:
-                for one in page.get("Contents", ()):
-                    yield Stored(one["Key"], one["Size"], one["LastModified"].timestamp(), one["ETag"].strip('"'))
+            for one in listed((page.get("Contents", ()) for page in pages), self._place(prefix)):
+                yield Stored(one["Key"], one["Size"], one["LastModified"].timestamp(), one["ETag"].strip('"'))
 
     def read(self, key: str, most: int | None = None) -> bytes:
         """See `Bucket`."""
@@ -115,6 +125,9 @@ class S3Bucket:
                 answer = self._client.delete_objects(Bucket=self._name, Delete={"Objects": objects, "Quiet": True})
             for error in answer.get("Errors", ()):
                 raise self._refused(error["Code"], error["Key"])
+
+    def _bounded(self, body: Any) -> BoundedBody:
+        return BoundedBody(body, lambda: too_long(self._place(""), LONGEST_DOCUMENT), LONGEST_DOCUMENT)
 
     def _get(self, key: str, most: int | None) -> Content:
         with self._errors_explained(key):

@@ -7,6 +7,7 @@ HTTP, which some registries check, and reads the tag before a repetition and aft
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import urljoin
 
@@ -15,7 +16,7 @@ import requests
 from components.core.errors import StorageError
 from components.core.files import sha256_of_bytes
 from components.object_store.bucket import DeniedError, FullError, NoCredentialsError, RefusedError
-from components.object_store.limits import LONGEST_DOCUMENT
+from components.object_store.limits import LONGEST_DOCUMENT, listed
 from components.object_store.oci.transport import ATTEMPTS, Transport
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -39,7 +40,11 @@ def repositories(host: str, prefix: str) -> tuple[str, ...]:
         RefusedError: The registry has no catalog.
     """
     transport = Transport(host, prefix)
-    found: list[str] = []
+    found = set(listed(_pages_of_repositories(transport), transport.place))
+    return tuple(sorted(name for name in found if name.startswith(f"{prefix}/")))
+
+
+def _pages_of_repositories(transport: Transport) -> Iterator[list[str]]:
     path = f"/v2/_catalog?n={_PAGE}"
     while path:
         try:
@@ -56,10 +61,8 @@ def repositories(host: str, prefix: str) -> tuple[str, ...]:
                 measured=getattr(error, "measured", None) or _NOT_FOUND,
                 remedy="allow it to answer /v2/_catalog, or name the places with --place",
             ) from None
-        found += _listed(answer, "repositories", transport.place)
-        following = answer.links.get("next", {}).get("url", "")
-        path = urljoin(answer.url, following) if following else ""
-    return tuple(sorted(name for name in set(found) if name.startswith(f"{prefix}/")))
+        yield _names_in(answer, "repositories", transport.place)
+        path = _next(answer)
 
 
 class Repository:
@@ -104,16 +107,16 @@ class Repository:
 
     def tags(self) -> tuple[str, ...]:
         """Return all tags, sorted; none if there is no such repository."""
-        found: list[str] = []
+        return tuple(sorted(set(listed(self._pages_of_tags(), self._transport.place))))
+
+    def _pages_of_tags(self) -> Iterator[list[str]]:
         path = f"tags/list?n={_PAGE}"
         while path:
             answer = self._transport.send("GET", path, expected=(_OK, _NOT_FOUND))
             if answer.status_code == _NOT_FOUND:
-                break
-            found += _listed(answer, "tags", self._transport.place)
-            following = answer.links.get("next", {}).get("url", "")
-            path = urljoin(answer.url, following) if following else ""
-        return tuple(sorted(set(found)))
+                return
+            yield _names_in(answer, "tags", self._transport.place)
+            path = _next(answer)
 
     def check_writable(self) -> None:
         """Start an upload and cancel it, which needs the permission to push and leaves nothing.
@@ -236,7 +239,13 @@ class Repository:
         raise AssertionError(ATTEMPTS)
 
 
-def _listed(answer: requests.Response, what: str, place: str) -> list[str]:
+def _next(answer: requests.Response) -> str:
+    """Return the address of the next page of a list; empty after the last one."""
+    following = answer.links.get("next", {}).get("url", "")
+    return urljoin(answer.url, following) if following else ""
+
+
+def _names_in(answer: requests.Response, what: str, place: str) -> list[str]:
     try:
         found = answer.json().get(what) or []
         return [str(one) for one in found]

@@ -6,7 +6,7 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -15,7 +15,7 @@ from requests.auth import AuthBase
 
 from components.core.errors import StorageError
 from components.object_store.bucket import DeniedError, NoCredentialsError, RefusedError, full, says_full
-from components.object_store.limits import LONGEST_DOCUMENT, too_long
+from components.object_store.limits import LONGEST_DOCUMENT, BoundedBody, too_long
 from components.object_store.oci.credentials import Credentials, credentials_for
 from components.object_store.oci.hosts import HTTP_VARIABLE, base_url, challenge_parameters
 
@@ -230,26 +230,6 @@ class Transport:
         )
 
 
-class _Bounded:
-    """The body of an answer, which ends at the first part that makes it too long."""
-
-    def __init__(self, raw: Any, place: str, most: int) -> None:
-        self._raw, self._place, self._most = raw, place, most
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def stream(self, *arguments: Any, **options: Any) -> Iterator[bytes]:
-        """Yield the parts, as the body itself does."""
-        received = 0
-        for part in self._raw.stream(*arguments, **options):
-            received += len(part)
-            if received > self._most:
-                self._raw.close()
-                raise too_long(self._place, self._most)
-            yield part
-
-
 def _bound(most: int) -> Callable[..., None]:
     """Return a hook for `requests`, which bounds an answer before its body is read."""
 
@@ -261,7 +241,7 @@ def _bound(most: int) -> Callable[..., None]:
         if answer.request.method != "HEAD" and declared.isdecimal() and int(declared) > most:
             answer.close()
             raise too_long(place, most, int(declared))
-        answer.raw = _Bounded(answer.raw, place, most)
+        answer.raw = BoundedBody(answer.raw, lambda: too_long(place, most), most)
 
     return bound
 

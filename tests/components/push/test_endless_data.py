@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from components.core.compression import gzip_of
 from components.core.errors import RegistryAwayError, RegistryError
 from components.core.files import sha256_of_bytes
+from components.object_store import limits
 from components.object_store.limits import LONGEST_DOCUMENT
 from components.push import signed
 from components.push.several import publish
@@ -28,9 +30,9 @@ OTHER = MODEL[::-1]
 _REFUSED = f"is refused: it is too long (expected: at most {LONGEST_DOCUMENT:,} bytes; found: more than"
 # What a push reads for sure: the timestamp, or else the channel.
 _PUSHED = re.compile(r"timestamp\.json|timestamp$|/stable|%2Fstable|manifests/timestamp")
-# Models have another limit, a list is that of the store itself, and there is no second root.
+# Models have another limit.
 _NO_DOCUMENT = re.compile(
-    r"model\.tflite|[?&]prefix=|tags/list|/2\.root\.json|"
+    r"model\.tflite|"
     + "|".join(sha256_of_bytes(content) for model in (MODEL, OTHER) for content in (model, gzip_of(model)))
 )
 
@@ -47,8 +49,7 @@ def push(place: Place, model: bytes = MODEL) -> str:
 
 
 def is_document(line: str) -> bool:
-    is_metadata_of_an_object = "/storage/v1/b/" in line and "alt=media" not in line
-    return line.startswith("GET ") and not _NO_DOCUMENT.search(line) and not is_metadata_of_an_object
+    return line.startswith("GET ") and not _NO_DOCUMENT.search(line)
 
 
 def documents(gateway: Gateway, do: Callable[[], object]) -> dict[str, int]:
@@ -132,3 +133,49 @@ def test_flipped_bits_of_a_download_are_an_explained_error(store: Store, tmp_pat
             place.versions()
         gateway.reset()
     assert place.current() is not None
+
+
+PAGES = {
+    "s3": "<ListBucketResult><IsTruncated>true</IsTruncated><KeyCount>{count}</KeyCount>{names}"
+    "<NextContinuationToken>{number}</NextContinuationToken></ListBucketResult>",
+    "gcs": '{{"nextPageToken": "{number}", "items": [{names}]}}',
+}
+NAMES = {
+    "s3": "<Contents><Key>some/{name}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified>"
+    "<ETag>x</ETag></Contents>",
+    "gcs": '{{"name": "some/{name}", "size": "1", "updated": "2026-01-01T00:00:00Z", "generation": "1"}}',
+}
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_list_without_an_end_is_refused(
+    store: Store, tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if store.gateway is None:
+        pytest.skip("a folder has no requests")
+    monkeypatch.setattr(limits, "MOST_LISTED", 100)
+    monkeypatch.setattr(limits, "MOST_PAGES", 50)
+    place = store.place(tmp_path)
+    place.push()
+    if store.kind == "oci":
+        host = place.root.partition("://")[2].partition("/")[0]
+        answer = json.dumps({"tags": [f"t{number}" for number in range(count)]})
+        link = f'<http://{host}/v2/x/tags/list?last=1>; rel="next"'
+        store.gateway.fault = lambda number, line: (200, answer) if "tags/list" in line else None
+        store.gateway.headers = [("Link", link)]
+    else:
+
+        def endless(number: int, line: str) -> Fault:
+            if "list-type=2" not in line and "/o?" not in line:
+                return None
+            names = [NAMES[store.kind].format(name=f"{number:06}-{one}") for one in range(count)]
+            joint = "," if store.kind == "gcs" else ""
+            return 200, PAGES[store.kind].format(number=number, count=count, names=joint.join(names))
+
+        store.gateway.fault = endless
+    before = len(store.gateway.requests)
+    with pytest.raises(RegistryError, match=r"its list is too long \(expected: at most .*; found: more\)"):
+        place.versions()
+    assert len(store.gateway.requests) <= before + 60
+    store.gateway.reset()
+    assert place.versions()
