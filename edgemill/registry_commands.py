@@ -29,16 +29,26 @@ def init(
     timestamp_days: Annotated[
         int | None, typer.Option(min=1, help="Days until devices refuse a registry that nobody refreshes [7].")
     ] = None,
+    place: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--place",
+            metavar="DEVICE_CLASS/NAME",
+            help="A place with releases, if an OCI registry can't list its repositories. Can be repeated.",
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Sign a registry, with a new set of development keys.
 
     Devices that trust its root.json then accept only models that the keys signed. Set EDGEMILL_KEYS to the folder of
     the keys for every command and pipeline that writes to the registry.
+
+    If the registry has releases, all of them are verified first, and then signed as they are, with their channels.
     """
     from edgemill.commands.registry import init as init_registry
 
-    init_registry(registry, keys, timestamp_days, as_json=as_json)
+    init_registry(registry, keys, timestamp_days, tuple(place or ()), as_json=as_json)
 
 
 @app.command()

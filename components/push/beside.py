@@ -32,9 +32,14 @@ def normal_root(root: str) -> str:
     return root.rstrip("/") if kind_at(root).address_prefix else str(Path(root).resolve())
 
 
+def exists(root: str) -> bool:
+    """Return whether a registry in a folder exists. Other kinds have no folders."""
+    return bool(kind_at(root).address_prefix) or Path(root).is_dir()
+
+
 def check_exists(root: str) -> None:
     """Raise a RegistryError if a registry in a folder doesn't exist. Other kinds have no folders."""
-    if not kind_at(root).address_prefix and not Path(root).is_dir():
+    if not exists(root):
         raise RegistryError(
             "there is no such registry",
             where=root,

@@ -3,6 +3,7 @@
     <root>/<device class>/<name>/<version>/model.tflite      version: first 16 hex digits of the bytes' SHA-256
     <root>/<device class>/<name>/<version>/model.tflite.gz   the same bytes in the compressed form that is served
     <root>/<device class>/<name>/<version>/manifest.json     a ReleaseManifest
+    <root>/<device class>/<name>/<version>/content/...       files by their digests, the OCI manifest among them
     <root>/<device class>/<name>/<channel>.json              a ChannelPointer, which devices follow
 
 A release is staged next to its final place, made durable, and renamed. Then the pointer is replaced. So a reader sees
@@ -32,6 +33,7 @@ from components.core.values import serialized
 from components.object_store.explained import as_registry_errors
 from components.object_store.limits import LONGEST_DOCUMENT, largest, read_bounded
 from components.push import claims
+from components.push.artifact import ARTIFACT_FORM, artifact_files
 from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
 from components.push.release import (
     COMPRESSED_NAME,
@@ -91,9 +93,10 @@ def put(
     folder = Path(spec.root, place_of(device_class, name))
     final = folder / manifest.sha256[:16]
     compressed, form = compressed_form(model)
-    manifest = manifest.model_copy(update={"compressed": form})
-    placed = {manifest.files[one].path(one): content for one, content in files.items()}
-    with explained(folder, len(model) + len(compressed) + sum(map(len, files.values()))):
+    manifest = manifest.model_copy(update={"compressed": form, "artifact": ARTIFACT_FORM})
+    placed = artifact_files(Release(version=final.name, path=str(final), manifest=manifest))
+    placed |= {manifest.files[one].path(one): content for one, content in files.items()}
+    with explained(folder, len(model) + len(compressed) + sum(map(len, placed.values()))):
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale(folder, spec.channel)
         for _ in range(_MOST_ATTEMPTS):
@@ -126,18 +129,19 @@ def commit(spec: LocalRegistry, release: Release) -> None:
         _check_kept(release)
 
 
-def find_release(path: Path) -> Release:
+def find_release(path: Path, *, in_files: bool = True) -> Release:
     """Read and verify a release.
 
     Args:
         path: The release's folder, or its model file, compressed or not.
+        in_files: Whether to verify its OCI manifest, too.
 
     Raises:
         RegistryError: There is no release, or its bytes don't match its manifest and version.
     """
     folder = path.parent if path.name in {MODEL_NAME, COMPRESSED_NAME} else path
     version = folder.resolve().name
-    return read_release(str(folder), version, lambda name: _read(folder / name), str(path))
+    return read_release(str(folder), version, lambda name: _read(folder / name), str(path), in_files=in_files)
 
 
 def _read(path: Path) -> bytes:
@@ -158,24 +162,30 @@ def is_file_of_release(path: Path) -> bool:
 
 def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, placed: Mapping[str, bytes]) -> Release:
     """Verify a release, and replace its compressed form and its manifest if they differ from this push."""
-    release = find_release(folder)
+    for name, content in placed.items():
+        if not _is(folder / name, content):
+            write_atomically(folder / name, content)
+    # If a hand has edited the manifest, it has no OCI manifest.
+    release = find_release(folder, in_files=False)
     # A collection spares what was written lately.
     os.utime(folder / MANIFEST_NAME)
-    for name, content in placed.items():
-        if not is_file(folder / name):
-            write_atomically(folder / name, content)
     # The order matters: a reader in between refuses the release and reads it again.
     for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, serialized(manifest))):
         path = folder / name
         # The manifest of an old release has no compressed form, so the file may be missing.
-        if not is_file(path) or read_regular(path, len(content) + 1) != content:
+        if not _is(path, content):
             _LOG.warning("%s differs from what this push writes and is replaced", path)
             write_atomically(path, content)
     return release if release.manifest == manifest else find_release(folder)
 
 
+def _is(path: Path, content: bytes) -> bool:
+    return is_file(path) and read_regular(path, len(content) + 1) == content
+
+
 def _is_complete(release: Release) -> bool:
     names = [MODEL_NAME, MANIFEST_NAME, *(one.path(name) for name, one in release.manifest.files.items())]
+    names += artifact_files(release)
     return all(is_file(Path(release.path, name)) for name in names)
 
 

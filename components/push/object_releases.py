@@ -14,6 +14,7 @@ from components.core.values import serialized
 from components.object_store.bucket import Bucket, below, split
 from components.object_store.clients import bucket_of
 from components.push import claims
+from components.push.artifact import ARTIFACT_FORM, artifact_files, other_artifact
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest
 from components.push.release_files import compressed_form, corrupt_file, corrupt_form, corrupt_model, root_and_place
 
@@ -37,22 +38,26 @@ def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping
         if gunzip(found, len(model)) != model:
             raise corrupt_form(f"{folder}/{COMPRESSED_NAME}", form, found, same=False)
         form = form.model_copy(update={"sha256": sha256_of_bytes(found), "bytes": len(found)})
+    manifest = manifest.model_copy(update={"compressed": form, "artifact": ARTIFACT_FORM})
+    release = Release(version=manifest.sha256[:16], path=folder, manifest=manifest)
+    for place, beside in artifact_files(release).items():
+        if (found := create(bucket, f"{key}/{place}", beside, folder)) != beside:
+            raise other_artifact(f"{folder}/{place}", f"sha256 {sha256_of_bytes(beside)}", sha256_of_bytes(found))
     for one, beside in files.items():
         place = manifest.files[one].path(one)
         if (found := create(bucket, f"{key}/{place}", beside, folder)) != beside:
             raise corrupt_file(f"{folder}/{place}", manifest.files[one], sha256_of_bytes(found))
-    manifest = manifest.model_copy(update={"compressed": form})
     content = serialized(manifest)
     # Also if it is the same: a collection spares what was written lately.
     if replace(bucket, f"{key}/{MANIFEST_NAME}", content, folder, again=True) not in {None, content}:
         _LOG.warning("%s/%s differed from what this push writes and was replaced", folder, MANIFEST_NAME)
-    return Release(version=manifest.sha256[:16], path=folder, manifest=manifest)
+    return release
 
 
 def is_complete(release: Release) -> bool:
     """Whether all objects of a release exist. They aren't read."""
     expected = {MODEL_NAME, COMPRESSED_NAME, MANIFEST_NAME}
-    expected |= {one.path(name) for name, one in release.manifest.files.items()}
+    expected |= {one.path(name) for name, one in release.manifest.files.items()} | artifact_files(release).keys()
     return expected <= set(names(release.path))
 
 

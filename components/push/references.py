@@ -8,21 +8,39 @@ from types import MappingProxyType
 
 from components.core.files import sha256_of_bytes
 from components.core.values import serialized
+from components.push.artifact import artifact_of, artifact_path
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release
 from components.trust import rollout
-from components.trust.statement import statement_of, without_lineage
+from components.trust.statement import LACKS, statement_of, without_lineage
 
 NO_LINEAGE: Mapping[str, str] = MappingProxyType({})
 
 
-def reference(release: Release, lineage: Mapping[str, str] = NO_LINEAGE) -> rollout.ReleaseRef:
-    """What is signed about a release. `lineage` is that of `components.push.signed.commit`."""
+# What the statement about a release that was pushed to a signed registry has; "calibration" only if it was measured.
+_LINEAGE = "lineage"
+_MATERIALS = ("candidate", "decision", "evaluation", "examples")
+
+
+def reference(
+    release: Release, lineage: Mapping[str, str] = NO_LINEAGE, written: bytes | None = None
+) -> rollout.ReleaseRef:
+    """What is signed about a release.
+
+    Args:
+        release: The release.
+        lineage: That of `components.push.signed.commit`.
+        written: The manifest of a release that was pushed before the registry was signed, as it is stored. The
+            statement then says what it lacks. By default, the manifest is as a push writes it.
+    """
     manifest, form = release.manifest, release.manifest.compressed
-    # The manifest as a push writes it.
-    subjects = {MODEL_NAME: manifest.sha256, MANIFEST_NAME: release.manifest_sha256}
+    content = serialized(manifest) if written is None else written
+    subjects = {MODEL_NAME: manifest.sha256, MANIFEST_NAME: sha256_of_bytes(content)}
     if form is not None:
         subjects[COMPRESSED_NAME] = form.sha256
     subjects |= {one.path(name): one.sha256 for name, one in manifest.files.items()}
+    if manifest.artifact:
+        _, artifact = artifact_of(release, content)
+        subjects[artifact_path(artifact)] = sha256_of_bytes(artifact)
     return rollout.ReleaseRef(
         version=release.version,
         sha256=manifest.sha256,
@@ -40,11 +58,17 @@ def reference(release: Release, lineage: Mapping[str, str] = NO_LINEAGE) -> roll
                     "name": manifest.recipe.name,
                     "digest": {"sha256": sha256_of_bytes(manifest.recipe.model_dump_json().encode())},
                 },
+                **({} if written is None else {LACKS: lacking(manifest.parents)}),
             },
             manifest.parents,
             lineage,
         ),
     )
+
+
+def lacking(materials: Mapping[str, str]) -> list[str]:
+    """Return what the statement about a release lacks that was pushed before the registry was signed."""
+    return [_LINEAGE, *(role for role in _MATERIALS if role not in materials)]
 
 
 def released(state: rollout.ChannelState, ref: rollout.ReleaseRef) -> rollout.ChannelState:

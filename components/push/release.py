@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, serialized
@@ -19,6 +20,11 @@ COMPRESSED_NAME = "model.tflite.gz"
 MANIFEST_NAME = "manifest.json"
 # A release of the model alone.
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
+
+
+def content_path(sha256: str, name: str) -> str:
+    """Return the path in a release of a file with a digest."""
+    return f"content/{sha256[:16]}/{name}"
 
 
 class CompressedForm(FrozenModel):
@@ -46,7 +52,7 @@ class ReleaseFile(FrozenModel):
 
     def path(self, name: str) -> str:
         """Return the path of the file in the release."""
-        return f"content/{self.sha256[:16]}/{name}"
+        return content_path(self.sha256, name)
 
 
 class ReleaseTensor(FrozenModel):
@@ -66,6 +72,25 @@ class ReleaseTensor(FrozenModel):
     zero_point: int | None = None
 
 
+class _Recorded(FrozenModel):
+    """A value as an earlier version wrote it. All of its fields are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class RecordedScheme(_Recorded):
+    """The scheme of a `RecordedRecipe`."""
+
+    kind: str
+
+
+class RecordedRecipe(_Recorded):
+    """A recipe whose fields have changed since, so that this version can't run it, but still delivers its release."""
+
+    name: str
+    scheme: RecordedScheme
+
+
 class ReleaseManifest(FrozenModel):
     """The manifest of a release. It has no times or execution IDs, so that a repeated push gives the same bytes.
 
@@ -75,8 +100,9 @@ class ReleaseManifest(FrozenModel):
         device: The device profile that the gate decided for.
         sha256, bytes: Digest and size of `model.tflite`.
         compressed: The compressed form that devices fetch; None in releases that predate it.
+        artifact: Form of the OCI manifest that the release holds (`artifact`); 0 in releases that predate it.
         files: Name -> the other files: the model card, the names of the classes, and the bundle for microcontrollers.
-        recipe: The recipe of the model.
+        recipe: The recipe of the model. A release outlives the fields of recipes, so other ones are kept as they are.
         inputs, outputs: Inputs and outputs of the model; empty in releases that predate them.
         runtime_floor: The oldest version of TensorFlow Lite that has the operators of the file, as the file says; None
             if it doesn't.
@@ -92,8 +118,9 @@ class ReleaseManifest(FrozenModel):
     sha256: str
     bytes: int
     compressed: CompressedForm | None = None
+    artifact: Literal[0, 1] = 0
     files: dict[str, ReleaseFile] = {}
-    recipe: Recipe
+    recipe: Annotated[Recipe | RecordedRecipe, Field(union_mode="left_to_right")]
     inputs: tuple[ReleaseTensor, ...] = ()
     outputs: tuple[ReleaseTensor, ...] = ()
     runtime_floor: str | None = None

@@ -11,6 +11,7 @@ from components.core.compression import gunzip, gzip_of
 from components.core.errors import RegistryError, SpecError
 from components.core.files import sha256_of_bytes
 from components.core.values import serialized
+from components.push.artifact import check_artifact
 from components.push.release import (
     COMPRESSED_NAME,
     MANIFEST_NAME,
@@ -99,7 +100,7 @@ def compressed_form(model: bytes) -> tuple[bytes, CompressedForm]:
     return content, CompressedForm(sha256=sha256_of_bytes(content), bytes=len(content))
 
 
-def read_release(folder: str, version: str, read: Read, target: str | None = None) -> Release:
+def read_release(folder: str, version: str, read: Read, target: str | None = None, *, in_files: bool = True) -> Release:
     """Read and verify a release.
 
     Args:
@@ -107,13 +108,14 @@ def read_release(folder: str, version: str, read: Read, target: str | None = Non
         version: The version in its address.
         read: Reads its files.
         target: What the user named, if it isn't the folder.
+        in_files: Whether the OCI manifest is a file of the release.
 
     Raises:
         RegistryError: A file is missing or damaged, or the bytes don't match the manifest and the version.
     """
     try:
         model = read(MODEL_NAME)
-        manifest = ReleaseManifest.model_validate_json(read(MANIFEST_NAME))
+        manifest = ReleaseManifest.model_validate_json(written := read(MANIFEST_NAME))
     except ValidationError as error:
         raise RegistryError(
             "the manifest of this release is damaged",
@@ -136,7 +138,10 @@ def read_release(folder: str, version: str, read: Read, target: str | None = Non
         _check_compressed(folder, manifest.compressed, model, read)
     for name, form in manifest.files.items():
         _check_file(folder, name, form, read)
-    return Release(version=version, path=folder, manifest=manifest)
+    release = Release(version=version, path=folder, manifest=manifest)
+    if in_files:
+        check_artifact(release, written, read)
+    return release
 
 
 def corrupt_model(folder: str, expected: str, found: str) -> RegistryError:

@@ -64,11 +64,10 @@ def open_signed(root: str) -> SignedRegistry | None:
     keys = key_set_of(root, store)
     if not is_signed(store):
         if keys is not None:
-            raise RegistryError(
-                "this registry was signed, and its signed metadata is gone",
-                where=root,
-                bound=f"the folder {FOLDER}",
-                remedy=f"restore it, or let these credentials read it. If you removed it yourself, unset {VARIABLE}",
+            raise not_signed_any_more(
+                root,
+                store,
+                f"restore it, or let these credentials read it. If you removed it yourself, unset {VARIABLE}",
             )
         return None
     if keys is None:
@@ -80,6 +79,24 @@ def open_signed(root: str) -> SignedRegistry | None:
             remedy=f"set {VARIABLE} to the folder of its keys",
         )
     return SignedRegistry(root, store, keys)
+
+
+def not_signed_any_more(root: str, store: Store, remedy: str) -> RegistryError:
+    """The error for a registry that isn't signed, although a key set is for it."""
+    from components.trust.signed_set import is_half_signed
+
+    if is_half_signed(store):
+        return RegistryError(
+            "the first signing of this registry was not finished",
+            where=root,
+            remedy="run `edgemill registry init` again, with the same --keys",
+        )
+    return RegistryError(
+        "this registry was signed, and its signed metadata is gone",
+        where=root,
+        bound=f"the folder {FOLDER}",
+        remedy=remedy,
+    )
 
 
 def key_set_of(root: str, store: Store) -> KeySet | None:

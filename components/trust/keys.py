@@ -243,6 +243,17 @@ def key_with(beginning: str, keyids: list[str], role: str) -> str:
     return found[0]
 
 
+def key_in(path: Path) -> CryptoSigner | None:
+    """The key in a file; None if it doesn't exist, or wasn't written completely, because the process was killed."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner
+
+    try:
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def key_sets() -> tuple[KeySet, ...]:
     """The key sets that the environment names.
 

@@ -18,6 +18,10 @@ FOLDER = "_tuf"
 OCI_REPOSITORY = "edgemill-tuf"
 TARGETS_FOLDER = f"{FOLDER}/targets"
 CHANNELS = ("canary", "beta", "stable")
+# Signs the releases that a registry had before it was signed and that no channel names. No device follows it.
+ARCHIVE = "archive"
+# What a device class can have a role for, in the order in which it is shown.
+SIGNED = (*CHANNELS, ARCHIVE)
 # The key below which a target's custom metadata holds the state of its channel.
 CUSTOM = "edgemill"
 # Signed fields that The Update Framework doesn't know.

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
+from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -31,8 +30,8 @@ from tuf.api.metadata import (
 
 from components.core.errors import RegistryError
 from components.trust import clock, role_file, rollout
-from components.trust.keys import KeySet, missing_keys, read_key_set
-from components.trust.names import CHANNELS, CUSTOM, LOG_ENTRY, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.keys import KeySet, key_in, missing_keys, read_key_set
+from components.trust.names import CHANNELS, CUSTOM, LOG_ENTRY, SIGNED, SIGNED_AT, paths_of, role_of, target_of
 from components.trust.signed_set import (
     TIMESTAMP_NAME,
     SignedSet,
@@ -87,7 +86,7 @@ class SignedRegistry:
             for _, state in examined(role, metadata.signed)
             if isinstance(state, rollout.ChannelState)
         ]
-        return sorted(states, key=lambda one: (one.device_class, one.name, CHANNELS.index(one.channel)))
+        return sorted(states, key=lambda one: (one.device_class, one.name, SIGNED.index(one.channel)))
 
     def problems(self) -> dict[str, str]:
         """Map what roles signed although they may not, or what can't be read, to the reasons."""
@@ -149,7 +148,7 @@ class SignedRegistry:
                 return None
             result[0] = replace(result[0], sequence=next_sequence(before, role.signed if role else None, self.where))
             role = role or Metadata(Targets())
-            role.signed.targets[target_of(device_class, name, channel)] = self._target(result[0], pointer)
+            role.signed.targets[target_of(device_class, name, channel)] = self.target(result[0], pointer)
             if not new:
                 return {role_name: role}
             # A role that is delegated must have signed something, or devices take it for missing.
@@ -209,14 +208,14 @@ class SignedRegistry:
         found.timestamp.signed.version += 1
         return self._signed(found.timestamp, "timestamp", root, days["timestamp"])
 
-    def delegate(self, found: SignedSet, device_class: str) -> Metadata[Targets]:
+    def delegate(self, found: SignedSet, device_class: str, channels: Sequence[str] = CHANNELS) -> Metadata[Targets]:
         """Delegate the channels of a device class to new keys, which are added to the key set."""
         self.signers_of(found.root.signed, "targets")
         targets = found.targets.signed
         delegations = targets.delegations or Delegations({}, {})
         roles = delegations.roles or {}
         with self.keys.locked() as self.keys:
-            for channel in CHANNELS:
+            for channel in channels:
                 key = self._channel_key(f"{device_class}.{channel}.pem")
                 delegations.keys[key.keyid] = key
                 role, paths = role_of(device_class, channel), paths_of(device_class, channel)
@@ -227,15 +226,18 @@ class SignedRegistry:
 
     def _channel_key(self, file: str) -> Key:
         """The public key in a file of the key set, which is created if it doesn't exist."""
-        path = self.keys.folder / file
-        if path.exists():
-            return SSlibKey.from_crypto(load_pem_private_key(path.read_bytes(), None).public_key())
-        signer = CryptoSigner.generate_ecdsa()
-        self.keys = self.keys.add(signer, file)
+        signer = key_in(path := self.keys.folder / file)
+        if signer is None:
+            path.unlink(missing_ok=True)
+            signer = CryptoSigner.generate_ecdsa()
+            self.keys = self.keys.add(signer, file)
+        elif signer.public_key.keyid not in self.keys.file.keys:
+            self.keys = self.keys.having(signer, file)
         return signer.public_key
 
-    def _target(self, state: rollout.ChannelState, pointer: Callable[[rollout.ReleaseRef], bytes]) -> TargetFile:
-        content = pointer(state.complete or state.stages[0].release)
+    def target(self, state: rollout.ChannelState, pointer: Callable[[rollout.ReleaseRef], bytes]) -> TargetFile:
+        """The target that holds the state of a channel. Its file is written."""
+        content = pointer(state.complete or (state.stages[0].release if state.stages else state.history[0]))
         path = target_of(state.device_class, state.name, state.channel)
         target = TargetFile.from_data(path, content, ["sha256"])
         target.unrecognized_fields["custom"] = {CUSTOM: rollout.to_json(state)}

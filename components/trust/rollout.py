@@ -24,7 +24,7 @@ FORMAT = 1
 # Role files of microcontrollers have 32 bits for these.
 LARGEST_SEQUENCE = LARGEST_FILE = 2**32 - 1
 _MOST_STAGES = 4
-_LONGEST_HISTORY = 3
+LONGEST_HISTORY = 3
 
 
 class RolloutError(ValueError):
@@ -119,7 +119,7 @@ def released(state: ChannelState, release: ReleaseRef, share: int = FULL_SHARE) 
         before = state.complete
         kept = (*((before,) if before and before.version != release.version else ()), *state.history)
         unique = {one.version: one for one in reversed(kept) if one.version != release.version}
-        history = tuple(reversed(unique.values()))[:_LONGEST_HISTORY]
+        history = tuple(reversed(unique.values()))[:LONGEST_HISTORY]
         return dataclasses.replace(state, stages=(stage,), history=history)
     if len(below) >= _MOST_STAGES:
         raise RolloutError(f"{len(below)} roll-outs are not complete: {', '.join(versions)}; complete or end one first")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,18 @@ from components.core.errors import RegistryError
 from components.core.files import write_atomically
 from components.trust import clock
 from components.trust.initial.keys import check_folder, initial_keys
-from components.trust.initial.metadata import is_complete, write_initial
+from components.trust.initial.metadata import write_initial
 from components.trust.keys import check_new, key_with
-from components.trust.names import CHANNELS, role_of
+from components.trust.names import CHANNELS, SIGNED, role_of
 from components.trust.repository import SignedRegistry
+from components.trust.rollout import ChannelState, ReleaseRef
 from components.trust.signed_set import (
     DEFAULT_EXPIRY_DAYS,
     TIMESTAMP_NAME,
     SignedSet,
     clear,
     expiry_days,
+    is_signed,
     newest_root,
     read_role,
 )
@@ -39,8 +41,10 @@ def create(
     folder: Path,
     timestamp_days: int | None = None,
     announce: Callable[[], str] = lambda: "",
+    carried: Sequence[ChannelState] = (),
+    pointer: Callable[[ReleaseRef], bytes] = lambda _: b"",
 ) -> SignedRegistry:
-    """Make a development key set, and sign an empty set with it. The first root is the commit point.
+    """Make a development key set, and sign a registry with it. The first root is the commit point.
 
     If this is killed before, it resumes when it is called again. With another folder, it starts over.
 
@@ -50,23 +54,33 @@ def create(
         folder: The folder for the keys.
         timestamp_days: Days until the timestamp expires; by default 7.
         announce: Called before anything is written. Returns the name of the audit log's entry to sign.
+        carried: The states of channels and archives of the releases that the registry has; by default it has none.
+        pointer: The content of the pointer at a release.
 
     Raises:
         RegistryError: The registry is already signed.
         SpecError: The folder holds other keys.
     """
-    if is_complete(store):
+    check_unsigned(root, store)
+    classes = {state.device_class for state in carried}
+    check_folder(root, folder, [role_of(one, channel) for one in classes for channel in SIGNED])
+    entry = announce()
+    days = {**DEFAULT_EXPIRY_DAYS, **({"timestamp": timestamp_days} if timestamp_days else {})}
+    registry = SignedRegistry(root, store, initial_keys(root, folder, days))
+    registry.entry = entry
+    write_initial(registry, carried, pointer)
+    registry.entry = ""
+    return registry
+
+
+def check_unsigned(root: str, store: Store) -> None:
+    """Raise a RegistryError if a registry is signed. One that a killed signing left half signed is not."""
+    if is_signed(store):
         raise RegistryError(
             "this registry is already signed",
             where=root,
             remedy="use its keys: EDGEMILL_KEYS; to start again, remove the folder `_tuf` of the registry",
         )
-    check_folder(root, folder)
-    entry = announce()
-    days = {**DEFAULT_EXPIRY_DAYS, **({"timestamp": timestamp_days} if timestamp_days else {})}
-    keys, signers = initial_keys(root, folder, days)
-    write_initial(root, store, keys, signers, days, entry)
-    return SignedRegistry(root, store, keys)
 
 
 def add_device_class(registry: SignedRegistry, device_class: str, announce: Callable[[], None]) -> tuple[str, ...]:

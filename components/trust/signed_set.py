@@ -50,8 +50,23 @@ class SignedSet:
 
 
 def is_signed(store: Store) -> bool:
-    """Whether a registry is signed."""
-    return store.read(FIRST_ROOT_NAME) is not None or store.read(TIMESTAMP_NAME) is not None
+    """Whether a registry is signed. One that a killed `init` left half signed is not: see `is_half_signed`.
+
+    A registry in use whose first root was removed counts as signed.
+    """
+    if store.read(FIRST_ROOT_NAME) is not None:
+        return True
+    if (found := store.read(TIMESTAMP_NAME)) is None:
+        return False
+    try:
+        return Metadata.from_bytes(found.content).signed.version != 1
+    except (DeserializationError, _StorageError):
+        return True
+
+
+def is_half_signed(store: Store) -> bool:
+    """Whether a killed `init` left a registry half signed: everything is there but the first root."""
+    return not is_signed(store) and store.read(TIMESTAMP_NAME) is not None
 
 
 def newest_root(store: Store, anchor: bytes, where: str) -> Metadata[Root]:

@@ -1,7 +1,8 @@
 """The in-toto statement about a release, which is part of the signed metadata. Standard library only.
 
 The subjects are the files of the release. The predicate holds the digests of what the release was made from, and the
-IDs of the run and of its artifacts in ML Metadata.
+IDs of the run and of its artifacts in ML Metadata. A release that was pushed before its registry was signed has no
+such IDs, because a manifest doesn't hold them: `lacks` says so.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:edgemill:release:v1"
+# Field of the predicate of a release that was pushed before its registry was signed: what the statement doesn't have.
+LACKS = "lacks"
 
 
 def statement_of(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from components.core.errors import RegistryError, SpecError
+from components.core.errors import RegistryError, SpecError, counted
 from components.push import signed
 from components.push.audit import newest, record
 from components.push.beside import check_exists
@@ -14,9 +14,10 @@ from components.push.release_files import check_part
 from components.trust import rollout
 from components.trust.clock import now, wrong_times
 from components.trust.keys import ROOT_NAME, VARIABLE
+from components.trust.names import ARCHIVE
 from components.trust.repository import SignedRegistry
 from components.trust.signing import point_of
-from components.trust.storage import store_at
+from edgemill.commands.upkeep import checked_places
 from edgemill.contract import print_json
 
 _WARNING = (
@@ -26,16 +27,25 @@ _WARNING = (
 )
 
 
-def init(address: str, folder: Path, timestamp_days: int | None, *, as_json: bool = False) -> None:
-    """Sign a registry with a new development key set."""
-    from components.trust.setup import create
+def init(
+    address: str, folder: Path, timestamp_days: int | None, places: tuple[str, ...] = (), *, as_json: bool = False
+) -> None:
+    """Sign a registry, with the releases that it has, with a new development key set."""
+    from components.push.upkeep.convert import sign
 
-    root = signed.normal(address)
-    create(root, store_at(root), folder, timestamp_days, lambda: record(root, what="init"))
+    done = sign(address, folder, timestamp_days, checked_places(places))
     if as_json:
-        print_json({"registry": root, "keys": str(folder.resolve()), "root": str(folder.resolve() / ROOT_NAME)})
+        keys = {"keys": str(folder.resolve()), "root": str(folder.resolve() / ROOT_NAME)}
+        print_json({**done.model_dump(mode="json"), **keys})
     else:
-        typer.echo(f"signed: {root}")
+        typer.echo(f"signed: {done.registry}")
+        if done.releases:
+            typer.echo(
+                f"carried over: {counted(done.releases, 'release')} (in channels: {', '.join(done.channels) or 'none'};"
+                f" in no channel: {done.archived}); all verified"
+            )
+            lacks = ", ".join(f"{what} ({number})" for what, number in done.lacks.items())
+            typer.echo(f"their statements lack: {lacks}. Push a model again to sign what its run knows")
         typer.echo(f"keys: {folder} (export {VARIABLE}={folder.resolve()})")
         typer.echo(f"devices trust: {folder / ROOT_NAME}")
     typer.secho(_WARNING, err=True, fg="yellow", bold=True)
@@ -218,4 +228,6 @@ def _line(state: rollout.ChannelState) -> str:
         f"{stage.release.version} {stage.share / 100:g} %{' (paused)' if stage.paused else ''}"
         for stage in state.stages
     ]
+    if state.channel == ARCHIVE:
+        return f"{state.device_class}/{state.name} {ARCHIVE}: {counted(len(state.history), 'release')} from before"
     return f"{state.device_class}/{state.name} {state.channel}: {', then '.join(stages) or 'no release'}"

@@ -30,7 +30,7 @@ def print_health(
     root: str, places: tuple[str, ...], trust: Path | None, contains: str | None, *, as_json: bool
 ) -> None:
     """Verify a registry, and print what was found. Raises a RegistryError if something is damaged."""
-    checked = _checked(places)
+    checked = checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
         found = verify_registry(root, checked, trust, contains, watch)
     if as_json:
@@ -69,7 +69,7 @@ def collect_garbage(
 ) -> None:
     """Remove what no release needs, and print it."""
     retention = Retention(keep_last=keep_last, max_age=None if max_age is None else seconds(max_age, "--max-age"))
-    young, checked = seconds(grace, "--grace"), _checked(places)
+    young, checked = seconds(grace, "--grace"), checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
         done = collect(root, retention, young, checked, trust, dry_run=dry_run, watch=watch)
     if as_json:
@@ -93,7 +93,7 @@ def repair_registry(
     as_json: bool,
 ) -> None:
     """Restore what is damaged, and print it. Raises a RegistryError if something remains damaged."""
-    checked = _checked(places)
+    checked = checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
         done = repair(root, sources, checked, trust, dry_run=dry_run, watch=watch)
     if as_json:
@@ -115,7 +115,7 @@ def mirror_registry(
     source: str, target: str, places: tuple[str, ...], trust: Path | None, *, dry_run: bool, as_json: bool
 ) -> None:
     """Copy a registry, and print what was copied. Raises a RegistryError if something couldn't be copied."""
-    checked = _checked(places)
+    checked = checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
         done = mirror(source, target, checked, trust, dry_run=dry_run, watch=watch)
     if as_json:
@@ -199,7 +199,8 @@ def _echo_json(result: FrozenModel, **more: bool) -> None:
     print_json({**result.model_dump(mode="json"), **more})
 
 
-def _checked(places: tuple[str, ...]) -> tuple[str, ...]:
+def checked_places(places: tuple[str, ...]) -> tuple[str, ...]:
+    """Return places. Raises a SpecError if one isn't `<device class>/<name>`."""
     for place in places:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*", place):
             raise SpecError(

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from components.core.errors import RegistryError
 from components.object_store.limits import largest
 from components.object_store.oci.repository import Repository, digest_of
+from components.push.artifact import artifact_of, files_in, other_artifact
 from components.push.beside import host_and_name
-from components.push.oci.artifact import files_in
 from components.push.release import MANIFEST_NAME, MODEL_NAME, Release
 from components.push.release_files import VERSION_PATTERN, read_release
 
@@ -71,7 +71,12 @@ def read_artifact(repository: Repository, artifact: bytes, address: str) -> tupl
         read[name] = content
         return content
 
-    return read_release(address, address.rpartition("/")[2], file), read
+    release = read_release(address, address.rpartition("/")[2], file, in_files=False)
+    if release.manifest.artifact:
+        _, expected = artifact_of(release, read[MANIFEST_NAME])
+        if artifact != expected:
+            raise other_artifact(address, digest_of(expected), digest_of(artifact))
+    return release, read
 
 
 def address_in(folder: str, artifact: bytes, place: str) -> str:

@@ -22,7 +22,7 @@ from components.core.files import sha256_of_bytes
 from components.core.values import serialized
 from components.object_store.oci.repository import Repository
 from components.push import claims
-from components.push.oci.artifact import artifact_of, files_in
+from components.push.artifact import ARTIFACT_FORM, artifact_of, files_in
 from components.push.oci.reading import (
     MOST_ATTEMPTS,
     address_in,
@@ -87,7 +87,7 @@ class OciBackend:
         check_describes(manifest, model, files)
         version = manifest.sha256[:16]
         compressed, form = compressed_form(model)
-        manifest = manifest.model_copy(update={"compressed": form})
+        manifest = manifest.model_copy(update={"compressed": form, "artifact": ARTIFACT_FORM})
         blobs = (model, compressed, serialized(manifest), *files.values())
         address = f"{folder}/{version}"
         config, artifact = artifact_of(Release(version=version, path=address, manifest=manifest))

@@ -11,8 +11,8 @@ from contextlib import suppress
 from components.core.errors import RegistryError
 from components.object_store.limits import largest
 from components.object_store.oci.repository import Repository, digest_of, repositories
+from components.push.artifact import artifact_of, config_in, files_in
 from components.push.beside import OWN_REPOSITORY, host_and_name
-from components.push.oci.artifact import artifact_of, config_in, files_in
 from components.push.oci.reading import (
     OWN_TAG,
     address_in,
@@ -32,6 +32,8 @@ from components.push.upkeep.holdings import Copy, Leftover, Stored
 
 class OciHoldings:
     """See `Holdings`."""
+
+    in_files = False
 
     def __init__(self, root: str, chosen: tuple[str, ...] = ()) -> None:
         self.root, self._chosen = root, chosen

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, Watch, unwatched
+from components.push.artifact import artifact_path
 from components.push.audit import read_log
 from components.push.release import MODEL_NAME, Release
 from components.push.upkeep.holdings import Copy, Holdings
@@ -87,6 +88,7 @@ def verify(
     except RegistryError as error:
         problems.append(Problem(where=error.where or holdings.root, message=str(error)))
     signed = references(trusted.reading.states) if trusted else {}
+    needed = references(trusted.reading.states, archived=False) if trusted else {}
     counts, incomplete = dict.fromkeys(("places", "releases", "channels", "files", "bytes"), 0), []
     seen: dict[str, Release | RegistryError] = {}
     found_places = holdings.places()
@@ -97,7 +99,7 @@ def verify(
             here = f"{place}/{version}"
             watch(done, total, f"reading {here}")
             done += 1
-            if not stored.complete and here not in signed:
+            if not stored.complete and here not in needed:
                 incomplete.append(here)
                 continue
             try:
@@ -109,8 +111,9 @@ def verify(
                 continue
             seen[here] = copy.release
             counts["releases"] += 1
-            counts["files"] += len(copy.files)
-            counts["bytes"] += sum(map(len, copy.files.values()))
+            files = [*copy.files.values(), *(copy.artifact or ())]
+            counts["files"] += len(files)
+            counts["bytes"] += sum(map(len, files))
         for channel, found in holdings.channels(place).items():
             if not isinstance(found, RegistryError):
                 counts["channels"] += 1
@@ -119,7 +122,7 @@ def verify(
     if trusted is not None:
         for role, why in wrong_times(trusted.store, trusted.reading.found, holdings.root).items():
             problems.append(Problem(where=role, message=f"{holdings.root}: {role}: {why}"))
-    problems += _missing(holdings, trusted, signed, seen, places)
+    problems += _missing(holdings, trusted, needed, seen, places)
     signed_entry = trusted.reading.found.log_entry if trusted else ""
     log = read_log(holdings.root, contains, signed_entry)
     problems += [Problem(where="the audit log", message=one) for one in log.problems]
@@ -140,13 +143,13 @@ def verify(
 def _missing(
     holdings: Holdings,
     trusted: Trusted | None,
-    signed: dict[str, list[ReleaseRef]],
+    needed: Iterable[str],
     seen: dict[str, Release | RegistryError],
     places: tuple[str, ...],
 ) -> list[Problem]:
     found = [
         Problem(where=here, message=f"{holdings.root}/{here}: a signed channel names this release, and it is missing")
-        for here in signed
+        for here in needed
         if here not in seen and (not places or here.rpartition("/")[0] in places)
     ]
     if trusted is not None:
@@ -166,6 +169,8 @@ def check_signed(copy: Copy, refs: Sequence[ReleaseRef]) -> None:
     if not refs:
         return
     digests = {name: sha256_of_bytes(content) for name, content in copy.files.items()}
+    if copy.artifact is not None:
+        digests[artifact_path(copy.artifact[1])] = sha256_of_bytes(copy.artifact[1])
     expected: dict[str, set[str]] = {}
     for ref in refs:
         named = {one["name"]: one["digest"]["sha256"] for one in ref.statement.get("subject", ())}

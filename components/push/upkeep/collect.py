@@ -167,7 +167,7 @@ class _Run:
                     self.removed.append(Removed(what="an outdated release", where=f"{place}/{version}", bytes=size))
 
     def _versions(self, place: str, trusted: Trusted | None) -> list[str]:
-        signed = references(trusted.reading.states) if trusted else {}
+        signed = references(trusted.reading.states, archived=False) if trusted else {}
         named = self._holdings.named(place).values()
         if None in named:
             return []  # It can be any of them.

@@ -13,6 +13,7 @@ from components.core.errors import RegistryError
 from components.object_store.bucket import Stored as Object
 from components.object_store.folder import FolderBucket
 from components.object_store.limits import LONGEST_DOCUMENT, largest
+from components.push.artifact import ARTIFACT_NAME, artifact_files, artifact_of
 from components.push.beside import bucket_at
 from components.push.folder_files import STAGING_PREFIX, STALE_SECONDS, is_there, stage_and_rename
 from components.push.folder_files import explained as explained_files
@@ -37,6 +38,8 @@ _OWN = ("_tuf", "_gc", "_audit")
 
 class FileHoldings:
     """See `Holdings`."""
+
+    in_files = True
 
     def __init__(self, root: str, chosen: tuple[str, ...] = ()) -> None:
         self.root, self._chosen = root, chosen
@@ -95,7 +98,9 @@ class FileHoldings:
         with self._explained():
             release = read_release(f"{self.root}/{place}/{version}", version, read)
         _check_place(place, release)
-        return Copy(release, files)
+        artifact = artifact_of(release, files[MANIFEST_NAME]) if release.manifest.artifact else None
+        beside = artifact_files(release, files[MANIFEST_NAME])
+        return Copy(release, {name: content for name, content in files.items() if name not in beside}, artifact)
 
     def channels(self, place: str) -> dict[str, Release | RegistryError]:
         """See `Holdings`."""
@@ -127,22 +132,25 @@ class FileHoldings:
             manifest = ReleaseManifest.model_validate_json(written)
         except ValidationError:
             return False
+        release = Release(version=version, path=place, manifest=manifest)
         sizes = {MODEL_NAME: manifest.bytes, **{one.path(name): one.bytes for name, one in manifest.files.items()}}
         if manifest.compressed is not None:
             sizes[COMPRESSED_NAME] = manifest.compressed.bytes
+        sizes |= {name: len(content) for name, content in artifact_files(release, written).items()}
         return all(name in listed and listed[name].size == size for name, size in sizes.items())
 
     def write(self, place: str, copy: Copy) -> None:
         """See `Holdings`."""
         base = f"{self._prefix}{place}/{copy.release.version}/"
+        files = {**artifact_files(copy.release, copy.files[MANIFEST_NAME]), **copy.files}
         with self._explained():
             if isinstance(self._bucket, FolderBucket) and not is_there(final := self._bucket.root / base):
-                with explained_files(final.parent, sum(map(len, copy.files.values()))):
+                with explained_files(final.parent, sum(map(len, files.values()))):
                     final.parent.mkdir(parents=True, exist_ok=True)
-                    stage_and_rename(final, dict(copy.files))
-            for name in sorted(copy.files, key=lambda name: name == MANIFEST_NAME):
-                if not self._bucket.write_if(base + name, copy.files[name], None):
-                    self._overwrite(base + name, copy.files[name])
+                    stage_and_rename(final, files)
+            for name in sorted(files, key=lambda name: name == MANIFEST_NAME):
+                if not self._bucket.write_if(base + name, files[name], None):
+                    self._overwrite(base + name, files[name])
 
     def restore(self, place: str, version: str, name: str, content: bytes) -> None:
         """See `Holdings`."""
@@ -234,13 +242,17 @@ class FileHoldings:
         if MANIFEST_NAME not in files:
             return list(files)
         extra = [name for name in files if name.startswith("content/")]
-        if not extra or (content := self.manifest(place, version)) is None:
+        # The OCI manifest is written first, so other files of a replaced manifest leave a second one.
+        if not extra or sum(name.endswith(f"/{ARTIFACT_NAME}") for name in extra) == 1:
+            return []
+        if (content := self.manifest(place, version)) is None:
             return []
         try:
             manifest = ReleaseManifest.model_validate_json(content)
         except ValidationError:
             return []  # `verify` reports it
         needed = {one.path(name) for name, one in manifest.files.items()}
+        needed |= artifact_files(Release(version=version, path=place, manifest=manifest), content).keys()
         return [name for name in extra if name not in needed]
 
     def _overwrite(self, key: str, content: bytes) -> None:

@@ -16,8 +16,8 @@ class Copy:
 
     Attributes:
         release: The release.
-        files: Path in the release -> content, the manifest as it is stored.
-        artifact: In an OCI registry, the manifest of its artifact and that one's configuration.
+        files: Path in the release -> content, the manifest as it is stored. Without the OCI manifest.
+        artifact: The configuration of its OCI manifest, and that manifest; None if its files predate them.
     """
 
     release: Release
@@ -70,9 +70,11 @@ class Holdings(Protocol):
 
     Attributes:
         root: Its folder or address.
+        in_files: Whether an OCI manifest is a file of its release.
     """
 
     root: str
+    in_files: bool
 
     def places(self) -> tuple[str, ...]:
         """List all places with releases or channels, and remember what was listed."""

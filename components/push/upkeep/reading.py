@@ -12,7 +12,7 @@ from tuf.api.serialization import DeserializationError
 from components.core.errors import RegistryError
 from components.object_store.bucket import Content
 from components.trust import rollout
-from components.trust.names import CHANNELS, EXPIRY_DAYS
+from components.trust.names import EXPIRY_DAYS, SIGNED
 from components.trust.signed_set import (
     FIRST_ROOT_NAME,
     SignedSet,
@@ -91,7 +91,7 @@ def read_everything(store: Store, anchor: bytes | None, where: str) -> Reading:
                 missing.append(pointer)
             else:
                 checked(lambda one=target, read=content: one.verify_length_and_hashes(read.content), pointer, where)
-    states.sort(key=lambda one: (one.device_class, one.name, CHANNELS.index(one.channel)))
+    states.sort(key=lambda one: (one.device_class, one.name, SIGNED.index(one.channel)))
     return Reading(found, tuple(states), files.content, tuple(missing))
 
 

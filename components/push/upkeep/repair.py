@@ -15,8 +15,9 @@ from components.core.compression import gunzip, gzip_of
 from components.core.errors import EdgemillError, RegistryError
 from components.core.files import sha256_of, sha256_of_bytes
 from components.core.values import FrozenModel, Watch, unwatched
+from components.push.artifact import artifact_files
 from components.push.audit import record
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ReleaseManifest
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest
 from components.push.upkeep.check import Problem, check_signed
 from components.push.upkeep.holdings import Copy, Holdings
 from components.push.upkeep.opening import holdings_at
@@ -74,6 +75,7 @@ def repair(
             return Repaired(registry=holdings.root, restored=tuple(metadata), completed=(), incomplete=(), problems=())
         trusted = read_trusted(holdings.root, trust)
     signed = references(trusted.reading.states) if trusted else {}
+    needed = references(trusted.reading.states, archived=False) if trusted else {}
     folders = [Path(source) for source in sources if "://" not in source]
     run = _Run(holdings, others, folders, signed, dry_run=dry_run)
     run.restored += metadata
@@ -84,7 +86,7 @@ def repair(
             watch(done, total, f"reading {place}/{version}")
             done += 1
             run.release(place, version, complete=stored.complete)
-        for one in sorted(name for name in signed if name.rpartition("/")[0] == place):
+        for one in sorted(name for name in needed if name.rpartition("/")[0] == place):
             if one.rpartition("/")[2] not in holdings.versions(place):
                 run.release(place, one.rpartition("/")[2], complete=True)
     complete: dict[str, dict[str, str]] = {}
@@ -228,11 +230,18 @@ class _Run:
                 content = self._searched(one.sha256, one.bytes)
                 if content is not None:
                     yield path, content
+        if self._holdings.in_files:
+            release = Release(version=version, path=place, manifest=manifest)
+            made_again = artifact_files(release, self._written(place, version))
+            there = self._holdings.contents(place, version, made_again)
+            yield from ((path, content) for path, content in made_again.items() if there.get(path) != content)
+
+    def _written(self, place: str, version: str) -> bytes:
+        return self._holdings.contents(place, version, [MANIFEST_NAME]).get(MANIFEST_NAME, b"")
 
     def _manifest(self, place: str, version: str) -> ReleaseManifest | None:
-        content = self._holdings.contents(place, version, [MANIFEST_NAME]).get(MANIFEST_NAME)
         try:
-            manifest = ReleaseManifest.model_validate_json(content or b"")
+            manifest = ReleaseManifest.model_validate_json(self._written(place, version))
         except ValidationError:
             return None
         return manifest if manifest.sha256.startswith(version) else None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.core.errors import RegistryError, SpecError
-from components.push.signed import can_be_signed, key_set_of
+from components.push.signed import can_be_signed, key_set_of, not_signed_any_more
 from components.push.upkeep.reading import Reading, read_everything
+from components.trust.names import ARCHIVE
 from components.trust.rollout import ChannelState, ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, is_signed
 from components.trust.storage import ListedStore, store_at
@@ -49,20 +50,18 @@ def read_trusted(root: str, trust: Path | None = None) -> Trusted | None:
     anchor = _read(trust) if trust else keys.root if keys else None
     if not is_signed(store):
         if anchor is not None:
-            raise RegistryError(
-                "this registry was signed, and its signed metadata is gone",
-                where=root,
-                bound="the folder _tuf",
-                remedy="restore it: `edgemill registry repair --from` a mirror",
-            )
+            raise not_signed_any_more(root, store, "restore it: `edgemill registry repair --from` a mirror")
         return None
     return Trusted(store, read_everything(store, anchor, root), anchor is not None, anchor)
 
 
-def references(states: tuple[ChannelState, ...]) -> dict[str, list[ReleaseRef]]:
-    """Map each release that a channel gives to devices, or can return to, to what its channels have signed about it."""
+def references(states: tuple[ChannelState, ...], *, archived: bool = True) -> dict[str, list[ReleaseRef]]:
+    """Map each release that a channel gives to devices, or can return to, to what its channels have signed about it.
+
+    Releases that only an archive has signed are among them unless `archived` is false: a collection may remove these.
+    """
     found: dict[str, list[ReleaseRef]] = {}
-    for state in states:
+    for state in (one for one in states if archived or one.channel != ARCHIVE):
         for ref in (*state.history, *(stage.release for stage in state.stages)):
             found.setdefault(f"{state.device_class}/{state.name}/{ref.version}", []).append(ref)
     return found

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.exceptions import StorageError
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import Metadata, Root
 from tuf.api.serialization import DeserializationError
 
 from components.core.errors import SpecError
 from components.trust import clock
-from components.trust.keys import KEYS_NAME, ROOT_NAME, KeySet, KeysFile
+from components.trust.keys import KEYS_NAME, ROOT_NAME, KeySet, KeysFile, key_in
 from components.trust.names import EXPIRY_DAYS
 from components.trust.signing import sign
 
@@ -27,8 +27,13 @@ _FILES = {
 }
 
 
-def check_folder(root: str, folder: Path) -> None:
+def check_folder(root: str, folder: Path, delegated: Iterable[str] = ()) -> None:
     """Check that a folder has no keys but those of a first signing of this registry that isn't complete.
+
+    Args:
+        root: The registry.
+        folder: The folder.
+        delegated: The delegated roles that are signed with it.
 
     Raises:
         SpecError: It has others.
@@ -36,7 +41,7 @@ def check_folder(root: str, folder: Path) -> None:
     names = {one.name for one in folder.iterdir() if not one.name.startswith(".")} if folder.exists() else set()
     if not names:
         return
-    initial = {file for files in _FILES.values() for file in files}
+    initial = {file for files in _FILES.values() for file in files} | {f"{role}.pem" for role in delegated}
     try:
         found = KeysFile.model_validate_json((folder / KEYS_NAME).read_bytes())
         places = {f"file:{file}" for file in initial}
@@ -53,7 +58,7 @@ def check_folder(root: str, folder: Path) -> None:
         )
 
 
-def initial_keys(root: str, folder: Path, days: dict[str, int]) -> tuple[KeySet, dict[str, list[CryptoSigner]]]:
+def initial_keys(root: str, folder: Path, days: dict[str, int]) -> KeySet:
     """Make the keys of a registry and its first root, or take those that a killed signing made."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -64,30 +69,22 @@ def initial_keys(root: str, folder: Path, days: dict[str, int]) -> tuple[KeySet,
         now = clock.now()
         signed = Root(consistent_snapshot=True, expires=now + timedelta(days=days["root"]))
         signed.unrecognized_fields[EXPIRY_DAYS] = days
-        signers: dict[str, list[CryptoSigner]] = {role: [] for role in _FILES}
+        roots: list[Signer] = []
         for role, file in ((role, file) for role, files in _FILES.items() for file in files):
-            signer = _made(folder / file)
+            signer = key_in(folder / file)
             if signer is None:
                 (folder / file).unlink(missing_ok=True)
                 signer = CryptoSigner.generate_ecdsa()
                 keys = keys.add(signer, file)
             else:
                 keys = keys.having(signer, file)
-            signers[role].append(signer)
+            roots += [signer] if role == "root" else []
             signed.add_key(signer.public_key, role)
         signed.roles["root"].threshold = ROOT_THRESHOLD
-        anchor = _anchor_in(folder, signed) or sign(Metadata(signed), list(signers["root"]))
+        anchor = _anchor_in(folder, signed) or sign(Metadata(signed), roots)
         keys = KeySet(folder, keys.file, anchor)
         keys.save()
-    return keys, signers
-
-
-def _made(path: Path) -> CryptoSigner | None:
-    """The key in a file; None if it doesn't exist, or wasn't written completely."""
-    try:
-        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
-    except (FileNotFoundError, ValueError):
-        return None
+    return keys
 
 
 def _anchor_in(folder: Path, signed: Root) -> bytes | None:

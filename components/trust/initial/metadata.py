@@ -1,72 +1,65 @@
-"""The empty set that is signed first."""
+"""The set that is signed first: empty, or about the releases that a registry had before."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from securesystemslib.exceptions import StorageError
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, MetaFile, Snapshot, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
+from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
 from components.core.errors import RegistryError
-from components.trust import clock
-from components.trust.keys import KeySet
-from components.trust.names import LOG_ENTRY, SIGNED_AT
-from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME
-from components.trust.signing import sign
-from components.trust.storage import Store
-
-
-def is_complete(store: Store) -> bool:
-    """Whether a registry is signed, and not only half. One in use whose first root was removed counts as signed."""
-    if store.read(FIRST_ROOT_NAME) is not None:
-        return True
-    if (found := store.read(TIMESTAMP_NAME)) is None:
-        return False
-    try:
-        return Metadata.from_bytes(found.content).signed.version != 1
-    except (DeserializationError, StorageError):
-        return True
+from components.trust.names import SIGNED, role_of, target_of
+from components.trust.repository import SignedRegistry
+from components.trust.rollout import ChannelState, ReleaseRef
+from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, SignedSet, is_signed
 
 
 def write_initial(
-    root: str, store: Store, keys: KeySet, signers: dict[str, list[CryptoSigner]], days: dict[str, int], entry: str
+    registry: SignedRegistry, carried: Sequence[ChannelState], pointer: Callable[[ReleaseRef], bytes]
 ) -> None:
-    """Sign an empty set, and write it and then the first root.
+    """Sign what a registry begins with, and write it and then the first root.
+
+    Args:
+        registry: The registry, with all keys.
+        carried: The states of channels and archives of the releases that it has.
+        pointer: The content of the pointer at a release.
 
     Raises:
         RegistryError: Another process has just signed the registry. What it signed stays.
     """
-    now = clock.now()
-
-    def signed(role: str, metadata: Metadata[Any]) -> bytes:
-        metadata.signed.expires = now + timedelta(days=days[role])
-        return sign(metadata, list(signers[role]))
-
-    def written(role: str, metadata: Metadata[Any]) -> MetaFile:
-        while not store.write_if(f"{metadata.signed.version}.{role}.json", content := signed(role, metadata), None):
-            metadata.signed.version += 1
-        return MetaFile.from_data(metadata.signed.version, content, ["sha256"])
-
+    store = registry.store
     with store.exclusive():
         before = store.read(TIMESTAMP_NAME)
-        targets = written("targets", Metadata(Targets()))
-        snapshot = written("snapshot", Metadata(Snapshot(meta={"targets.json": targets})))
-        timestamp = Timestamp(snapshot_meta=snapshot)
-        timestamp.unrecognized_fields[SIGNED_AT] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        if entry:
-            timestamp.unrecognized_fields[LOG_ENTRY] = entry
-        content = signed("timestamp", Metadata(timestamp))
-        if is_complete(store) or not store.write_if(TIMESTAMP_NAME, content, before.version if before else None):
-            raise _overtaken(root)
-        if not store.write_if(FIRST_ROOT_NAME, keys.root, None):
-            found = store.read(TIMESTAMP_NAME)
-            if found is not None and found.content == content and before is not None:
+        found = _nothing(registry.keys.root)
+        roles = {"targets": found.targets}
+        for device_class in sorted({state.device_class for state in carried}):
+            registry.delegate(found, device_class, SIGNED)
+            # A role that is delegated must have signed something, or devices take it for missing.
+            roles |= {role_of(device_class, channel): Metadata(Targets()) for channel in SIGNED}
+        for state in carried:
+            target = target_of(state.device_class, state.name, state.channel)
+            roles[role_of(state.device_class, state.channel)].signed.targets[target] = registry.target(state, pointer)
+        content = registry.prepared(found, roles, snapshot=True)
+        if is_signed(store) or not store.write_if(TIMESTAMP_NAME, content, before.version if before else None):
+            raise _overtaken(registry.where)
+        if not store.write_if(FIRST_ROOT_NAME, registry.keys.root, None):
+            written = store.read(TIMESTAMP_NAME)
+            if written is not None and written.content == content and before is not None:
                 # The other process has signed with the timestamp that this one has replaced.
-                store.write_if(TIMESTAMP_NAME, before.content, found.version)
-            raise _overtaken(root)
+                store.write_if(TIMESTAMP_NAME, before.content, written.version)
+            raise _overtaken(registry.where)
+
+
+def _nothing(root: bytes) -> SignedSet:
+    """The set before the first one. Versions begin at 1."""
+    found = SignedSet(
+        root=Metadata.from_bytes(root),
+        timestamp=Metadata(Timestamp()),
+        snapshot=Metadata(Snapshot(meta={})),
+        targets=Metadata(Targets()),
+        timestamp_version="",
+    )
+    found.timestamp.signed.version = found.snapshot.signed.version = 0
+    return found
 
 
 def _overtaken(root: str) -> RegistryError:

@@ -13,6 +13,7 @@ from unittest import mock
 
 from components.object_store.bucket import split
 from components.object_store.clients import bucket_of
+from components.push.oci.reading import repository_at
 from components.push.registry import Registry, open_registry, registry_at
 from components.push.release import Release, ReleaseManifest
 from components.spec.recipe import Recipe
@@ -100,6 +101,16 @@ class Place:
     def versions(self) -> tuple[str, ...]:
         return self.open().versions("phone", "shoes")
 
+    def artifact(self, version: str) -> bytes:
+        """The OCI manifest of a release, as the registry holds it."""
+        if isinstance(self.files, OciFiles):
+            found = repository_at(f"{self.root}/phone/shoes").manifest(version)
+            assert found is not None
+            return found
+        here = [name for name in self.files.all() if f"/{version}/" in name and name.endswith("/oci-manifest.json")]
+        (name,) = here
+        return self.files.all()[name]
+
     def pointer(self, channel: str = "stable") -> str:
         """The address of a channel, as messages name it."""
         end = f":{channel}" if isinstance(self.spec, OciRegistry) else f"/{channel}.json"
@@ -112,8 +123,9 @@ class Place:
                 if name.startswith(f"tag phone/shoes:{version}"):
                     self.files.remove_tag(name.removeprefix("tag "))
             return
-        for name in ("model.tflite", "model.tflite.gz", "manifest.json"):
-            self.files.remove(f"phone/shoes/{version}/{name}")
+        for name in self.files.all():
+            if name.startswith(f"phone/shoes/{version}/"):
+                self.files.remove(name)
 
 
 class ObjectFiles:

@@ -68,7 +68,7 @@ class Pushers:
     def prepare_signed(self, place: Place, keys: Path, what: str, model: bytes) -> int:
         """Fork a process that waits for `start`, and then changes the stable channel of a signed registry.
 
-        It pushes a model, promotes its release, or rolls back. Its end is said. Returns its number.
+        It pushes a model, promotes its release, rolls back, or signs the registry. Its end is said. Returns its number.
         """
         request = {
             "kind": type(place.spec).__name__,
@@ -221,10 +221,13 @@ def _change(request: dict[str, Any]) -> None:
     while not Path(request["go"]).exists():
         time.sleep(0.002)
     address = f"{signed.normal(place.root)}/phone/shoes"
-    with mock.patch.multiple(oci_store, **QUICK), mock.patch.dict(os.environ, {VARIABLE: request["keys"]}):
+    known = {} if request["change"] == "sign" else {VARIABLE: request["keys"]}
+    with mock.patch.multiple(oci_store, **QUICK), mock.patch.dict(os.environ, known):
         try:
             if request["change"] == "push":
                 publish([place.spec], "phone", "shoes", model, manifest_of(model))
+            elif request["change"] == "sign":
+                sign(place.root, Path(request["keys"]))
             elif request["change"] == "promote":
                 signed.promote(f"{address}/{sha256_of_bytes(model)[:16]}", "stable", rollout.FULL_SHARE)
             else:
@@ -247,6 +250,7 @@ if __name__ == "__main__":
     from components.push.oci import registry as oci  # noqa: F401
     from components.push.several import publish
     from components.push.upkeep.collect import collect
+    from components.push.upkeep.convert import sign
     from components.push.upkeep.retention import Retention
     from components.spec import registry
     from components.trust import oci_store, rollout

@@ -18,35 +18,8 @@ from components.model.tflite_file import inspect_model
 from components.push.microcontroller import bundle_of, resolver_method
 from components.spec.devices.device_tools import TflmEvaluator
 from tests.components.device_check.conftest import convert
+from tests.components.push.firmware import firmware, methods
 
-# The part of TensorFlow Lite Micro's header that the bundle needs: it prints the methods that are called.
-RESOLVER = """
-#pragma once
-#include <cstdio>
-enum TfLiteStatus { kTfLiteOk, kTfLiteError };
-namespace tflite {
-template <unsigned int tOpCount> class MicroMutableOpResolver {
- public:
-  ADDERS
-};
-}
-"""
-MAIN = """
-#include <cstdio>
-#include <cstring>
-#include "golden.h"
-#include "model.h"
-#include "resolver.h"
-int main() {
-  tflite::MicroMutableOpResolver<edgemill::kOperators> resolver;
-  if (edgemill::AddOperators(resolver) != kTfLiteOk) return 1;
-  if (reinterpret_cast<std::uintptr_t>(edgemill::kModel) % 16) return 2;
-  std::fwrite(edgemill::kModel, 1, edgemill::kModelBytes, stderr);
-  std::fwrite(edgemill::kGoldenInput0, 1, sizeof edgemill::kGoldenInput0, stderr);
-  std::fwrite(edgemill::kGoldenOutput0, 1, sizeof edgemill::kGoldenOutput0, stderr);
-  std::printf("%u %zu %s\\n", edgemill::kOperators, edgemill::kArenaBytes, edgemill::kModelSha256);
-}
-"""
 OPERATORS = ["CONV_2D", "FULLY_CONNECTED", "RESHAPE", "SOFTMAX"]
 
 
@@ -87,23 +60,11 @@ def operators_of(model: bytes) -> list[str]:
 def test_bundle_compiles_and_holds_the_model_its_operators_and_the_example(
     model: bytes, facts: TflmFacts, tmp_path: Path
 ) -> None:
-    for name, content in bundle_of(model, operators_of(model), facts).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    header = tmp_path / "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-    header.parent.mkdir(parents=True)
-    adders = (f'TfLiteStatus {name}() {{ std::puts("{name}"); return kTfLiteOk; }}' for name in methods().values())
-    header.write_text(RESOLVER.replace("ADDERS", "\n".join(adders)))
-    (tmp_path / "main.cc").write_text(MAIN)
-    built = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{tmp_path}", f"-I{tmp_path}/microcontroller"]
-    sources = ["main.cc", "microcontroller/model.cc"]
-    subprocess.run([*built, *sources, "-o", "program"], cwd=tmp_path, check=True)
-    done = subprocess.run([tmp_path / "program"], capture_output=True, check=True)
-    *added, last = done.stdout.decode().splitlines()
-    assert added == ["AddConv2D", "AddFullyConnected", "AddReshape", "AddSoftmax"]
-    assert last == f"4 {facts.arena_bytes} {sha256_of_bytes(model)}"
+    built = firmware(bundle_of(model, operators_of(model), facts), tmp_path)
+    assert built.added == ["AddConv2D", "AddFullyConnected", "AddReshape", "AddSoftmax"]
+    assert (built.operators, built.arena_bytes, built.sha256) == (4, facts.arena_bytes, sha256_of_bytes(model))
     (given,), (returned,) = facts.golden_inputs, facts.golden_outputs
-    assert done.stderr == model + given.values().tobytes() + returned.values().tobytes()
+    assert built.content == model + given.values().tobytes() + returned.values().tobytes()
 
 
 def test_resolver_lists_exactly_the_operators_of_the_file(model: bytes, facts: TflmFacts) -> None:
@@ -133,12 +94,6 @@ def test_every_file_names_the_model_and_is_the_same_again(model: bytes, facts: T
 
 def test_operators_of_the_firmware_itself_give_no_bundle(facts: TflmFacts) -> None:
     assert bundle_of(b"model", ["ADD", "CUSTOM:Mine"], facts) == {}
-
-
-def methods() -> dict[str, str]:
-    """Operator -> method, as the header of TensorFlow Lite Micro has them."""
-    lines = Path(__file__).with_name("tflm_resolver.csv").read_text().splitlines()
-    return dict(line.split(",") for line in lines if not line.startswith("#"))
 
 
 def test_methods_are_those_of_the_resolver() -> None:

@@ -1,17 +1,24 @@
-"""Artifacts conform to the CNCF ModelPack specification, by tables written from its text and its schema, version 1."""
+"""Artifacts conform to the CNCF ModelPack specification, by tables written from its text and its schema, version 1.
+
+`EDGEMILL_MODELPACK_SCHEMA=FILE` also holds the configuration, and the table of its fields, against the specification's
+own `schema/config-schema.json`, which is in the repository modelpack/model-spec.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from components.core.values import serialized
-from components.push.oci.artifact import artifact_of
+from components.push.artifact import artifact_of
 from components.push.release import CompressedForm, Release
 from components.push.release_files import compressed_form, described
 from tests.components.push.places import MODEL, manifest_of
@@ -35,10 +42,11 @@ CONFIGURATION: dict[str, dict[str, type]] = {
     },
     "config": {
         "architecture": TEXT, "format": TEXT, "paramSize": TEXT, "precision": TEXT, "quantization": TEXT,
-        "capabilities": dict,
+        "capabilities": dict, "transformerConfig": dict,
     },
     "modelfs": {"type": TEXT, "diffIds": TEXTS},
 }  # fmt: skip
+SCHEMA = os.environ.get("EDGEMILL_MODELPACK_SCHEMA", "")
 # Those of files that are in no archive.
 LAYERS = re.compile(r"application/vnd\.cncf\.model\.(weight|weight\.config|doc|code|dataset)\.v1\.raw")
 LAYER_ANNOTATIONS = {
@@ -114,6 +122,23 @@ def test_artifact_and_configuration_conform() -> None:
     artifact, config, contents = made()
     assert broken_rules(artifact, config, contents) + broken_fields(config) == []
     assert len(artifact["layers"]) == 3 + len(FILES)
+
+
+@pytest.mark.skipif(not SCHEMA, reason="EDGEMILL_MODELPACK_SCHEMA names no config-schema.json")
+def test_configuration_is_valid_by_the_schema_of_the_specification() -> None:
+    schema = json.loads(Path(SCHEMA).read_text())
+    # It says draft-04, and has the `$defs` of a later one.
+    validator = Draft202012Validator({name: value for name, value in schema.items() if name not in {"$schema", "$id"}})
+    _, config, _ = made()
+    assert [error.message for error in validator.iter_errors(config)] == []
+    for section in CONFIGURATION:
+        assert list(validator.iter_errors({**config, section: {**config[section], "another": "x"}}))
+        definition = schema["$defs"][schema["properties"][section]["$ref"].rpartition("/")[2]]
+        kinds = {"string": str, "array": list}
+        fields = {name: kinds.get(one.get("type", ""), dict) for name, one in definition["properties"].items()}
+        assert fields.items() <= CONFIGURATION[section].items()
+    config["modelfs"]["diffIds"] = []
+    assert list(validator.iter_errors(config))
 
 
 @pytest.mark.parametrize(

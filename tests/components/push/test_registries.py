@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import MetadataError, RegistryError, SpecError
+from components.push.artifact import artifact_files
 from components.push.release_files import described
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 
@@ -43,7 +44,9 @@ def file_place(place: Place) -> Place:
 def test_release_has_the_same_files_in_every_registry(file_place: Place) -> None:
     release = file_place.push()
     files = file_place.files.all()
-    assert sorted(files) == [f"{HERE}/manifest.json", f"{HERE}/model.tflite", f"{HERE}/model.tflite.gz",
+    beside = sorted(f"{HERE}/{name}" for name in artifact_files(release))
+    assert [name.rpartition("/")[2] for name in sorted(beside, key=len)] == ["oci-config.json", "oci-manifest.json"]
+    assert sorted(files) == [*beside, f"{HERE}/manifest.json", f"{HERE}/model.tflite", f"{HERE}/model.tflite.gz",
                              "phone/shoes/stable.json"]  # fmt: skip
     assert files[f"{HERE}/model.tflite"] == MODEL == gzip.decompress(files[f"{HERE}/model.tflite.gz"])
     assert json.loads(files["phone/shoes/stable.json"]) == {"version": VERSION, "sha256": SHA256, "bytes": 2048}

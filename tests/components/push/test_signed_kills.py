@@ -14,10 +14,12 @@ from unittest import mock
 
 import pytest
 
+from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.push import signed
 from components.push.several import publish
 from components.push.upkeep.check import verify
+from components.push.upkeep.convert import sign
 from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
@@ -120,4 +122,53 @@ def test_killed_change_of_a_signed_channel_leaves_the_old_release_or_the_new_one
             ends.append(found == version_of(new))
             push(place, NEXT)
             assert stable(place) == version_of(NEXT)
+    assert ends == sorted(ends) and set(ends) == {False, True}
+
+
+def test_killed_conversion_leaves_the_registry_unsigned_or_signed_with_its_releases(
+    remote: Store, changers: Pushers, tmp_path: Path
+) -> None:
+    gateway = remote.gateway
+    assert gateway is not None
+
+    def run(last: int | None) -> tuple[Place, Path, int]:
+        place, keys = remote.place(tmp_path), tmp_path / f"keys-{last}"
+        push(place, OLD)
+        push(place, NEW, "canary")
+        changers.rest()
+        pid = changers.prepare_signed(place, keys, "sign", NEW)
+        gateway.reset()
+
+        def kill(number: int, line: str) -> Fault:
+            if number == last:
+                os.kill(pid, signal.SIGKILL)
+                return DROPPED
+            return None
+
+        gateway.fault = kill
+        changers.start()
+        changers.until("ended")
+        steps = len(gateway.requests)
+        gateway.reset()
+        assert not [line for line in changers.said if "error" in line]
+        return place, keys, steps
+
+    _, _, steps = run(None)
+    ends = []
+    stride = max(1, steps // SIGNED_KILLS)
+    for step in sorted({*range(stride // 4, steps, stride), steps - 1}):
+        place, keys, _ = run(step)
+        found = place.current()
+        assert found is not None and found.version == version_of(OLD)
+        try:
+            push(place, OLD)  # as before, without keys
+            ends.append(False)
+            assert sign(place.root, keys).releases == 2
+        except RegistryError as error:
+            assert "no key set here is for it" in str(error)
+            ends.append(True)
+        with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
+            health = verify(place.root)
+            assert (health.anchored, health.releases, health.problems) == (True, 2, ())
+            assert stable(place) == version_of(OLD)
     assert ends == sorted(ends) and set(ends) == {False, True}

@@ -30,6 +30,7 @@ from tuf.api.metadata import Metadata
 from components.core.errors import EdgemillError, RegistryError, SpecError
 from components.core.files import sha256_of_bytes
 from components.push import signed
+from components.push.artifact import artifact_of, artifact_path
 from components.push.several import publish
 from components.spec.registry import LocalRegistry
 from components.trust import clock, oci_store, rollout
@@ -135,10 +136,12 @@ def test_statement_has_what_the_release_was_made_from_and_the_first_run(folder: 
     assert predicate["recipe"]["digest"]["sha256"] == sha256_of_bytes(manifest.recipe.model_dump_json().encode())
     found = folder.current()
     assert found is not None and found.manifest.compressed is not None
+    _, artifact = artifact_of(found)
     assert {one["name"]: one["digest"]["sha256"] for one in statement["subject"]} == {
         "model.tflite": found.manifest.sha256,
         "model.tflite.gz": found.manifest.compressed.sha256,
         "manifest.json": found.manifest_sha256,
+        artifact_path(artifact): sha256_of_bytes(artifact),
     }
     publish([folder.spec], "phone", "shoes", MODEL, manifest.model_copy(update={"parents": {}}), lineage={"run": "3"})
     assert registry.channel("phone", "shoes", "stable").stages[0].release.statement["predicate"]["lineage"] == {

@@ -1,12 +1,19 @@
-"""A release as an OCI artifact that conforms to the CNCF ModelPack specification.
+"""The OCI manifest of a release, which conforms to the CNCF ModelPack specification.
 
-Nothing in it changes with the time or the machine, so that a repeated push gives the same digest.
+It follows from the release's own manifest, and nothing in it changes with the time or the machine. So every kind of
+registry holds the same bytes, and a repeated push gives the same digest. An OCI registry holds them as an artifact.
+Every other kind has two more files in the release, whose paths contain their digests:
+
+    content/<digest>/oci-manifest.json
+    content/<digest>/oci-config.json
+
+The descriptors of the manifest name the files of the release by their digests and their paths.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -21,8 +28,14 @@ from components.push.release import (
     MODEL_NAME,
     Release,
     ReleaseManifest,
+    content_path,
     first_line,
 )
+
+# The form of what `artifact_of` makes. What it makes of a release must never change: add a form instead.
+ARTIFACT_FORM: Literal[1] = 1
+ARTIFACT_NAME = "oci-manifest.json"
+CONFIG_NAME = "oci-config.json"
 
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
@@ -88,6 +101,57 @@ def artifact_of(release: Release, written: bytes | None = None) -> tuple[bytes, 
         "annotations": _annotations(manifest, release.version),
     }
     return config, _json(content)
+
+
+def artifact_path(artifact: bytes) -> str:
+    """Return the path of an OCI manifest in a release whose files are files."""
+    return content_path(sha256_of_bytes(artifact), ARTIFACT_NAME)
+
+
+def artifact_files(release: Release, written: bytes | None = None) -> dict[str, bytes]:
+    """Return the OCI manifest of a release and its configuration by their paths; none if the release predates them.
+
+    Write them before the other files of a release: a second OCI manifest tells collections that files were replaced.
+
+    Args:
+        release: The release.
+        written: Its manifest as it is stored; by default as a push writes it.
+    """
+    if not release.manifest.artifact:
+        return {}
+    config, artifact = artifact_of(release, written)
+    return {artifact_path(artifact): artifact, content_path(sha256_of_bytes(config), CONFIG_NAME): config}
+
+
+def check_artifact(release: Release, written: bytes, read: Callable[[str], bytes]) -> None:
+    """Check that a release in files holds its OCI manifest, and that it is the one that a push wrote.
+
+    Args:
+        release: The release.
+        written: Its manifest as it is stored.
+        read: Reads a file by its path in the release. Raises an OSError if it can't be read.
+
+    Raises:
+        RegistryError: It is missing, or another one.
+    """
+    for path, expected in artifact_files(release, written).items():
+        try:
+            found = sha256_of_bytes(content) if (content := read(path)) != expected else ""
+        except OSError as error:
+            found = first_line(error)
+        if found:
+            raise other_artifact(f"{release.path}/{path}", f"sha256 {sha256_of_bytes(expected)}", found)
+
+
+def other_artifact(where: str, bound: str, measured: str) -> RegistryError:
+    """The error for a release whose OCI manifest isn't the one that follows from it."""
+    return RegistryError(
+        "the OCI manifest of this release is not the one that was pushed",
+        where=where,
+        bound=bound,
+        measured=measured,
+        remedy="restore it: `edgemill registry repair`, or push the same model again",
+    )
 
 
 def files_in(artifact: bytes, place: str) -> dict[str, str]:
