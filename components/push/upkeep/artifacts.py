@@ -33,8 +33,6 @@ from components.push.upkeep.holdings import Copy, Leftover, Stored
 class OciHoldings:
     """See `Holdings`."""
 
-    in_files = False
-
     def __init__(self, root: str, chosen: tuple[str, ...] = ()) -> None:
         self.root, self._chosen = root, chosen
         self._host, self._name = host_and_name(root)
@@ -85,6 +83,9 @@ class OciHoldings:
                 with suppress(FileNotFoundError, KeyError):
                     found[name] = repository.blob(digests[name], largest(name))
         return found
+
+    def oci_manifests(self, place: str, version: str) -> None:
+        """See `Holdings`."""
 
     def read(self, place: str, version: str) -> Copy:
         """See `Holdings`. Also verifies the configuration, and every tag of the version."""

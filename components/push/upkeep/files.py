@@ -39,8 +39,6 @@ _OWN = ("_tuf", "_gc", "_audit")
 class FileHoldings:
     """See `Holdings`."""
 
-    in_files = True
-
     def __init__(self, root: str, chosen: tuple[str, ...] = ()) -> None:
         self.root, self._chosen = root, chosen
         self._bucket, self._prefix = bucket_at(root)
@@ -86,6 +84,11 @@ class FileHoldings:
         with self._explained():
             read = {name: self._bucket.read_version(f"{self._prefix}{place}/{version}/{name}") for name in names}
         return {name: one.content for name, one in read.items() if one is not None}
+
+    def oci_manifests(self, place: str, version: str) -> tuple[str, ...]:
+        """See `Holdings`."""
+        listed = self._files.get(place, {}).get(version, {})
+        return tuple(name for name in listed if name.endswith(f"/{ARTIFACT_NAME}"))
 
     def read(self, place: str, version: str) -> Copy:
         """See `Holdings`."""
@@ -243,7 +246,7 @@ class FileHoldings:
             return list(files)
         extra = [name for name in files if name.startswith("content/")]
         # The OCI manifest is written first, so other files of a replaced manifest leave a second one.
-        if not extra or sum(name.endswith(f"/{ARTIFACT_NAME}") for name in extra) == 1:
+        if not extra or len(self.oci_manifests(place, version)) == 1:
             return []
         if (content := self.manifest(place, version)) is None:
             return []

@@ -70,11 +70,9 @@ class Holdings(Protocol):
 
     Attributes:
         root: Its folder or address.
-        in_files: Whether an OCI manifest is a file of its release.
     """
 
     root: str
-    in_files: bool
 
     def places(self) -> tuple[str, ...]:
         """List all places with releases or channels, and remember what was listed."""
@@ -90,6 +88,9 @@ class Holdings(Protocol):
 
     def contents(self, place: str, version: str, names: Iterable[str]) -> dict[str, bytes]:
         """Read files of a release as they are, damaged or not. Missing ones are left out."""
+
+    def oci_manifests(self, place: str, version: str) -> tuple[str, ...] | None:
+        """Return what was listed of the OCI manifests among the files of a release; None if they are no files."""
 
     def read(self, place: str, version: str) -> Copy:
         """Read and verify a release. Raises a RegistryError that names what is damaged."""

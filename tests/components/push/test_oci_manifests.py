@@ -105,6 +105,18 @@ def test_damage_is_named_and_repaired(place: Place, damage: str) -> None:
     assert place.files.all()[name] == content and place.current() == release
 
 
+def test_repair_makes_none_for_a_manifest_that_was_changed(place: Place) -> None:
+    pushed(place)
+    manifest = place.files.all()[f"{HERE}/manifest.json"]
+    place.files.write(f"{HERE}/manifest.json", manifest.replace(b"0.875", b"0.999"))
+    before = place.files.all()
+    (problem, *_) = verify(place.root).problems
+    assert "the OCI manifest of this release is not the one that was pushed" in problem.message
+    assert repair(place.root).problems
+    assert {name: content for name, content in place.files.all().items() if name.startswith(HERE)} == {
+        name: content for name, content in before.items() if name.startswith(HERE)}  # fmt: skip
+
+
 def test_push_of_the_same_model_writes_a_lost_manifest_again(stores: dict[str, Store], tmp_path: Path) -> None:
     for kind in FILE_KINDS:
         place = stores[kind].place(tmp_path / kind)

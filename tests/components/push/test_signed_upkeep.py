@@ -14,6 +14,8 @@ from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
 from components.device_client.settings import Settings
 from components.push import signed
+from components.push.artifact import artifact_files
+from components.push.release import Release, ReleaseManifest
 from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
@@ -106,7 +108,11 @@ def test_what_differs_from_the_signatures_is_named(file_place: Place, tmp_path: 
     here = f"phone/shoes/{version}"
     # A release that fits itself, but isn't what was signed.
     manifest = file_place.files.all()[f"{here}/manifest.json"]
-    file_place.files.write(f"{here}/manifest.json", manifest.replace(b"0.875", b"0.999"))
+    edited = manifest.replace(b"0.875", b"0.999")
+    file_place.files.write(f"{here}/manifest.json", edited)
+    release = Release(version=version, path=here, manifest=ReleaseManifest.model_validate_json(edited))
+    for name, content in artifact_files(release, edited).items():
+        file_place.files.write(f"{here}/{name}", content)
     (problem,) = verify(file_place.root).problems
     assert problem.where == here
     assert "this file is not the one that was signed" in problem.message
@@ -117,8 +123,9 @@ def test_what_differs_from_the_signatures_is_named(file_place: Place, tmp_path: 
     if snapshot == sorted(name for name in metadata(file_place) if "snapshot" in name)[-1]:
         assert "the signed metadata of the registry is refused" in verify(file_place.root).problems[0].message
     file_place.files.write(f"_tuf/{snapshot}", good)
-    for name in ("model.tflite", "model.tflite.gz", "manifest.json"):
-        file_place.files.remove(f"{here}/{name}")
+    for name in file_place.files.all():
+        if name.startswith(f"{here}/"):
+            file_place.files.remove(name)
     assert "a signed channel names this release, and it is missing" in verify(file_place.root).problems[-1].message
     with mock.patch.dict(os.environ, {VARIABLE: ""}):
         assert verify(file_place.root).anchored is False
