@@ -111,7 +111,7 @@ def artifact_path(artifact: bytes) -> str:
 def artifact_files(release: Release, written: bytes | None = None) -> dict[str, bytes]:
     """Return the OCI manifest of a release and its configuration by their paths; none if the release predates them.
 
-    Write them before the other files of a release: a second OCI manifest tells collections that files were replaced.
+    Write them before the other files of a release: a second OCI manifest shows collections that files were replaced.
 
     Args:
         release: The release.

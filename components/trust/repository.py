@@ -18,15 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from securesystemslib.signer import CryptoSigner, Key, Signer
-from tuf.api.metadata import (
-    DelegatedRole,
-    Delegations,
-    Metadata,
-    MetaFile,
-    Root,
-    TargetFile,
-    Targets,
-)
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Root, TargetFile, Targets
 
 from components.core.errors import RegistryError
 from components.trust import clock, role_file, rollout
