@@ -111,8 +111,6 @@ def artifact_path(artifact: bytes) -> str:
 def artifact_files(release: Release, written: bytes | None = None) -> dict[str, bytes]:
     """Return the OCI manifest of a release and its configuration by their paths; none if the release predates them.
 
-    Write them before the other files of a release: a second OCI manifest shows collections that files were replaced.
-
     Args:
         release: The release.
         written: Its manifest as it is stored; by default as a push writes it.

@@ -245,10 +245,7 @@ class FileHoldings:
         if MANIFEST_NAME not in files:
             return list(files)
         extra = [name for name in files if name.startswith("content/")]
-        # The OCI manifest is written first, so other files of a replaced manifest leave a second one.
-        if not extra or len(self.oci_manifests(place, version)) == 1:
-            return []
-        if (content := self.manifest(place, version)) is None:
+        if not extra or (content := self.manifest(place, version)) is None:
             return []
         try:
             manifest = ReleaseManifest.model_validate_json(content)
