@@ -14,7 +14,7 @@ from components.core.errors import RegistryError
 from components.core.files import write_atomically
 from components.trust import clock
 from components.trust.initial.keys import check_folder, initial_keys
-from components.trust.initial.metadata import write_initial
+from components.trust.initial.metadata import check_unsigned, write_initial
 from components.trust.keys import check_new, key_with
 from components.trust.names import CHANNELS, SIGNED, role_of
 from components.trust.repository import SignedRegistry
@@ -25,7 +25,6 @@ from components.trust.signed_set import (
     SignedSet,
     clear,
     expiry_days,
-    is_signed,
     newest_root,
     read_role,
 )
@@ -71,16 +70,6 @@ def create(
     write_initial(registry, carried, pointer)
     registry.entry = ""
     return registry
-
-
-def check_unsigned(root: str, store: Store) -> None:
-    """Raise a RegistryError if a registry is signed. One that a killed signing left half signed is not."""
-    if is_signed(store):
-        raise RegistryError(
-            "this registry is already signed",
-            where=root,
-            remedy="use its keys: EDGEMILL_KEYS; to start again, remove the folder `_tuf` of the registry",
-        )
 
 
 def add_device_class(registry: SignedRegistry, device_class: str, announce: Callable[[], None]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 def test_each_command_says_what_it_did_in_text_and_json(root: Path, tmp_path: Path) -> None:
     version = push(root, MODEL + b"!")
     code, said = edgemill("verify", str(root))
-    assert (code, "not signed; 2 releases in 1 place, 6 files" in said, "all intact" in said) == (0, True, True), said
+    assert (code, "not signed; 2 releases in 1 place, 10 files" in said, "all intact" in said) == (0, True, True), said
     assert json.loads(edgemill("verify", str(root), "--json")[1])["intact"] is True
     code, said = edgemill("gc", str(root), "--keep-last", "1", "--grace", "0s", "--dry-run")
     assert (code, "would remove an outdated release: phone/shoes/" in said) == (0, True), said

@@ -23,11 +23,13 @@ from components.push.signed import normal
 from components.push.upkeep.check import verify
 from components.push.upkeep.holdings import Holdings
 from components.push.upkeep.opening import holdings_at
+from components.trust.initial.keys import check_folder
+from components.trust.initial.metadata import check_unsigned
 from components.trust.keys import ROOT_NAME
-from components.trust.names import ARCHIVE, CHANNELS
+from components.trust.names import ARCHIVE, CHANNELS, SIGNED, role_of
 from components.trust.repository import SignedRegistry
 from components.trust.rollout import LONGEST_HISTORY, ChannelState, ReleaseRef, Stage
-from components.trust.setup import check_unsigned, create
+from components.trust.setup import create
 from components.trust.storage import store_at
 
 # Problems that an error names.
@@ -69,6 +71,8 @@ def sign(root: str, folder: Path, timestamp_days: int | None = None, places: tup
     store = store_at(root)
     check_unsigned(root, store)
     holdings = holdings_at(root, places) if exists(root) else None
+    classes = {place.partition("/")[0] for place in holdings.places()} if holdings else ()
+    check_folder(root, folder, [role_of(one, channel) for one in classes for channel in SIGNED])
     refs = _releases(holdings) if holdings else {}
     states = list(_states(holdings, refs)) if holdings else []
     registry = create(root, store, folder, timestamp_days, lambda: record(root, what="init"), states, pointer)

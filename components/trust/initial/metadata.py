@@ -11,6 +11,17 @@ from components.trust.names import SIGNED, role_of, target_of
 from components.trust.repository import SignedRegistry
 from components.trust.rollout import ChannelState, ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, SignedSet, is_signed
+from components.trust.storage import Store
+
+
+def check_unsigned(root: str, store: Store) -> None:
+    """Raise a RegistryError if a registry is signed. One that a killed signing left half signed is not."""
+    if is_signed(store):
+        raise RegistryError(
+            "this registry is already signed",
+            where=root,
+            remedy="use its keys: EDGEMILL_KEYS; to start again, remove the folder `_tuf` of the registry",
+        )
 
 
 def write_initial(
