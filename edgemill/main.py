@@ -119,6 +119,7 @@ def doctor(
         Path | None, typer.Option("--environment", "-e", help="Environment file. Command-line options override it.")
     ] = None,
     as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Check the machine, libraries, device tools, and stores.
 
@@ -126,7 +127,7 @@ def doctor(
     """
     from edgemill.commands.doctor import examine_and_print
 
-    return examine_and_print(root, metadata, environment, deep=deep, as_json=as_json)
+    return examine_and_print(root, metadata, environment, deep=deep, as_json=as_json, quiet=quiet)
 
 
 @app.command()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +82,13 @@ def generation_of(tfx: str | None) -> str | None:
 
 
 def examine_and_print(
-    root: Path | None, metadata_url: str | None, environment_file: Path | None, *, deep: bool, as_json: bool
+    root: Path | None,
+    metadata_url: str | None,
+    environment_file: Path | None,
+    *,
+    deep: bool,
+    as_json: bool,
+    quiet: bool = False,
 ) -> ExitCode:
     """Print what was found, and return the exit status.
 
@@ -96,6 +102,9 @@ def examine_and_print(
     if as_json:
         content = {"ready": not problems, "findings": [asdict(one) for one in findings]}
         print_json(content)
+    elif quiet:
+        for one in problems:
+            print(f"edgemill: {one.subject}: {one.found}. Remedy: {one.remedy}", file=sys.stderr)
     else:
         _print(findings)
     return ExitCode.NODE_FAILED if problems else ExitCode.OK
@@ -149,8 +158,13 @@ def _root(root: Path) -> Finding:
     import psutil
 
     existing = next(folder for folder in (root, *root.parents) if folder.is_dir())
-    if not os.access(existing, os.W_OK):
-        return Finding("root", "problem", f"{root} cannot be written", "choose another --root")
+    try:
+        # Permissions don't tell what a network or a pseudo file system takes.
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        found = f"{root} cannot be written: {existing}: {error.strerror}"
+        return Finding("root", "problem", found, "choose another --root, or grant access")
     free = psutil.disk_usage(str(existing)).free
     enough = free >= _DISK_GIB * _GIB
     remedy = "" if enough else "free space, or choose another --root; `edgemill clean` removes old runs"

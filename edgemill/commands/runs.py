@@ -140,10 +140,13 @@ def open_in_browser(root: Path | None, name: str, *, as_json: bool) -> None:
     run = find_past_run(environment(root, None).root, name)
     report = run.folder / REPORT_NAME
     if not run.report:
+        ended = run.state not in {"unfinished", "unreadable"}
         raise StorageError(
-            "this run has no report, because it is still running or was killed",
+            "the report of this run was removed"
+            if ended
+            else "this run has no report, because it is still running or was killed",
             where=str(report),
-            remedy=f"wait until it ends, or write the report with `edgemill report {run.run_id}`",
+            remedy=f"{'' if ended else 'wait until it ends, or '}write the report with `edgemill report {run.run_id}`",
         )
     if as_json:
         print_json({"run_id": run.run_id, "report": report})

@@ -156,3 +156,18 @@ def test_run_as_json_prints_the_status_even_of_a_file_that_is_refused(tmp_path: 
     status = json.loads(done.stdout)
     assert (done.exit_code, status["state"], status["exit_status"]) == (2, "ended", 2)
     assert "did you mean 'name'?" in status["errors"][0]
+
+
+def test_open_says_that_the_report_of_an_ended_run_was_removed(past) -> None:
+    run = past.run(0)
+    (past.folder(run) / "report.html").unlink()
+    done = invoke("open", run, "--root", str(past.root))
+    assert (done.exit_code, "the report of this run was removed" in done.output) == (1, True)
+    assert f"Remedy: write the report with `edgemill report {run}`" in done.output
+
+
+def test_doctor_tries_to_write_and_says_problems_even_if_it_is_quiet() -> None:
+    # Permissions let root write anywhere, but this file system has no files of users.
+    done = invoke("doctor", "--root", "/proc/sys/edgemill", "--quiet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "root: /proc/sys/edgemill cannot be written: /proc/sys" in done.stderr
