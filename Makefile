@@ -14,7 +14,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-own-models test-arm test-metadata test-next-generation test-registries check docs reference format install-hooks wheel test-serve lock benchmark zoo image containers clean
+.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-own-models test-arm test-metadata test-next-generation test-registries check docs reference format install-hooks wheel test-serve test-wheel lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ install-hooks: setup ## Check each commit before it is made (.githooks/pre-commi
 wheel: setup ## Build the wheel into build/dist/
 	rm -rf build/lib
 	$(VENV)/bin/python -c "from setuptools import build_meta; print(build_meta.build_wheel('build/dist'))"
+
+test-wheel: setup ## Install the wheel and the locked packages into fresh environments, and run a pipeline there (about 3 minutes)
+	tests/fresh_wheel.sh
 
 test-serve: setup $(AXE_CORE) ## Test the results page in Chromium, with axe-core from npm for accessibility
 	AXE_CORE="$(AXE_CORE)" $(VENV)/bin/pytest -rs tests/servers/test_results_page.py

@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
     GATE_REFUSED = 3
     """The run is complete, but the gate of at least one device refused every candidate."""
     PUSH_STAGED = 4
-    """The run is complete, but a registry was away. The release of at least one device waits in the run, and
+    """The run is complete, but a registry was unreachable. The release of at least one device waits in the run, and
     `edgemill push` finishes the push."""
     INTERRUPTED = 130
     """Ctrl-C."""

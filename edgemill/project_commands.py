@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _Data = Annotated[
     Path,
     typer.Option(
-        help="A folder of class folders with images or WAV files, a CSV or Parquet table, a .npz file, or a folder of "
-        ".npy files."
+        help="A folder of class folders with images or WAV files, a CSV or Parquet table, a .npz file, a folder of "
+        ".npy files, or a function that yields examples (package.module:function)."
     ),
 ]
 _Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write to [named like the model].")]

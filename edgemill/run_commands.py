@@ -141,10 +141,10 @@ def push(
     ] = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Finish the pushes of a run whose registry was away.
+    """Finish the pushes of a run whose registry was unreachable.
 
     Verifies the staged releases, and pushes them as the run would have done. Repeating it changes nothing. Exits with
-    status 4 if a registry is still away.
+    status 4 if a registry is still unreachable.
     """
     from edgemill.commands.push import push_run
 

@@ -81,6 +81,6 @@ def ChampionFinder(
         state=found.state,
         version=found.version or "",
         address=found.path or "",
-        # A channel changed while the run worked, or a registry was away.
+        # A channel changed while the run worked, or a registry was unreachable.
         transient=int(token is None or bool(seen and seen != token)),
     )

@@ -85,7 +85,7 @@ class RegistryError(EdgemillError):
     """The registry couldn't be read or written. It is unchanged, and the push can be repeated."""
 
 
-class RegistryAwayError(RegistryError):
+class RegistryUnreachableError(RegistryError):
     """The registry can't be reached, or refuses writes now. The release stays in the run, and a later push finishes."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,25 +12,42 @@ from typing import Any, NoReturn
 from components.device_client.errors import DeviceStatus, SettingsError
 
 COMMAND = "edgemill-device"
-_FOLDER: tuple[str, dict[str, Any]] = ("folder", {"type": Path, "help": "The folder of the device."})
-_OUTPUT: tuple[tuple[str, dict[str, Any]], ...] = (
+_FOLDER: tuple[str, dict[str, Any]] = (
+    "folder",
+    {"type": Path, "metavar": "FOLDER", "help": "The folder of the device."},
+)
+# Options of each command.
+OUTPUT: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--json", {"action": "store_true", "help": "Print one JSON document, also for an error."}),
     ("--quiet", {"action": "store_true", "help": "Print only errors."}),
 )
 # Command -> what it does, and its arguments.
-_COMMANDS: dict[str, tuple[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
+COMMANDS: dict[str, tuple[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "init": (
-        "Make the folder of a device.",
+        "Create the folder of a device.",
         (
             _FOLDER,
             ("--url", {"required": True, "help": "Address of the registry: https://... or oci://..."}),
-            ("--root", {"required": True, "type": Path, "help": "The root.json that the device trusts."}),
-            ("--device-class", {"required": True, "help": "The device class."}),
+            (
+                "--root",
+                {"required": True, "type": Path, "metavar": "FILE", "help": "The root.json that the device trusts."},
+            ),
+            ("--device-class", {"required": True, "help": "The device class, as in the device's profile."}),
             ("--name", {"required": True, "help": "Name of the pipeline."}),
             ("--channel", {"default": "stable", "help": "canary, beta, or stable [stable]."}),
             ("--device-id", {"required": True, "help": "Text that identifies the device and never changes."}),
-            ("--self-test", {"default": "", "help": "Program that gets the path of a new model as last argument."}),
-            ("--self-test-seconds", {"type": float, "default": 300.0, "help": "Its time limit [300]."}),
+            (
+                "--self-test",
+                {
+                    "default": "",
+                    "metavar": "COMMAND",
+                    "help": "Command that tests a new model, whose path is added to it. If it fails, the device returns to the previous model.",
+                },
+            ),
+            (
+                "--self-test-seconds",
+                {"type": float, "default": 300.0, "metavar": "SECONDS", "help": "Time limit of the self-test [300]."},
+            ),
             (
                 "--gateway",
                 {"action": "store_true", "help": "Pass the model on to microcontrollers: also write its role file."},
@@ -43,7 +61,7 @@ _COMMANDS: dict[str, tuple[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "status": ("Print the installed versions and how the last pull ended, as JSON.", (_FOLDER,)),
     "completion": (
         "Print a script that completes this command in a shell.",
-        (("shell", {"choices": ("bash", "zsh", "fish"), "help": "The shell."}),),
+        (("shell", {"choices": ("bash", "zsh", "fish"), "metavar": "SHELL", "help": "bash, zsh, or fish."}),),
     ),
 }
 
@@ -67,9 +85,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     _Parser.asked_json = "--json" in words
     parser = _Parser(prog=COMMAND, description="Keep the model of this device up to date.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (what, taken) in _COMMANDS.items():
+    for name, (what, taken) in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what)
-        for argument, options in (*taken, *_OUTPUT):
+        for argument, options in (*taken, *OUTPUT):
             command.add_argument(argument, **options)
     return parser.parse_args(words)
 
@@ -83,16 +101,16 @@ def print_error(error: dict[str, object], status: DeviceStatus, found: dict[str,
 def completion(shell: str) -> str:
     """A script that completes the command in `bash`, `zsh`, or `fish`."""
     flags = {
-        name: [argument for argument, _ in (*taken, *_OUTPUT) if argument.startswith("--")]
-        for name, (_, taken) in _COMMANDS.items()
+        name: [argument for argument, _ in (*taken, *OUTPUT) if argument.startswith("--")]
+        for name, (_, taken) in COMMANDS.items()
     }
     if shell == "fish":
-        lines = [f"complete -c {COMMAND} -n __fish_use_subcommand -f -a {name} -d '{what}'"
-                 for name, (what, _) in _COMMANDS.items()]  # fmt: skip
+        lines = [f"complete -c {COMMAND} -n __fish_use_subcommand -f -a {name} -d {shlex.quote(what)}"
+                 for name, (what, _) in COMMANDS.items()]  # fmt: skip
         lines += [
-            f"complete -c {COMMAND} -n '__fish_seen_subcommand_from {name}' -l {argument[2:]} -d '{options['help']}'"
-            for name, (_, taken) in _COMMANDS.items()
-            for argument, options in (*taken, *_OUTPUT)
+            f"complete -c {COMMAND} -n '__fish_seen_subcommand_from {name}' -l {argument[2:]} -d {shlex.quote(options['help'])}"
+            for name, (_, taken) in COMMANDS.items()
+            for argument, options in (*taken, *OUTPUT)
             if argument.startswith("--")
         ]
         return "\n".join(lines)
@@ -104,7 +122,7 @@ _edgemill_device() {{
 {cases}
     *) words='' ;;
   esac
-  # Files complete what is no option.
+  # Arguments that aren't options are files.
   case "${{COMP_WORDS[COMP_CWORD]}}" in -*) ;; *) words='' ;; esac
   [ "$COMP_CWORD" -eq 1 ] && words='{" ".join(flags)}'
   COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))

@@ -15,6 +15,8 @@ from components.spec.examples import AudioSource, ImageSource, Source
 
 # Files that operating systems write into folders, beside hidden ones.
 _OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
+# Suffixes of notes and annotations beside images and sounds. Files with other suffixes are examples, damaged or not.
+_NOTES = frozenset({".csv", ".htm", ".html", ".json", ".md", ".pdf", ".txt", ".xml", ".yaml", ".yml"})
 
 
 class Item(NamedTuple):
@@ -37,10 +39,19 @@ def files_of(source: Source, folder: Path, patterns: Iterable[str]) -> list[Path
     Raises:
         DataError: A table can't be read.
     """
-    found = [file for file in matching(folder, patterns) if not is_hidden(file)]
-    if isinstance(source, ImageSource | AudioSource) and source.layout == "table":
+    if not isinstance(source, ImageSource | AudioSource):
+        return sorted({file for file in matching(folder, patterns) if not is_hidden(file)})
+    found = _listed(source, folder, patterns)
+    if source.layout == "table":
         found += [folder / path for table in found for _, path, _ in _rows(table, source.path_column)]
     return sorted(set(found))
+
+
+def _listed(source: ImageSource | AudioSource, folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files of examples in class folders, or the tables."""
+    none = _NOTES if source.layout == "folders" else frozenset()
+    found = (file for file in matching(folder, patterns) if not is_hidden(file))
+    return [file for file in found if file.suffix.lower() not in none]
 
 
 def is_hidden(file: Path) -> bool:
@@ -59,7 +70,7 @@ def items(source: ImageSource | AudioSource, label: str, folder: Path, pattern: 
     Raises:
         DataError: A table can't be read, or lacks a column, a cell, or a file.
     """
-    files = [file for file in matching(folder, [pattern]) if not is_hidden(file)]
+    files = _listed(source, folder, [pattern])
     if source.layout == "folders":
         return [Item(file, file.parent.name if label else "", {}) for file in files]
     found: list[Item] = []

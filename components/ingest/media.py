@@ -169,6 +169,6 @@ def _unreadable(file: Path, bound: str, error: Exception) -> UnreadableError:
         "the file cannot be decoded",
         where=str(file),
         bound=bound,
-        measured=summary_line(error),
+        measured=summary_line(error).replace(f" {str(file)!r}", ""),  # `where` names it
         remedy="copy or write the file again, remove it, or set examples.max_unreadable",
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.core.errors import RegistryAwayError, RegistryError, StorageError
+from components.core.errors import RegistryError, RegistryUnreachableError, StorageError
 from components.object_store.bucket import DeniedError
 from components.object_store.limits import TooLongError
 
 
 @contextmanager
 def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iterator[None]:
-    """Convert a StorageError into a RegistryAwayError that says the same.
+    """Convert a StorageError into a RegistryUnreachableError that says the same.
 
     Something that is too long becomes a RegistryError, because it stays so until somebody restores it.
 
@@ -32,7 +32,7 @@ def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iter
             remedy=error.remedy,
         ) from None
     except StorageError as error:
-        raise RegistryAwayError(
+        raise RegistryUnreachableError(
             f"{what} cannot be used: {error.what}",
             where=error.where or where,
             bound=needed if needed and isinstance(error, DeniedError) else error.bound,

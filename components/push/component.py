@@ -34,7 +34,7 @@ def Pusher(
     Raises:
         TamperedError: An artifact has changed since it was written.
         UnblessedError: The blessing is incomplete, contradicts itself, or is for other bytes or another device.
-        RegistryError: A registry refused the release. If it is only away, the node succeeds with `staged` = 1.
+        RegistryError: A registry refused the release. If it is only unreachable, the node succeeds with `staged` = 1.
     """
     request = PushRequest.model_validate_json(spec)
     choice, mark = verified(chosen), verified(blessing)

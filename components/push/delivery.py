@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from components.core.errors import RegistryAwayError, UnblessedError
+from components.core.errors import RegistryUnreachableError, UnblessedError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel
 from components.facts.artifact_paths import TFLITE_FILE
@@ -67,8 +67,8 @@ class PushOutcome(FrozenModel):
         manifest_sha256: Digest of the release's manifest.
         others: The release in the other registries.
         signed: Whether the channel of every registry is signed. False in outcomes that predate signatures.
-        staged: Whether the release waits in the run, because a registry was away. `edgemill push` finishes it.
-        error: Which registry was away, and which have the release; empty if none was.
+        staged: Whether the release waits in the run, because a registry was unreachable. `edgemill push` finishes it.
+        error: Which registry was unreachable, and which have the release; empty if none was.
     """
 
     device: str
@@ -110,7 +110,7 @@ def deliver(
     Raises:
         TamperedError: The artifact has changed since it was written.
         UnblessedError: The decision is for another device, or for other bytes than those in `chosen`.
-        RegistryError: A registry refused the release. If it is only away, the outcome is `staged`.
+        RegistryError: A registry refused the release. If it is only unreachable, the outcome is `staged`.
     """
     if decision.device != request.device.name:
         raise _unblessed(chosen.place, "it is for another device", request.device.name, decision.device)
@@ -141,7 +141,7 @@ def deliver(
         (release, *others), signed = publish(
             request.registries, request.device.device_class, request.name, model, manifest, files, lineage
         )
-    except RegistryAwayError as error:
+    except RegistryUnreachableError as error:
         return PushOutcome(
             device=decision.device,
             pushed=False,

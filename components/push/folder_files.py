@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.core.errors import RegistryAwayError
+from components.core.errors import RegistryUnreachableError
 from components.core.files import sync_folder, write_atomically
 
 # A push takes seconds. Files older than this are leftovers of a killed push.
@@ -62,7 +62,7 @@ def remove_stale(folder: Path, channel: str) -> None:
 
 @contextmanager
 def explained(where: Path, needed: int) -> Iterator[None]:
-    """Convert file system errors into a RegistryAwayError that says how to fix them."""
+    """Convert file system errors into a RegistryUnreachableError that says how to fix them."""
     try:
         yield
     except OSError as error:
@@ -82,4 +82,4 @@ def explained(where: Path, needed: int) -> Iterator[None]:
                 remedy = "fix the error in the message; then run again"
         # A temporary name says nothing to the reader.
         place = where if STAGING_PREFIX in str(error.filename) else error.filename or where
-        raise RegistryAwayError(f"{what}: {error.strerror or error}", where=str(place), remedy=remedy) from error
+        raise RegistryUnreachableError(f"{what}: {error.strerror or error}", where=str(place), remedy=remedy) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from components.core.errors import RegistryAwayError, RegistryError
+from components.core.errors import RegistryError, RegistryUnreachableError
 from components.push.claims import CollectedError
 from components.push.references import NO_LINEAGE
 from components.push.registry import Registry, open_registry
@@ -82,8 +82,8 @@ def _all(
     if len(specs) == 1 and failed:
         raise failed[0]
     if failed:
-        away = all(isinstance(error, RegistryAwayError) for error in failed)
-        raise (RegistryAwayError if away else RegistryError)(
+        unreachable = all(isinstance(error, RegistryUnreachableError) for error in failed)
+        raise (RegistryUnreachableError if unreachable else RegistryError)(
             what,
             bound=f"{len(specs)} of {len(specs)} registries",
             measured="; ".join(outcomes),

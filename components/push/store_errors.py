@@ -10,5 +10,5 @@ _NEEDED = "permission to list, read, and write objects below the registry's root
 
 
 def explained(where: str, needed: str = _NEEDED) -> AbstractContextManager[None]:
-    """Convert errors of the object store into a RegistryAwayError that says the same."""
+    """Convert errors of the object store into a RegistryUnreachableError that says the same."""
     return as_registry_errors("the registry", where, needed)

@@ -52,7 +52,8 @@ class _Files(_Made):
         layout: `folders` if each file is in a folder with the name of its class; `table` if the files that match the
             patterns are CSV tables with a header line, with one row for each example. Paths in a table are relative to
             the table's folder, and its other columns become features of text. Without `label`, names of folders have no
-            meaning.
+            meaning. Hidden files in folders, notes, and annotations (`.txt`, `.md`, `.pdf`, `.html`, `.csv`, `.json`,
+            `.xml`, `.yaml`) are no examples.
         path_column: Column of the paths, if the layout is `table`. Its label is in the column that `label` names.
         max_unreadable: Largest share of the files that can be damaged or of a different format. They are left out, and
             the report counts them. A larger share ends the run.

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from components.core.errors import RegistryAwayError
+from components.core.errors import RegistryUnreachableError
 from components.core.files import sha256_of_bytes, write_atomically
 from components.object_store.bucket import Content, is_address, split
 from components.object_store.folder import FolderBucket
@@ -181,8 +181,8 @@ class BucketStore:
         return nullcontext()
 
 
-def _unusable(path: Path, error: OSError) -> RegistryAwayError:
-    return RegistryAwayError(
+def _unusable(path: Path, error: OSError) -> RegistryUnreachableError:
+    return RegistryUnreachableError(
         f"the signed metadata of the registry cannot be used: {error.strerror or error}",
         where=str(path),
         remedy="fix the error in the message; then run again",

@@ -13,5 +13,5 @@ class OvertakenError(RegistryError):
 
 
 def explained(where: str) -> AbstractContextManager[None]:
-    """Convert a StorageError into a RegistryAwayError that says the same."""
+    """Convert a StorageError into a RegistryUnreachableError that says the same."""
     return as_registry_errors("the signed metadata of the registry", where)

@@ -15,6 +15,7 @@ from typing import Any
 
 import typer.main
 import yaml
+from device_command import device_command_page
 from listed_pages import devices_page, public_names_page
 
 from components.card.facts import CardFacts
@@ -61,6 +62,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "environment-file.md": _schema_page(EnvironmentFile, "Environment file", ENVIRONMENT_INTRODUCTION),
         FOLDER / "model-card.md": _schema_page(CardFacts, "Facts of a model card", CARD_INTRODUCTION),
         FOLDER / "commands.md": _commands_page(),
+        FOLDER / "device-commands.md": _page(device_command_page()),
         FOLDER / "devices.md": _page(devices_page()),
         FOLDER / "public-names.md": _page(public_names_page()),
     }

@@ -1,4 +1,4 @@
-"""`edgemill push`: finishes the pushes of a run whose registry was away."""
+"""`edgemill push`: finishes the pushes of a run whose registry was unreachable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def push_run(run_id: str, root: Path | None, metadata_url: str | None, *, force:
     """Push what is staged in a run, print what came of it, and rewrite the run's report.
 
     Returns:
-        `PUSH_STAGED` if a registry is still away.
+        `PUSH_STAGED` if a registry is still unreachable.
     """
     place = environment(root, metadata_url)
     store = open_existing_store(place.metadata_url)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from components.core.errors import RegistryAwayError, RegistryError, SpecError, TamperedError, counted
+from components.core.errors import RegistryError, RegistryUnreachableError, SpecError, TamperedError, counted
 from components.core.values import FrozenModel
 from components.push.audit import read_log
 from components.push.beside import check_exists, normal_root
@@ -143,7 +143,7 @@ def print_log(root: str, contains: str | None, trust: Path | None, *, as_json: b
     try:
         trusted = read_trusted(root, trust)
         signed = trusted.reading.found.log_entry if trusted else ""
-    except RegistryAwayError:
+    except RegistryUnreachableError:
         raise
     except RegistryError as error:
         refused = str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from components.ingest.listing import is_hidden, number
 from components.ingest.media import UnreadableError, wav_facts
 from edgemill.project.columns import of_archive, of_folder, of_table
 from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
+from edgemill.project.function import is_function, of_function
 from edgemill.project.parquet import of_parquet
 from edgemill.project.paths import beside
 from edgemill.project.unclear import UnclearError
@@ -25,11 +26,13 @@ _PATHS = ("path", "file", "filename", "file_name", "image", "audio")
 # Files that are looked at to find the sample rate.
 _MOST_OPENED = 200
 _OTHERWISE = (
-    "correct the path; for other data, write a pipeline file with `kind: tfrecord` or `generator`: see "
-    "docs/own-model.md"
+    "correct the path; for other data, write a function that yields examples, or a pipeline file with "
+    "`kind: tfrecord`: see docs/own-model.md"
 )
-# Suffix of files that are not read -> what to do with them.
+# Suffix of files that are not read, or not one by one -> what to do with them.
 _ADVICE = {
+    **dict.fromkeys((*_SUFFIXES["images"], *_SUFFIXES["audio"]),
+                    "name the folder that holds a folder for each class, instead of one file"),
     **dict.fromkeys((".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wave"),
                     "convert the sounds to .wav files, such as with `ffmpeg -i sound.mp3 sound.wav`"),
     **dict.fromkeys((".avif", ".heic", ".jp2", ".svg"), "convert the images to PNG or JPEG files"),
@@ -42,9 +45,18 @@ _ADVICE = {
     ".tfrecord": "write a pipeline file with `kind: tfrecord` and a task",
 }  # fmt: skip
 _EXPECTED = (
-    "a folder of class folders with images or WAV files, a CSV or Parquet table, a .npz file, or a folder of tables or "
-    ".npy files"
+    "a folder of class folders with images or WAV files, a CSV or Parquet table, a .npz file, a folder of tables or "
+    ".npy files, or a function that yields examples: package.module:function"
 )
+
+
+def _of_one_table(
+    recognize: Callable[[Path, dict[str, Any], Sequence[Path], Options], Data],
+) -> Callable[[Path, Options], Data]:
+    return lambda path, options: recognize(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
+
+
+_OF_FILE = {".csv": _of_one_table(of_table), ".parquet": _of_one_table(of_parquet), ".npz": of_archive}
 
 
 def recognize_data(path: Path, options: Options) -> Data:
@@ -53,13 +65,11 @@ def recognize_data(path: Path, options: Options) -> Data:
     Raises:
         DataError: It holds nothing that can be recognized, or something that only the user can decide.
     """
-    if is_file(path) and path.suffix.lower() == ".csv":
-        return of_table(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
-    if is_file(path) and path.suffix.lower() == ".parquet":
-        return of_parquet(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
-    if is_file(path) and path.suffix.lower() == ".npz":
-        return of_archive(path, options)
+    if is_file(path) and (of_file := _OF_FILE.get(path.suffix.lower())) is not None:
+        return of_file(path, options)
     if described(path) == "nothing":
+        if is_function(str(path)):
+            return of_function(str(path), options)
         raise DataError(
             "there is no such file or folder",
             where="--data",
@@ -137,16 +147,28 @@ def _class_folders(
             if len(deeper) == 1
             else "name one of these folders, or call two of them train and test",
         )
+    if not classes and split_folders:
+        counts = Counter(file.parent.name for file in path.glob("*/*") if file.suffix.lower() in _SUFFIXES[kind])
+        held = some_of(f"{name}/ ({counted(counts[name], 'file')})" for name in split_folders.values())
+        raise DataError(
+            "the folders of the splits have no class folders",
+            where="--data",
+            bound=f"one folder for each class in {' and in '.join(split_folders.values())}",
+            measured=f"{path}: {held}",
+            remedy="put the files of each class into a folder with its name, or add a CSV table with the columns path "
+            "and label for each split",
+        )
     if len(classes) < 2:
+        flat = [file for file in path.glob("*") if file.suffix.lower() in _SUFFIXES[kind]]
+        held = some_of(f"{name}/ ({counted(count, 'file')})" for name, count in classes.items())
         raise DataError(
             "the folder has no class folders" if not classes else "all files are in one class folder",
             where="--data",
             bound="one folder for each class, with at least two classes",
-            measured=f"{path}: {some_of(f'{name}/ ({count})' for name, count in classes.items()) or 'files only'}",
+            measured=f"{path}: {held or counted(len(flat), 'file') + ', not in folders'}",
             remedy="put the files of each class into a folder with its name, or add a CSV table with the columns path "
             "and label",
         )
-    # Other files, such as notes, would count as damaged.
     suffixes = {file.suffix for file in wanted}
     last = f"*{wanted[0].suffix}" if len(suffixes) == 1 else "*"
     splits: dict[str, Any] = {"kind": "hashed", "pattern": f"*/{last}"}

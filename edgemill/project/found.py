@@ -60,10 +60,11 @@ class Data(FrozenModel):
         columns: Feature of the input -> type of its values. Without images and audio.
         splits: The field `splits`.
         fields: Other fields of `examples` that don't depend on the model.
+        scalars: Whether each feature that a generator yields for the input is one number, as a column of a table is.
         count: Number of examples, or of files.
     """
 
-    kind: Literal["images", "audio", "csv", "parquet", "arrays"]
+    kind: Literal["images", "audio", "csv", "parquet", "arrays", "generator"]
     folder: Path
     label: str = "label"
     classes: tuple[str, ...] = ()
@@ -71,7 +72,13 @@ class Data(FrozenModel):
     columns: dict[str, Literal["uint8", "int64", "float32"]] = {}
     splits: dict[str, Any]
     fields: dict[str, Any] = {}
+    scalars: bool = False
     count: int
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the features are columns of numbers."""
+        return self.kind in TABLES or self.scalars
 
     @property
     def evaluated(self) -> str:

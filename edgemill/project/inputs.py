@@ -202,12 +202,12 @@ def _of_media(data: Data, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[s
 
 def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Options) -> dict[str, dict[str, Stored]]:
     """Input -> its columns, or its array: by the names of the inputs, or else in their order."""
-    sizes = {name: 1 if data.kind == "arrays" else prod(shape) for name, shape in shapes.items()}
+    sizes = {name: prod(shape) if data.is_table else 1 for name, shape in shapes.items()}
     named = len(shapes) > 1 and not options.columns and shapes.keys() <= data.columns.keys()
     if named and {*sizes.values()} == {1}:
         return {name: {name: data.columns[name]} for name in shapes}
-    what = "array" if data.kind == "arrays" else "column"
-    if data.kind == "arrays" and len(data.columns) != len(shapes):
+    what = "column" if data.is_table else "array"
+    if not data.is_table and len(data.columns) != len(shapes):
         raise UnclearError(
             "it is not clear which array is the input"
             if len(shapes) == 1
@@ -225,7 +225,7 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
         )
     if len(data.columns) != sum(sizes.values()):
         raise UnclearError(
-            "the model takes a different number of values than the table has columns",
+            "the model takes a different number of values than the examples have columns",
             option="columns",
             question="Which columns are the input, in the order of the model?",
             default=",".join(list(data.columns)[: sum(sizes.values())]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from components.core.errors import ModelError, SpecError, counted, one_of, some_of
+from components.core.errors import DataError, ModelError, SpecError, counted, one_of, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
-from components.ingest.arrays import open_arrays
+from components.ingest.arrays import generated, open_arrays
 from components.ingest.listing import class_number
 from components.ingest.sources import matching
 from edgemill.project.found import TABLES, Data, Options, read_table
@@ -23,7 +24,7 @@ from edgemill.project.scales import choose
 from edgemill.project.unclear import UnclearError
 from pipelines.checks.examples.made import sampled
 from pipelines.checks.first_records import files_by_split
-from pipelines.file.spec import ArrayExamples, Examples
+from pipelines.file.spec import ArrayExamples, Examples, GeneratorExamples
 
 Array = npt.NDArray[Any]
 # Examples of all splits that the model is tried on.
@@ -100,7 +101,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     elif objective == "two_classes" and not classes:
         section["num_classes"] = 2
     values = {name: _joined([columns[feature] for feature in each.features]) for name, each in inputs.items()}
-    inputs = {name: with_ranges(each, values[name], table=data.kind in TABLES) for name, each in inputs.items()}
+    inputs = {name: with_ranges(each, values[name], table=data.is_table) for name, each in inputs.items()}
     ranges = max((each.ranges for each in inputs.values()), key=len)
     outputs = {
         name: run({own: each.scaled(values[own], name) for own, each in inputs.items()})
@@ -115,12 +116,13 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         (f"{name}: " if len(inputs) > 1 else "") + f"{each.size} of {each.dtype}" for name, each in inputs.items()
     )
     facts = (
-        f"{counted(data.count, 'example' if data.kind in {*TABLES, 'arrays'} else 'file')} of the kind `{data.kind}`"
+        f"{counted(data.count, 'file' if data.kind in {'images', 'audio'} else 'example')} of the kind `{data.kind}`"
         + (f" in {len(classes)} classes: {some_of(classes, 10)}" if classes else ""),
         f"the model takes {taken}, and returns {counted(model.outputs, 'number')}",
-        f"input range {trial.scale}, chosen by the {measure} on {len(labels)} examples ({tried})"
+        f"input range {trial.scale}, which has the lowest {measure} on {len(labels)} examples ({tried})"
         if len(trials) > 1
-        else f"the input takes the values as they are; {measure} on {len(labels)} examples: {trial.error:.3f}",
+        else f"the input takes the values without scaling, with a {measure} of {trial.error:.3f} on {len(labels)} "
+        "examples",
     )
     return Plan(
         data=data,
@@ -183,9 +185,25 @@ def _read(
             for name, held in values.items():
                 held += list(arrays[name][::step])
             labels += arrays[data.label][::step].reshape(-1).tolist()
+    elif isinstance(examples, GeneratorExamples):
+        for split in examples.patterns:
+            for row in islice(generated(examples, split), 0, None, max(1, data.count // _TRIED)):
+                for name, held in values.items():
+                    held.append(
+                        np.frombuffer(row[name], np.uint8) if features[name] == "uint8" else np.array(row[name])
+                    )
+                labels += np.ravel(row[data.label]).tolist()
     else:
         [(name, stored)] = features.items()
-        found = [row for sample in sampled(examples, _TRIED) for row in sample.rows]
+        try:
+            found = [row for sample in sampled(examples, _TRIED) for row in sample.rows]
+        except DataError as error:
+            # The field of a file that isn't written yet.
+            raise DataError(
+                error.what, where=str(data.folder), measured=error.measured,
+                bound=str(error.bound).replace("examples.max_unreadable", "--max-unreadable"),
+                remedy=error.remedy.replace("examples.max_unreadable", "--max-unreadable"),
+            ) from error  # fmt: skip
         content = [np.frombuffer(row[name], stored) for row in found]
         return {name: np.stack(content)}, np.array([row[data.label] for row in found], np.float64)
     if classes:
@@ -245,6 +263,6 @@ def _objective(model: Model, data: Data, classes: tuple[str, ...], labels: Array
         bound=f"{count} outputs, one for each class: {some_of(classes, 20)}" if count
         else f"an output for each label from {labels.min():g} to {labels.max():g}",
         measured=counted(model.outputs, "output"),
-        remedy=f"remove the folders or rows of classes that the model does not know, or name another model (label: "
-        f"{data.label})",
+        remedy="remove the folders or rows of classes that the model does not know, or name another model"
+        + (f"; if {data.label!r} is not the label, set --label" if data.kind not in {"images", "audio"} else ""),
     )  # fmt: skip

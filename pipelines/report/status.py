@@ -78,7 +78,7 @@ class DeviceStatus(FrozenModel):
         chosen: The blessed candidate; None without one.
         why: The gate's reason.
         release: The release; None if nothing was pushed.
-        staged: Why the release is only staged: which registry was away; empty otherwise.
+        staged: Why the release is only staged: which registry was unreachable; empty otherwise.
         champion: The comparison with the device's last release; None without one.
     """
 
@@ -143,8 +143,8 @@ class RunStatus(FrozenModel):
         started, ended: Times in UTC.
         seconds: Duration of the process.
         pipeline, run_id: The pipeline and the run; None if the run didn't get that far.
-        verdict: `pushed` for at least one device, `staged` because a registry was away, `refused` by every gate, or
-            `failed`; None if nothing ran.
+        verdict: `pushed` for at least one device, `staged` because a registry was unreachable, `refused` by every gate,
+            or `failed`; None if nothing ran.
         devices, candidates, nodes: Results in the order of the pipeline.
         skipped: Recipes of the pipeline file that cannot work on the model, with the reasons.
         left_out: Damaged files that were left out of the examples, for each split or for all.

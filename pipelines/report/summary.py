@@ -83,8 +83,8 @@ class RunSummary(FrozenModel):
         run_id: The run's ID in ML Metadata.
         started: Start time, with time zone.
         seconds: Wall time of the run; None if unknown.
-        verdict: `pushed` for at least one device, `staged` because a registry was away, `refused` by every gate, or
-            `failed`.
+        verdict: `pushed` for at least one device, `staged` because a registry was unreachable, `refused` by every gate,
+            or `failed`.
         nodes: In order of execution.
         evaluation: The evaluation; None if the run didn't get that far.
         explanations: Why candidates differ from their float models, for each candidate that is quantized.
@@ -193,7 +193,7 @@ class RunSummary(FrozenModel):
         if release is not None and release.staged:
             finish = self.finish_push or f"run: edgemill push {self.run_id}"
             return (
-                f"{decision.chosen} passed and is staged, because a registry was away ({release.error})."
+                f"{decision.chosen} passed and is staged, because a registry was unreachable ({release.error})."
                 f" To finish the push, {finish}"
             )
         return f"{decision.chosen} passed, but the push failed"

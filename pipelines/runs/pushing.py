@@ -1,4 +1,4 @@
-"""Finishes the pushes of a run whose registry was away.
+"""Finishes the pushes of a run whose registry was unreachable.
 
 The release waits in the run: the model that the gate chose, and its blessing. Both are verified again, and delivered as
 the push node would. The result is recorded as another execution of that node, so that reports, lineage, and retention
@@ -31,8 +31,8 @@ def finish_pushes(store: Any, pipeline: str, run_id: str, *, force: bool = False
 
     Raises:
         TamperedError: The chosen model or its blessing was changed since the run.
-        RegistryError: A registry refused the release, or a later run has pushed. If a registry is still away, the
-            outcome is `staged`.
+        RegistryError: A registry refused the release, or a later run has pushed. If a registry is still unreachable,
+            the outcome is `staged`.
         MetadataError: The metadata store doesn't hold what is needed.
     """
     for node, one in sorted(run_records(store, pipeline, run_id).items()):

@@ -173,12 +173,12 @@ def _open_server(url: str, config: Any) -> Any:
     from ml_metadata.metadata_store import metadata_store
 
     place, (parts, port) = place_of_store(url), _address(url)
-    away = _why_unreachable(str(parts.hostname), port or _PORTS[parts.scheme])
-    if away:
+    problem = _why_unreachable(str(parts.hostname), port or _PORTS[parts.scheme])
+    if problem:
         raise MetadataError(
             "the metadata server cannot be reached",
             where=place,
-            measured=away,
+            measured=problem,
             remedy="check that the server runs, its address, and what firewalls let through",
         )
     with _native_words() as captured:

@@ -23,16 +23,20 @@ pytestmark = pytest.mark.e2e
 
 
 def write_data(folder: Path) -> None:
-    """Images of three brightness classes in colors, of two sizes, and a model that knows them in the range -1..1."""
+    """A table of images of three brightness classes, in the modes and sizes that users mix, and a model for -1..1."""
     generator = np.random.default_rng(3)
+    rows = ["path,label", "part0/broken.tif,dark"]
+    for part in ("part0", "part1"):
+        (folder / "images" / part).mkdir(parents=True)
     for name, level in {"bright": 220, "dark": 30, "gray": 125}.items():
-        (folder / "images" / name).mkdir(parents=True)
         for number in range(60):
             pixels = generator.normal(level, 12, [5 + number % 2, 6, 3]).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).convert("RGB" if number % 3 else "L").save(
-                folder / "images" / name / f"{number}.png"
-            )
-    (folder / "images" / "dark" / "broken.png").write_bytes(b"no image")
+            mode = ("RGB", "L", "RGBA", "CMYK", "P", "I;16")[number % 6]
+            rows.append(f"part{number % 2}/{name}{number}.tif,{name}")
+            image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257) if mode == "I;16" else None
+            (image or Image.fromarray(pixels).convert(mode)).save(folder / "images" / rows[-1].partition(",")[0])
+    (folder / "images" / "part0" / "broken.tif").write_bytes(b"no image")
+    (folder / "images" / "labels.csv").write_text("\n".join(rows))
     layers = tf.keras.layers
     model = tf.keras.Sequential([
         layers.Input([6, 6, 3]), layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(),
@@ -73,9 +77,9 @@ def test_one_command_leads_from_images_to_a_release_and_overwrites_nothing(folde
     status = json.loads(Path("status.json").read_text())
     [left_out] = status["left_out"]
     assert (left_out["files"], left_out["damaged"], left_out["bound"]) == (181, 1, 0.01)
-    assert left_out["first"][0].startswith(str(folder / "images" / "dark" / "broken.png"))
+    assert left_out["first"][0].startswith(str(folder / "images" / "part0" / "broken.tif"))
     assert "1 damaged file of 181 left out: 0.55%, at most 1.00% allowed" in result.output
-    assert "images/dark/broken.png" in Path(status["report"]).read_text()
+    assert "images/part0/broken.tif" in Path(status["report"]).read_text()
     [release] = (folder / "brightness" / "registry").rglob("model.tflite")
     assert release.stat().st_size < 5000
     task = (folder / "brightness" / "task.py").read_text()

@@ -1,5 +1,11 @@
-"""`edgemill optimize` from sounds, tables, and arrays for two inputs to releases, in one process."""
+"""`edgemill optimize` from each kind of data to a release, and the tutorials, whose commands are those of the page."""
 
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from scipy.io import wavfile
 from typer.testing import CliRunner
 
 from edgemill.exit_codes import ExitCode
@@ -18,37 +23,53 @@ pytestmark = pytest.mark.e2e
 layers = tf.keras.layers
 GENERATOR = np.random.default_rng(3)
 COUNT = 200
+PAGE = Path("docs/own-model-tutorials.md")
+# Each block is a tutorial.
+TUTORIALS = [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.M | re.S)]
 
 
-def sounds(folder: Path) -> tuple[tf.keras.Model, str]:
-    labels = np.arange(COUNT) % 2
-    times = np.arange(400) / 4000
-    values = (
-        0.5 * np.sin(2 * np.pi * np.array([200, 900])[labels][:, None] * times) * GENERATOR.uniform(0.5, 1, [COUNT, 1])
+@pytest.fixture(scope="module")
+def tutorials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the first command of each tutorial writes. One process runs all of them, because it imports Keras 3."""
+    folder = tmp_path_factory.mktemp("tutorials")
+    for name in ("tests", "pipelines"):
+        (folder / name).symlink_to(Path(name).resolve())
+    code = (
+        "import json, runpy, sys\n"
+        "for sys.argv in json.loads(sys.argv[1]): runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    for number, (sound, label) in enumerate(zip(values, labels, strict=True)):
-        (folder / "sounds" / "ab"[label]).mkdir(parents=True, exist_ok=True)
-        wavfile.write(folder / "sounds" / "ab"[label] / f"{number}.wav", 4000, (sound * 2**15).astype(np.int16))
-    model = tf.keras.Sequential([
-        layers.Input([400, 1]), layers.Conv1D(4, 16, strides=4, activation="relu"), layers.GlobalMaxPooling1D(),
-        layers.Dense(2, activation="softmax"),
-    ])  # fmt: skip
-    model.compile(tf.keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy")
-    model.fit(values[..., None], labels, epochs=20, verbose=0)
-    return model, "sounds"
+    commands = [shlex.split(line) for line, *_ in TUTORIALS[:3]]
+    assert {name for name, *_ in commands} == {"python"}
+    given = json.dumps([arguments for _, *arguments in commands])
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    subprocess.run([sys.executable, "-c", code, given], cwd=folder, env=environment, check=True)
+    return folder
 
 
-def table(folder: Path) -> tuple[tf.keras.Model, str]:
-    values = GENERATOR.normal([20, 50], [5, 10], [COUNT, 2])
-    labels = (values @ [1, -1] > -30).astype(int)
-    lines = [f"{a:.3f},{b:.3f},{'rain' if y else 'dry'}" for (a, b), y in zip(values, labels, strict=True)]
-    (folder / "weather.csv").write_text("\r\n".join(["driver's temperature,humidity,label", *lines]), "utf-8")
-    model = tf.keras.Sequential(
-        [layers.Input([2]), layers.Dense(8, activation="relu"), layers.Dense(1, activation="sigmoid")]
-    )
-    model.compile(tf.keras.optimizers.Adam(0.03), "binary_crossentropy")
-    model.fit((values - values.mean(axis=0)) / values.std(axis=0), labels, epochs=20, verbose=0)
-    return model, "weather.csv"
+def run_here(line: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a line of a tutorial in this process, with its arguments as Bash expands them. Returns what it prints."""
+    listed = subprocess.run(["bash", "-euc", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
+    name, *arguments = listed.stdout.split("\0")[:-1]
+    if name == "cd":
+        monkeypatch.chdir(*arguments)
+        return ""
+    assert name == "edgemill"
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == ExitCode.OK, done.output
+    return done.output
+
+
+# `make test-own-models` also runs the one about arrays.
+@pytest.mark.parametrize("commands", TUTORIALS[:3], ids=lambda commands: commands[1])
+def test_tutorial_leads_to_an_int8_release(
+    commands: list[str], tutorials: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tutorials)
+    *_, inspected = [run_here(line, monkeypatch) for line in commands[1:]]
+    assert "INT8" in inspected
+    (summary,) = Path("build/edgemill").glob("*/runs/*/summary.json")
+    facts = json.loads(summary.read_text())
+    assert (facts["verdict"], facts["decisions"][0]["chosen"]) == ("pushed", "int8"), facts["decisions"]
 
 
 def parquet(folder: Path) -> tuple[tf.keras.Model, str]:
@@ -70,17 +91,44 @@ def two_inputs(folder: Path) -> tuple[tf.keras.Model, str]:
     model = tf.keras.Model([image, age], layers.Dense(1)(layers.Dense(8, activation="relu")(joined)))
     model.compile(tf.keras.optimizers.Adam(0.03), "mse")
     model.fit([images / 255, ages], wanted, epochs=20, verbose=0)
-    np.savez(folder / "data.npz", image=images, age=ages, label=wanted.astype(np.float32))
-    return model, "data.npz"
+    (folder / "arrays").mkdir()
+    for name, array in {"image": images, "age": ages, "label": wanted.astype(np.float32)}.items():
+        np.save(folder / "arrays" / f"{name}.npy", array)
+    return model, "arrays"
 
 
-@pytest.mark.parametrize("made", [sounds, table, parquet, two_inputs])
+FUNCTION = """
+import numpy as np
+
+def examples():
+    generator = np.random.default_rng(3)
+    for number in range(200):
+        pixels = generator.normal(60 + 140 * (number % 2), 20, [4, 4, 1]).clip(0, 255)
+        yield {"image": pixels.astype(np.uint8), "label": ("dark", "bright")[number % 2]}
+"""
+
+
+def function(folder: Path) -> tuple[tf.keras.Model, str]:
+    (folder / "own_examples.py").write_text(FUNCTION)
+    model = tf.keras.Sequential([layers.Input([4, 4, 1]), layers.Flatten(), layers.Dense(2, activation="softmax")])
+    # Sorted by name, `bright` is 0.
+    bright = np.arange(COUNT) % 2
+    images = GENERATOR.normal(60 + 140 * bright[:, None, None, None], 20, [COUNT, 4, 4, 1]).clip(0, 255) / 255
+    model.compile(tf.keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy")
+    model.fit(images, 1 - bright, epochs=20, verbose=0)
+    return model, "own_examples:examples"
+
+
+@pytest.mark.parametrize("made", [parquet, two_inputs, function])
 def test_one_command_leads_to_a_release(made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tf.keras.utils.set_random_seed(1)
     model, data = made(tmp_path)
     model.save(tmp_path / "my.keras")
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["optimize", "my.keras", "--data", data, "--device", "phone_cpu"])
+    Path("small.yaml").write_text(
+        "{name: small, device_class: small, description: Integers, schemes: [static_wi8_ai8], integer_only: true}"
+    )
+    done = CliRunner().invoke(app, ["optimize", "my.keras", "--data", data, "--device", "small.yaml"])
     assert done.exit_code == ExitCode.OK, done.output
     (release,) = Path("my/registry").rglob("model.tflite")
     assert release.stat().st_size < 10_000

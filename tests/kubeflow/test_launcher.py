@@ -176,7 +176,7 @@ def test_registry_that_is_away_stages_the_release_and_the_same_node_finishes_it(
     assert (pushed["pushed"], pushed["staged"]) == (0.0, 1.0)
     said = whole.path("report", "verdict").read_text()
     assert "# small: staged" in said
-    assert "because a registry was away" in said
+    assert "because a registry was unreachable" in said
     assert "To finish the push, clone this run: finished nodes come from the cache" in said
     assert "edgemill push" not in said
     registry.unlink()

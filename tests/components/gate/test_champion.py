@@ -193,7 +193,7 @@ AWAY = Champion(
         (challenge({"small": (), "large": ()}, (), incomparable="its outputs are b"), "fail", "its outputs are b"),
         (None, "not_enough_data", "the champion is unknown"),
     ],
-    ids=["first release", "registry away", "incomparable", "not looked for"],
+    ids=["first release", "registry unreachable", "incomparable", "not looked for"],
 )
 def test_required_champion_that_cannot_be_compared_gives_a_clear_verdict(
     against: Challenge | None, verdict: str, words: str

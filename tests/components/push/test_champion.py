@@ -1,4 +1,4 @@
-"""The champion of a device in registries of every kind: found, pulled back, damaged, away, and in several at once."""
+"""The champion of a device in each kind of registry: found, pulled back, damaged, unreachable, and in several."""
 
 from __future__ import annotations
 

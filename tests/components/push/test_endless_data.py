@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from components.core.compression import gzip_of
-from components.core.errors import RegistryAwayError, RegistryError
+from components.core.errors import RegistryError, RegistryUnreachableError
 from components.core.files import sha256_of_bytes
 from components.object_store import limits
 from components.object_store.limits import LONGEST_DOCUMENT
@@ -75,7 +75,7 @@ def said_about(gateway: Gateway, attacked: Callable[[int, str], bool], do: Calla
     try:
         return str(getattr(do(), "problems", ""))
     except RegistryError as error:
-        assert not isinstance(error, RegistryAwayError)
+        assert not isinstance(error, RegistryUnreachableError)
         return str(error)
     finally:
         gateway.reset()

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from components.core.errors import RegistryAwayError
+from components.core.errors import RegistryUnreachableError
 from components.object_store import gcs
 from components.object_store.oci import transport
 from components.spec.registry import OciRegistry
@@ -77,7 +77,7 @@ def test_store_that_is_full_from_any_write_on_is_explained_and_keeps_the_old_rel
         store.gateway.fault = full
         try:
             new = place.push(MODEL + bytes([first]))
-        except RegistryAwayError as error:
+        except RegistryUnreachableError as error:
             assert re.search(SAID, str(error)), error
             store.gateway.reset()
             assert place.current() == old
@@ -104,7 +104,7 @@ def test_full_disk_of_a_real_registry_is_explained_and_keeps_the_old_release(tmp
             place = Place(OciRegistry(kind="oci", root=root), OciFiles(server, root))
             old = place.push(os.urandom(100_000))
             for size in (400_000, 5_000_000):  # in one piece, and in several
-                with pytest.raises(RegistryAwayError, match=SAID):
+                with pytest.raises(RegistryUnreachableError, match=SAID):
                     place.push(os.urandom(size))
                 assert place.current() == old
                 assert place.versions() == (old.version,)

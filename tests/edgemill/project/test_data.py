@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from components.core.errors import DataError
-from components.ingest.listing import items
+from components.ingest.listing import files_of, items
 from components.spec.examples import ImageSource
 from edgemill.project.data import recognize_data
 from edgemill.project.found import Options
@@ -37,6 +37,26 @@ def test_class_folders_of_images(tmp_path: Path) -> None:
     assert recognize_data(tmp_path, Options(max_unreadable=0.1)).fields == {"max_unreadable": 0.1}
 
 
+def test_notes_beside_images_of_several_suffixes_are_no_examples(tmp_path: Path) -> None:
+    images(tmp_path, "cat/1.png", "dog/1.JPG", "dog/2.jpeg")
+    for name in ("cat/notes.txt", "dog/1.xml", "dog/boxes.JSON"):
+        (tmp_path / name).write_text("mine")
+    found = recognize_data(tmp_path, NONE)
+    assert (found.splits["pattern"], found.count) == ("*/*", 3)
+    source = MEDIA.model_copy(update={"classes": ("cat", "dog")})
+    assert len(items(source, "label", tmp_path, "*/*")) == len(files_of(source, tmp_path, ["*/*"])) == 3
+    # Files that look like damaged images, or have another format, are not left out silently.
+    (tmp_path / "cat" / "2.heic").write_bytes(b"x")
+    assert len(items(source, "label", tmp_path, "*/*")) == 4
+
+
+def test_folders_of_splits_without_class_folders(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"splits have no class folders .*train/ \(2 files\), test/ \(1 file\)"):
+        recognize_data(images(tmp_path, "train/1.png", "train/2.png", "test/1.png"), NONE)
+    with pytest.raises(DataError, match=r"all files are in one class folder .*found: .*train/ \(1 file\)"):
+        recognize_data(images(tmp_path / "other", "train/1.png"), NONE)
+
+
 def test_folders_of_splits(tmp_path: Path) -> None:
     found = recognize_data(images(tmp_path, "train/a/1.png", "train/b/1.jpg", "val/a/2.png", "val/b/2.png"), NONE)
     assert found.splits == {"kind": "declared", "patterns": {"train": "train/*/*", "val": "val/*/*"}}
@@ -46,8 +66,9 @@ def test_folders_of_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["a.png", "b.png"], "the folder has no class folders"),
-        (["a/1.png", "a/2.png"], r"all files are in one class folder .*a/ \(2\)"),
+        (["a.png", "b.png"], r"the folder has no class folders .*: 2 files, not in folders"),
+        (["a.png"], r"the folder has no class folders .*: 1 file, not in folders"),
+        (["a/1.png", "a/2.png"], r"all files are in one class folder .*a/ \(2 files\)"),
         ([], "the folder holds no examples of a known kind"),
     ],
 )
@@ -83,6 +104,11 @@ def test_files_of_other_formats_come_with_advice(tmp_path: Path, name: str, word
     for path in {tmp_path, tmp_path / name if name[0] == "t" else tmp_path}:
         with pytest.raises(DataError, match=f"Remedy: .*{words}"):
             recognize_data(path, NONE)
+
+
+def test_one_image_is_not_a_folder_of_classes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"found: .*1\.png, a file\).*a folder for each class, instead of one file"):
+        recognize_data(images(tmp_path, "a/1.png") / "a" / "1.png", NONE)
 
 
 def test_files_of_operating_systems_are_no_examples(tmp_path: Path) -> None:

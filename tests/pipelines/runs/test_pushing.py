@@ -1,4 +1,4 @@
-"""A registry that is away when a run pushes: the release is staged, and `edgemill push` finishes it."""
+"""A registry that is unreachable when a run pushes: the release is staged, and `edgemill push` finishes it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def stores() -> Iterator[dict[str, Store]]:
 
 
 @contextmanager
-def away(place: Place, store: Store) -> Iterator[None]:
+def unreachable(place: Place, store: Store) -> Iterator[None]:
     """A registry that refuses every request, or a folder that isn't there any more."""
     if store.gateway is not None:
         store.gateway.fault = lambda number, line: DENIED
@@ -188,7 +188,7 @@ def test_release_is_staged_and_pushed_later(
         if is_signed:
             create(signed.normal(place.root), store_at(signed.normal(place.root)), tmp_path / "keys")
         run = Recorded(tmp_path, place)
-        with away(place, stores[kind]):
+        with unreachable(place, stores[kind]):
             outcome = run.push()
             assert (outcome.pushed, outcome.staged, outcome.version) == (False, True, sha256_of_bytes(MODEL)[:16])
             code, said = run.command("push", RUN)
@@ -221,7 +221,7 @@ def test_release_is_staged_and_pushed_later(
 def test_push_to_several_says_which_hold_it_and_changes_no_channel(stores: dict[str, Store], tmp_path: Path) -> None:
     places = [stores[kind].place(tmp_path / "registry") for kind in ("local", "s3", "oci")]
     run = Recorded(tmp_path, *places)
-    with away(places[1], stores["s3"]):
+    with unreachable(places[1], stores["s3"]):
         outcome = run.push()
     assert outcome.staged
     said = outcome.error
@@ -237,7 +237,7 @@ def test_push_to_several_says_which_hold_it_and_changes_no_channel(stores: dict[
 def test_staged_model_that_was_changed_is_not_pushed(stores: dict[str, Store], tmp_path: Path) -> None:
     place = stores["local"].place(tmp_path / "registry")
     run = Recorded(tmp_path, place)
-    with away(place, stores["local"]):
+    with unreachable(place, stores["local"]):
         run.push()
     for file in ("chosen/Format-Serving/tflite", "blessing/decision.json"):
         path = tmp_path / file
@@ -253,7 +253,7 @@ def test_staged_model_that_was_changed_is_not_pushed(stores: dict[str, Store], t
 def test_artifacts_in_an_object_store_are_pushed_too(stores: dict[str, Store], tmp_path: Path) -> None:
     place = stores["s3"].place(tmp_path / "registry")
     run = Recorded(tmp_path, place)
-    with away(place, stores["s3"]):
+    with unreachable(place, stores["s3"]):
         outcome = run.push()
     for artifact in run.store.get_artifacts():
         folder, address = Path(artifact.uri), f"s3://{BUCKET}/root/{artifact.id}"
@@ -273,7 +273,7 @@ def test_artifacts_in_an_object_store_are_pushed_too(stores: dict[str, Store], t
 def test_newer_release_is_replaced_only_by_force(stores: dict[str, Store], tmp_path: Path) -> None:
     place = stores["local"].place(tmp_path / "registry")
     run = Recorded(tmp_path, place)
-    with away(place, stores["local"]):
+    with unreachable(place, stores["local"]):
         run.push()
     # A later push of the same node, in another run.
     register_run(run.store, PIPELINE, "20260102-000000-bbbbbb")
@@ -297,7 +297,7 @@ def test_run_with_a_staged_release_is_kept(stores: dict[str, Store], tmp_path: P
         plan = plan_removal(run.store, run.place, PIPELINE, Rules(keep_runs=1), run.plan.started + timedelta(days=99))
         return next(one.why for one in plan.runs if one.run_id == RUN)
 
-    with away(place, stores["local"]):
+    with unreachable(place, stores["local"]):
         run.push()
     assert why() == "has a release that is not pushed yet: edgemill push"
     assert run.command("push", RUN)[0] == ExitCode.OK

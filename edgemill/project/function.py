@@ -1,0 +1,132 @@
+"""Recognizes the examples that a function of the user yields."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import DataError, EdgemillError, counted, some_of
+from components.data.task import load_object
+from components.ingest.arrays import generated
+from components.spec.examples import GeneratorSource
+from edgemill.project.found import Data, Options, chosen_columns
+from pipelines.file.user_folders import make_importable
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+# The files that the lineage records.
+_MODULES = "*.py"
+
+
+def is_function(name: str) -> bool:
+    """Whether the name has the form `package.module:function`."""
+    return _FUNCTION.fullmatch(name) is not None
+
+
+def of_function(name: str, options: Options) -> Data:
+    """Recognize the features that a function yields. Imports its module, and calls it once for each split.
+
+    Raises:
+        DataError: It fails, or its features can't be an input and a label.
+        SpecError: It can't be imported or called.
+    """
+    make_importable(Path.cwd() / "pipeline.yaml")
+    source = GeneratorSource(kind="generator", function=name)
+    features: dict[str, _Feature] = {}
+    count = 0
+    try:
+        function = load_object(name, "function")
+        splits = _splits(function)
+        for split in splits.get("patterns", (None,)):
+            for row in generated(source, split):
+                count += 1
+                for feature, value in row.items():
+                    features.setdefault(feature, _Feature()).add(value)
+    except EdgemillError as error:
+        raise type(error)(
+            error.what, where=f"--data {name}", bound=error.bound, measured=error.measured, remedy=error.remedy
+        ) from error
+    label, inputs = chosen_columns(list(features), options, "there is no feature")
+    _check({feature: features[feature] for feature in (*inputs, label)}, label, f"--data {name}")
+    return Data.model_validate(
+        {"kind": "generator", "folder": Path(inspect.getfile(inspect.unwrap(function))).parent, "label": label,
+         "classes": tuple(sorted(features[label].texts)), "columns": {each: features[each].kind for each in inputs},
+         "label_type": "float32" if features[label].kind == "float32" else "int64", "splits": splits,
+         "scalars": all(features[each].sizes == {1} for each in inputs), "fields": {"function": name}, "count": count}
+    )  # fmt: skip
+
+
+def _splits(function: Callable[..., Any]) -> dict[str, Any]:
+    """The field `splits`: hashed, unless the function takes the name of a split."""
+    try:
+        needed = [each for each in inspect.signature(function).parameters.values() if each.default is each.empty]
+    except (TypeError, ValueError):
+        needed = []
+    if any(each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD} for each in needed):
+        return {"kind": "declared", "patterns": {"train": _MODULES, "eval": _MODULES}}
+    return {"kind": "hashed", "pattern": _MODULES}
+
+
+class _Feature:
+    """What is known of the values of a feature."""
+
+    def __init__(self) -> None:
+        self.kind = ""
+        self.sizes: set[int] = set()
+        self.texts: set[str] = set()
+        self.unusable = 0
+
+    def add(self, value: Any) -> None:
+        """Count a value as `components.ingest.arrays.feature` returns it."""
+        values = value if isinstance(value, list) else [value]
+        if isinstance(value, bytes):
+            self.kind = "uint8"
+            self.sizes.add(len(value))
+            return
+        self.sizes.add(len(values))
+        for each in values:
+            if each is None or (isinstance(each, float) and not math.isfinite(each)):
+                self.unusable += 1
+            elif isinstance(each, str):
+                self.kind = "text"
+                self.texts.add(each)
+            elif not self.kind:
+                self.kind = "float32" if isinstance(each, float) else "int64"
+
+
+def _check(features: Mapping[str, _Feature], label: str, where: str) -> None:
+    if missing := {name: each.unusable for name, each in features.items() if each.unusable}:
+        raise DataError(
+            f"features have missing values or values that are not finite: {some_of(missing)}",
+            where=where,
+            measured=", ".join(f"{name}: {counted(count, 'value')}" for name, count in missing.items()),
+            remedy="yield a number for each, or leave these examples out",
+        )
+    if text := [name for name, each in features.items() if each.kind == "text" and name != label]:
+        raise DataError(
+            f"features hold text: {some_of(text)}",
+            where=where,
+            bound="numbers or arrays for the input",
+            measured=", ".join(f"{name}: {min(features[name].texts)!r}" for name in text[:3]),
+            remedy="name the features of the input with --columns, or yield numbers as in the training of the model",
+        )
+    if uneven := {name: each.sizes for name, each in features.items() if len(each.sizes) != 1}:
+        raise DataError(
+            f"the examples have different numbers of values: {some_of(uneven)}",
+            where=where,
+            bound="the same number of values in each example",
+            measured=", ".join(f"{name}: {min(sizes):,} to {max(sizes):,}" for name, sizes in uneven.items()),
+            remedy="cut them off, or fill them, as in the training of the model",
+        )
+    if features[label].sizes != {1} or features[label].kind == "uint8":
+        raise DataError(
+            f"the label {label!r} is not one number or text",
+            where=where,
+            bound="one number or text for each example",
+            measured=f"{counted(max(features[label].sizes), 'value')} of the type {features[label].kind}",
+            remedy="yield the number or the name of the class, or write a pipeline file and a task with `targets`: see "
+            "docs/outputs.md",
+        )
