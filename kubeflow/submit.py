@@ -151,7 +151,7 @@ class Submitted(FrozenModel):
 class Cluster:
     """A Kubeflow Pipelines API at the environment's `endpoint`.
 
-    The bearer token is by default `EDGEMILL_KUBEFLOW_TOKEN`; without either, none is sent.
+    By default, the bearer token is that in `EDGEMILL_KUBEFLOW_TOKEN`. If neither is set, none is sent.
 
     Raises:
         SpecError: The environment names no endpoint.

@@ -223,7 +223,7 @@ def _short(name: bytes) -> bytes:
 
 
 class _Buffers:
-    """The distinct buffers with content, after the empty buffer that replaces all buffers without."""
+    """The distinct buffers with content, after the empty buffer that replaces all others."""
 
     def __init__(self, buffers: list[Any]) -> None:
         self._all = buffers

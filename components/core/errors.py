@@ -78,7 +78,7 @@ class ModelError(EdgemillError):
 
 
 class ConversionError(EdgemillError):
-    """A recipe gave no usable file. The report shows the reason, and the run continues with the other candidates."""
+    """A recipe produced no usable file. The report shows the reason, and the run goes on with the others."""
 
 
 class RegistryError(EdgemillError):
@@ -164,7 +164,7 @@ def system_error(error: OSError, where: str | None = None) -> StorageError:
 
 
 def system_remedy(text: str) -> str:
-    """How to fix what the operating system refused, by its words in a text of TensorFlow or Beam; empty for others."""
+    """How to fix what the operating system refused, as a message of TensorFlow or Beam quotes it; empty for others."""
     return next((remedy for code, remedy in _REMEDIES.items() if os.strerror(code).lower() in text.lower()), "")
 
 

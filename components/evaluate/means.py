@@ -152,7 +152,7 @@ class _MeanValues(beam.DoFn):
 
 
 def _of(values: Any, output: str | None) -> Array:
-    """Values by output, or of the only output that metrics read."""
+    """Values by output, or those of the only output that metrics read."""
     return values[output] if isinstance(values, Mapping) else values
 
 

@@ -237,7 +237,7 @@ class PinnedFact(FrozenModel):
 
 
 class Converted(FrozenModel):
-    """A recipe that gave a file with the properties that its scheme promises.
+    """A recipe that produced a file with the properties that its scheme promises.
 
     Attributes:
         inspection: The content of the file.

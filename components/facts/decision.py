@@ -119,7 +119,7 @@ class CandidateDecision(FrozenModel):
 
 
 class AgainstChampion(FrozenModel):
-    """How one candidate does against the device's champion.
+    """How one candidate compares with the device's champion.
 
     Attributes:
         candidate: Name of the recipe.

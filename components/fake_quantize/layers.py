@@ -66,7 +66,7 @@ _REMEDIES = {
     "PReLU": "share the slopes along all axes but the last, or along none",
     "Masking": "remove it, and train on padded sequences as they are",
 }
-_ACTIVATION_REMEDY = "use relu, relu6, leaky ReLU, swish, gelu, elu, sigmoid, tanh or softmax"
+_ACTIVATION_REMEDY = "use relu, relu6, leaky ReLU, swish, gelu, elu, sigmoid, tanh, or softmax"
 
 Role = Literal["weighted", "ranged", "passing", "fixed", "batch_norm", "recurrent", "unknown"]
 

@@ -1,4 +1,4 @@
-"""How candidates do against a device's champion, by the same checks and tests as against the baseline."""
+"""How candidates compare with a device's champion, by the same checks and tests as with the baseline."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def champion_margins(policy: GateSpec, less_is_better: Mapping[str, bool]) -> It
 
     Args:
         policy: Its bounds that declare a margin from the champion. If none does, all of them, with a margin of 0.
-        less_is_better: Metric -> whether smaller values are better. For other metrics, the bounds say it, except a
-            range, which says nothing.
+        less_is_better: Metric -> whether smaller values are better. For other metrics, the kind of bound
+            shows it, unless it is a range.
     """
     declared = [bound for bound in policy.metrics if bound.names_champion]
     for bound in declared:

@@ -269,7 +269,7 @@ def _binomial(right: int, examples: int, bound: float, sign: int) -> float:
 
 
 def _first(start: float, holds: Callable[[int], bool]) -> int | None:
-    """The first number of examples from `start`, in steps of 5 %, that is enough; None if it is beyond reason."""
+    """The first number of examples from `start`, in steps of 5 %, that is enough; None if it is useless."""
     if not start < _MOST_EXAMPLES:
         return None
     number = max(1, math.ceil(start))

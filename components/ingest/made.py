@@ -149,7 +149,7 @@ def _check_share(unreadable: list[str], count: int, most: float, split: str, pla
 
 
 def _record_left_out(artifact: Any) -> None:
-    """Move what workers wrote of files that were left out to a property of the artifact."""
+    """Move what workers wrote about files that were left out to a property of the artifact."""
     found = []
     for name in sorted(fileio.glob(f"{artifact.uri}/{_LEFT_OUT_FILES}")):
         with fileio.open(name, "r") as file:

@@ -90,7 +90,7 @@ def load_kept(folder: Path) -> Any:
         raise ModelError(
             "there is no Keras model to train further",
             where="baseline",
-            bound="a baseline with Keras structure: trained here, or a .keras, .h5 or Keras SavedModel",
+            bound="a baseline with Keras structure: trained here, or a .keras, .h5, or Keras SavedModel",
             measured="a SavedModel without it, or a model that Keras cannot save",
             remedy="name a Keras file as baseline, register its layers, or remove the steps",
         )

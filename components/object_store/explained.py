@@ -1,4 +1,4 @@
-"""Errors of object stores and OCI registries, as those of a registry."""
+"""Turns errors of object stores and OCI registries into those of a registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder as a bucket, for what is done in the same way in a folder and in an object store."""
+"""A folder with the interface of a bucket, for code that treats folders and object stores alike."""
 
 from __future__ import annotations
 

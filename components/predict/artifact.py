@@ -127,7 +127,7 @@ def predict_model(
 
 
 def _is_of(known: Predictions, asked: PredictionReport) -> bool:
-    """Whether predictions are of the same bytes, and were made as they are asked for."""
+    """Whether predictions are those of the same bytes, task, split, and batch size."""
     fields = ("sha256", "task", "task_version", "split", "batch_size")
     return all(getattr(known.report, name) == getattr(asked, name) for name in fields)
 

@@ -12,7 +12,7 @@ class CardSpec(FrozenModel):
         description: What the model does, in a few sentences.
         owners: Who is responsible for it, and how to reach them.
         license: Identifier of its license (`apache-2.0`), as in SPDX.
-        intended_use: What it was made for, and by whom it is to be used.
+        intended_use: What it is meant for, and who is meant to use it.
         out_of_scope: Uses that it was not made for.
         factors: Groups, instruments, and environments that its quality may depend on.
         training_data: Where the training data is from.

@@ -75,8 +75,8 @@ class ImageSource(_Files):
     Attributes:
         size: Height and width. Images of other sizes are resized with Pillow's bilinear filter, without keeping their
             proportions.
-        channels: 1 for gray, or 3 for red, green, and blue. Images of other modes (palettes, CMYK, 16 bits, with
-            transparency over black) are converted, and turned as their EXIF data says.
+        channels: 1 for gray, or 3 for red, green, and blue. Images of other modes (palette, CMYK, 16 bits per channel)
+            are converted. Transparent pixels are put over black, and images are rotated as their EXIF data says.
     """
 
     kind: Literal["images"]

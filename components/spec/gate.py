@@ -21,7 +21,7 @@ class PreferenceSpec(FrozenModel):
     Attributes:
         by: What makes one candidate better than another.
         within: How much worse than the most accurate candidate that passes the blessed one can be, in the unit of the
-            first metric of `gate.metrics`, such as 0.005. It is decided on as `decide_on` says. By default, no limit.
+            first metric of `gate.metrics`, such as 0.005. `decide_on` applies to it too. By default, no limit.
     """
 
     by: Preference

@@ -185,7 +185,7 @@ REGISTRIES: tuple[type[BaseRegistry], ...] = get_args(AnyRegistry)
 
 
 def _with_kind(value: Any) -> Any:
-    """Fill in the default kind, which pydantic doesn't when it chooses by a field."""
+    """Fill in the default kind, because pydantic doesn't do so in a union that a field decides."""
     return {"kind": "local", **value} if isinstance(value, Mapping) and "kind" not in value else value
 
 

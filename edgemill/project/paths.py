@@ -1,4 +1,4 @@
-"""What is near a path of the command line that leads nowhere."""
+"""Suggests existing paths that are close to a wrong one on the command line."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _one_of_each_union(details: Sequence[Any], schema: Any) -> list[Any]:
 
 
 def _chooses(location: tuple[int | str, ...], schema: Any) -> bool:
-    """Whether the last part of a location is no field but a type of a union without kinds."""
+    """Whether the last part of a location isn't a field, but a type of a union without kinds."""
     *_, nodes = [schema], *(below for *_, below in _walk(location[:-1], schema))
     held = list(_alternatives(nodes, schema))
     named = any("properties" in node or "additionalProperties" in node or "items" in node for node in held)

@@ -52,7 +52,7 @@ def trace_target(store: Any, target: str) -> LineageNode:
 
 
 def _trace_bytes(store: Any, sha256: str, target: str) -> LineageNode:
-    """Trace the bytes with a digest, or with the only one that begins like this."""
+    """Trace the bytes with this digest, or with the only digest that starts with it."""
     pushes = [(artifact, known) for artifact, known in _pushes(store) if _model(known).startswith(sha256)]
     models = [artifact for artifact in _all_models(store) if _sha256_of(artifact).startswith(sha256)]
     fitting = {_model(known) for _, known in pushes} | {_sha256_of(artifact) for artifact in models}

@@ -6,7 +6,7 @@ parameter with JSON in JSON, or an error message, then ends the run. So each bac
 character that looks like one, and is restored when it is read.
 
 Order: ML Metadata's queries have no ORDER BY. SQLite and MySQL still return rows by ID, but PostgreSQL returns the rows
-that were changed last at the end. TFX matches the artifacts that it requested by ID by position, so outputs from the
+that were changed last at the end. TFX requests artifacts by ID and matches them by position, so outputs from the
 cache would get each other's names. So rows are sorted by ID.
 """
 

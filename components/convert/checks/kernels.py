@@ -43,8 +43,8 @@ def gross_differences(content: bytes, examples: Mapping[str, Array] | None) -> l
 
     Args:
         content: A file that XNNPACK runs.
-        examples: Input -> real values [N, ...]. None, or those of other inputs or shapes, such as whole sequences for
-            a file of one time step, stand for random values.
+        examples: Input -> real values [N, ...]. If it is None or doesn't fit the file, such as whole sequences
+            for a file of one time step, random values are used.
     """
     try:
         fast, scales = _outputs(content, examples, delegates=True)

@@ -1,1 +1,1 @@
-"""Runs the tools of a device on one candidate, and stores what it answered under them."""
+"""Runs the tools of a device on one candidate, and stores its predictions under them."""

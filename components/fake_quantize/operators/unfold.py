@@ -132,7 +132,7 @@ def _clip(parts: Parts, given: _Given) -> Any:
 
 
 def clipped_relu(parts: Parts, x: Any, high: float) -> Any:
-    """ReLU with a greatest value: a ReLU6 of scaled values, since the kernels have ReLU6."""
+    """ReLU with an upper bound: a ReLU6 of scaled values, because the kernels have ReLU6."""
     if high == 6.0:
         return parts.layer(_layers.ReLU, "", {"max_value": 6.0}, x)
     wide = parts.product("wide", x, 6.0 / high)

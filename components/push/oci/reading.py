@@ -109,7 +109,7 @@ def own_tag(version: str, artifact: bytes) -> str:
 
 
 def versions_in(tags: Iterable[str]) -> dict[str, list[str]]:
-    """Return the versions that tags are for, and for each one all its tags, that of the version first."""
+    """Return each version that a tag names, with all its tags. The version's own tag comes first."""
     found: dict[str, list[str]] = {}
     for tag in sorted(tags):
         if VERSION_PATTERN.fullmatch(tag) or OWN_TAG.fullmatch(tag):

@@ -2,7 +2,7 @@
 metadata that was superseded. It never removes what a channel names, or what is younger than the grace period.
 
 Pushes that run at the same time lose nothing, whatever the clocks say: see `components.push.claims`. A collection that
-is killed leaves an incomplete release at most, which the next one removes.
+is killed leaves at most an incomplete release, which the next one removes.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Repaired(FrozenModel):
 
     Attributes:
         registry: Its folder or address.
-        restored: Files that were written again, and channels that were pointed again.
+        restored: Files that were written again, and channels that were set again.
         completed: Releases of killed pushes that were completed.
         incomplete: Releases of killed pushes that no source has. No device sees them, and `gc` removes them.
         problems: What couldn't be repaired.

@@ -40,7 +40,7 @@ def read_trusted(root: str, trust: Path | None = None) -> Trusted | None:
         trust: A root.json to trust. By default, that of the key set for the registry if there is one.
 
     Raises:
-        RegistryError: The signed metadata is refused, or it is missing although a key set is for it.
+        RegistryError: The signed metadata is refused, or it is missing although there is a key set for it.
         SpecError: `trust` can't be read.
     """
     if not can_be_signed(root):

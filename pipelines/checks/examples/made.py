@@ -48,7 +48,7 @@ def structure_errors(examples: MadeExamples) -> Iterator[DataError]:
                 yield DataError(
                     f"{counted(count, 'example')} cannot be divided into {least} splits",
                     where="examples.path",
-                    bound=f"at least {least} examples, and some hundred for figures that mean something",
+                    bound=f"at least {least} examples, and several hundred for meaningful figures",
                     measured=", ".join(str(item.file) for each in found.values() for item in each) or "none",
                     remedy="add examples",
                 )
