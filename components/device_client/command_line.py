@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
                 {
                     "default": "",
                     "metavar": "COMMAND",
-                    "help": "Command that tests a new model, whose path is added to it. If it fails, the device returns to the previous model.",
+                    "help": "Command that tests a new model, whose path is added to it.",
                 },
             ),
             (
@@ -108,7 +108,8 @@ def completion(shell: str) -> str:
         lines = [f"complete -c {COMMAND} -n __fish_use_subcommand -f -a {name} -d {shlex.quote(what)}"
                  for name, (what, _) in COMMANDS.items()]  # fmt: skip
         lines += [
-            f"complete -c {COMMAND} -n '__fish_seen_subcommand_from {name}' -l {argument[2:]} -d {shlex.quote(options['help'])}"
+            f"complete -c {COMMAND} -n '__fish_seen_subcommand_from {name}' -l {argument[2:]} "
+            f"-d {shlex.quote(options['help'])}"
             for name, (_, taken) in COMMANDS.items()
             for argument, options in (*taken, *OUTPUT)
             if argument.startswith("--")
