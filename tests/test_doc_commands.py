@@ -36,7 +36,7 @@ NOT_RUN = {
     "edgemill explain": "needs the metadata of a run; tests/e2e/test_run.py",
     "edgemill clean": "needs the metadata of a run; tests/e2e/test_clean.py",
     "edgemill push": "needs a staged run; tests/pipelines/runs/test_pushing.py",
-    "edgemill serve": "serves until it is stopped; tests/edgemill/test_serve.py and tests/servers/results_page.py",
+    "edgemill serve": "serves until it is stopped; tests/edgemill/test_serve.py and tests/servers/test_results_page.py",
     "edgemill --install-completion": "changes the user's shell",
     "edgemill compile": "tests/kubeflow/test_compile.py compiles the same pipeline",
     "edgemill submit": "needs a cluster; tests/kubeflow/test_submit.py submits to a server of its own",
