@@ -41,6 +41,9 @@ NOT_RUN = {
     "edgemill compile": "tests/kubeflow/test_compile.py compiles the same pipeline",
     "edgemill submit": "needs a cluster; tests/kubeflow/test_submit.py submits to a server of its own",
     "edgemill schedule": "imports kfp; tests/kubeflow/test_schedule.py",
+    "edgemill registry init s3:": "needs a bucket; tests/components/trust/test_signed_registries.py signs one",
+    "edgemill registry delegate s3:": "needs a bucket; tests/components/trust/test_signed_registries.py signs one",
+    "kubectl": "needs a cluster",
     "edgemill registry rotate /srv/registry timestamp --public-key": "needs AWS KMS; tests/components/trust",
     "edgemill registry repair": "needs a bucket; tests/edgemill/test_upkeep_commands.py",
     "edgemill registry mirror": "needs an OCI registry; tests/components/push/test_upkeep.py",
@@ -57,6 +60,7 @@ NOT_RUN = {
     ". torch-env": "an environment for PyTorch, which the locks don't hold",
     "python -m apache_beam": "serves until it is stopped; tests/servers/beam_services.py",
     ".venv/bin/python -m benchmarks.zoo": "takes minutes; `make zoo`",
+    "export EDGEMILL_KEYS=registry-keys": "for the lines after it",
     "export PATH": "for the lines after it",
 }
 # The generated page holds usages instead of commands.

@@ -11,10 +11,10 @@ from components.core.errors import DataError, counted, one_of, some_of
 from components.core.files import described, is_file, is_folder
 from components.ingest.listing import is_hidden, number
 from components.ingest.media import UnreadableError, wav_facts
-from edgemill.project.columns import of_archive, of_folder, of_table
 from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
-from edgemill.project.function import is_function, of_function
-from edgemill.project.parquet import of_parquet
+from edgemill.project.kinds.columns import of_archive, of_folder, of_table
+from edgemill.project.kinds.function import is_function, of_function
+from edgemill.project.kinds.parquet import of_parquet
 from edgemill.project.paths import beside
 from edgemill.project.unclear import UnclearError
 

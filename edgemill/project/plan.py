@@ -19,7 +19,7 @@ from components.ingest.listing import class_number
 from components.ingest.sources import matching
 from edgemill.project.found import TABLES, Data, Options, read_table
 from edgemill.project.inputs import ModelInput, PlannedInput, match, with_ranges
-from edgemill.project.parquet import parquet_table
+from edgemill.project.kinds.parquet import parquet_table
 from edgemill.project.scales import choose
 from edgemill.project.unclear import UnclearError
 from pipelines.checks.examples.made import sampled

@@ -1,0 +1,1 @@
+"""Recognizes each kind of examples: tables, arrays, and functions."""
