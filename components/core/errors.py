@@ -78,7 +78,7 @@ class ModelError(EdgemillError):
 
 
 class ConversionError(EdgemillError):
-    """A recipe produced no usable file. The report shows the reason, and the run goes on with the others."""
+    """A recipe produced no usable file. The report shows the reason, and the run continues with the others."""
 
 
 class RegistryError(EdgemillError):
