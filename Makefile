@@ -94,8 +94,9 @@ test-next-generation: ## Run setup and the complete test suite on TFX 1.21 in a 
 test-beam: setup ## Test runs in Beam's worker processes and in a worker pool behind its job service
 	$(VENV)/bin/pytest tests/servers/beam_processes.py tests/servers/beam_services.py
 
-test-registries: setup ## Kill pushes and collections in every kind of registry, hundreds of times (about 20 minutes)
-	$(VENV)/bin/pytest tests/servers/registries.py
+test-registries: setup ## Kill pushes, changes, and collections in every kind of registry, thousands of times (about 30 minutes)
+	$(VENV)/bin/pytest tests/servers/registries.py -k "local or oci" & others=$$!; \
+	$(VENV)/bin/pytest tests/servers/registries.py -k "s3 or gcs"; status=$$?; wait $$others && exit $$status
 
 install-hooks: setup ## Check each commit before it is made (.githooks/pre-commit)
 	git config core.hooksPath .githooks

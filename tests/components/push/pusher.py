@@ -65,17 +65,19 @@ class Pushers:
         self._process.stdin.flush()
         return self.until("pid")
 
-    def prepare_signed(self, place: Place, keys: Path, what: str, model: bytes) -> int:
-        """Fork a process that waits for `start`, and then changes the stable channel of a signed registry.
+    def prepare_signed(self, place: Place, keys: Path, what: str, model: bytes, kill_at: int = -1) -> int:
+        """Fork a process that waits for `start`, and then changes a signed registry.
 
-        It pushes a model, promotes its release, rolls back, or signs the registry. Its end is said. Returns its number.
+        It pushes a model to the stable channel, promotes its release there, rolls back, pauses, signs everything again,
+        replaces the key of the timestamp, or signs an unsigned registry. With `kill_at`, it kills itself at the file
+        operation of this number. Its end is said. Returns its process ID.
         """
         request = {
             "kind": type(place.spec).__name__,
             "spec": place.spec.model_dump(),
             "models": [model.hex()],
             "go": str(self._go),
-            "kill_at": -1,
+            "kill_at": kill_at,
             "change": what,
             "keys": str(keys),
         }
@@ -160,23 +162,28 @@ def _say(**what: Any) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
+def _counted(request: dict[str, Any]) -> list[str]:
+    """Kill this process at a file operation; returns those that it has carried out."""
+    steps: list[str] = []
+
+    def count(event: str, arguments: Any) -> None:
+        if event in _STEPS:
+            if len(steps) == request["kill_at"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            steps.append(event)
+
+    if request["kill_at"] is not None and request["kill_at"] >= 0:
+        sys.addaudithook(count)
+    return steps
+
+
 def _push(request: dict[str, Any]) -> None:
     spec = getattr(registry, request["kind"]).model_validate(request["spec"])
     place = Place(spec, None)  # type: ignore[arg-type]
     _say(pid=os.getpid())
     while not Path(request["go"]).exists():
         time.sleep(0.002)
-    steps = 0
-
-    def count(event: str, arguments: Any) -> None:
-        nonlocal steps
-        if event in _STEPS:
-            if steps == request["kill_at"]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            steps += 1
-
-    if (request["kill_at"] or 0) >= 0:
-        sys.addaudithook(count)
+    steps = _counted(request)
     for _ in range(request["collect"]):
         try:
             done = collect(str(place.spec.root), Retention(keep_last=request["keep"]), 0.0)
@@ -191,7 +198,7 @@ def _push(request: dict[str, Any]) -> None:
             _say(acknowledged=release.version)
         except EdgemillError as error:
             _say(error=str(error))
-    _say(done=steps)
+    _say(done=len(steps))
 
 
 def _publish_on(request: dict[str, Any]) -> None:
@@ -214,27 +221,41 @@ def _publish_on(request: dict[str, Any]) -> None:
 
 
 def _change(request: dict[str, Any]) -> None:
-    """Change the stable channel of a signed registry."""
+    """Change a signed registry."""
     place = Place(getattr(registry, request["kind"]).model_validate(request["spec"]), None)  # type: ignore[arg-type]
     model = bytes.fromhex(request["models"][0])
     _say(pid=os.getpid())
     while not Path(request["go"]).exists():
         time.sleep(0.002)
-    address = f"{signed.normal(place.root)}/phone/shoes"
+    address, stable = f"{signed.normal(place.root)}/phone/shoes", "stable"
     known = {} if request["change"] == "sign" else {VARIABLE: request["keys"]}
+    steps = _counted(request)
     with mock.patch.multiple(oci_store, **QUICK), mock.patch.dict(os.environ, known):
         try:
-            if request["change"] == "push":
-                publish([place.spec], "phone", "shoes", model, manifest_of(model))
-            elif request["change"] == "sign":
-                sign(place.root, Path(request["keys"]))
-            elif request["change"] == "promote":
-                signed.promote(f"{address}/{sha256_of_bytes(model)[:16]}", "stable", rollout.FULL_SHARE)
-            else:
-                signed.change(address, "stable", rollout.rolled_back, "rollback")
+            match request["change"]:
+                case "push":
+                    publish([place.spec], "phone", "shoes", model, manifest_of(model))
+                case "sign":
+                    sign(place.root, Path(request["keys"]))
+                case "promote":
+                    signed.promote(f"{address}/{sha256_of_bytes(model)[:16]}", stable, rollout.FULL_SHARE)
+                case "rollback":
+                    signed.change(address, stable, rollout.rolled_back, "rollback")
+                case "pause":
+                    signed.change(address, stable, rollout.paused, "pause")
+                case "refresh":
+                    setup.renew(_opened(place), force=True)
+                case "rotate":
+                    setup.rotate(_opened(place), "timestamp")
         except EdgemillError as error:
             _say(error=str(error))
-    _say(done=0)
+    _say(done=len(steps))
+
+
+def _opened(place: Place) -> SignedRegistry:
+    registry = signed.open_signed(place.root)
+    assert registry is not None
+    return registry
 
 
 def _say_end(child: int) -> None:
@@ -253,8 +274,9 @@ if __name__ == "__main__":
     from components.push.upkeep.convert import sign
     from components.push.upkeep.retention import Retention
     from components.spec import registry
-    from components.trust import oci_store, rollout
+    from components.trust import oci_store, rollout, setup
     from components.trust.keys import VARIABLE
+    from components.trust.repository import SignedRegistry
 
     for line in sys.stdin:
         root = json.loads(line)["spec"]["root"]
