@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +20,8 @@ HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation
 # Kinds whose inputs are columns of numbers.
 TABLES = frozenset({"csv", "parquet"})
 _SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+# No name of a column, but a decimal number or a date.
+_CELL = re.compile(r"[+-]?\d*\.\d+|\d{4}-\d\d-\d\d([T ].*)?")
 _LABELS = ("label", "labels", "class", "target", "y")
 
 
@@ -154,7 +157,8 @@ def _check_names(table: Path, names: Sequence[str]) -> None:
             where=str(table),
             remedy="remove the spaces beside commas in all lines",
         )
-    if names and all(number(name) is not None for name in names):
+    # Whole numbers name columns too, such as years.
+    if names and (all(number(name) is not None for name in names) or any(map(_CELL.fullmatch, names))):
         raise DataError(
             "the table has no header line",
             where=str(table),
