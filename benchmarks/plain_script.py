@@ -13,7 +13,7 @@ import components  # noqa: F401  # chooses tf-keras before TensorFlow is importe
 import tensorflow as tf  # isort: skip
 import numpy as np
 
-from components.evaluate.latency import measure_latency
+from components.evaluate.latency.measure import measure_latency
 from pipelines.fashion_mnist.task import TASK
 
 DATA = Path(__file__).parent.parent / "pipelines" / "fashion_mnist" / "data"

@@ -18,7 +18,7 @@ from components.spec.prediction import PredictionSpec
 
 def predict_and_evaluate(*, files, baseline, candidates, spec, label, task, output, **further):
     """Predict with the float model in the folder `baseline`, and with TFLite files by name, and evaluate."""
-    request = PredictionSpec(split=spec.split, batch_size=spec.batch_size)
+    request = PredictionSpec(split=spec.split, batch_size=spec.batch_size, max_bytes=spec.max_prediction_bytes)
     models = {BASELINE: lambda: FloatPredictor(baseline)}
     models |= {name: lambda path=path: TFLitePredictor(Path(path).read_bytes()) for name, path in candidates.items()}
     stored, names = {}, ()

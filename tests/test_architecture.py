@@ -16,7 +16,8 @@ LAYERS = (
     {"edgemill"},
     {"kubeflow"},
     {"pipelines"},
-    {"challenge", "champion", "device_check", "explain"},
+    {"challenge", "champion"},
+    {"device_check", "explain"},
     {"changes", "evaluate"},
     {
         "baseline",

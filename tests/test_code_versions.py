@@ -69,7 +69,10 @@ DEPENDS = {
     | {"data", "model", "ranges", "spec.baseline", "upstream.saved_model", "upstream.tfx.executors"}
     | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "calibrate": READS | FUNCTION | {"data", "facts.audit", "spec.calibrate", "upstream.tfx.executors"},
-    "challenge": EVALUATED | EVALUATES | {"evaluate", "facts.champion", "upstream.tfx.executors"},
+    "challenge": EVALUATED
+    | EVALUATES
+    | {"device_check", "evaluate", "facts.champion", *ON_DEVICE, "spec.devices.device_tools"}
+    | {"upstream.litert", "upstream.tfx.executors"},
     "champion": PUSHES | {"facts.champion", "push"},
     "cluster": TRAINS | {"spec.steps.cluster", "upstream.tfmot"},
     "convert": TRAINS
@@ -93,6 +96,13 @@ DEPENDS = {
     | {"data", "device_check", "model", "predict", "ranges", "spec.devices.device_tools", "spec.prediction"}
     | {"upstream.beam", "upstream.keras", "upstream.litert", "upstream.tflite.objects", "upstream.tflite.schema"},
     "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
+    # No metrics.
+    "evaluate.latency": READS
+    | RECIPE
+    | FUNCTION
+    | {"facts.conversion", "facts.evaluation", "facts.outputs"}
+    | {"data", "evaluate", "model", "predict", "ranges", "spec.prediction", "upstream.beam", "upstream.keras"}
+    | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "changes": FUNCTION
     | {"facts.changes"}
     | READS
@@ -117,7 +127,7 @@ DEPENDS = {
     "gate": EVALUATED | DEVICE | {"facts.champion", "facts.decision", *ON_DEVICE, "metrics", "spec.gate", "tfx"},
     "ingest": FUNCTION | {"spec.examples"},
     "predict": READS
-    | {"data", "model", "ranges", "spec.prediction", "tfx", "upstream.beam", "upstream.keras", "upstream.tfx.executors"}
+    | {"data", "model", "ranges", "spec.prediction", "upstream.beam", "upstream.keras", "upstream.tfx.executors"}
     | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "prune": TRAINS | {"spec.steps.prune"},
     "push": PUSHES,

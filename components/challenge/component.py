@@ -16,7 +16,7 @@ from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
 from components.predict.artifact import Predictions
 from components.spec.evaluate import EvaluationSpec
-from components.tfx.candidate_inputs import predictions_of
+from components.tfx.candidate_inputs import MEASURED, further_of, predictions_of
 from components.upstream.tfx.executors import pipeline_maker
 
 
@@ -43,6 +43,7 @@ class ChallengerExecutor(base_beam_executor.BaseBeamExecutor):
         """Compare the candidates with the champion."""
         # TensorFlow Model Analysis takes seconds to import. A cached run skips that.
         from components.challenge.challenge import challenged
+        from components.device_check.measure.measurement import Measurement
 
         request = ChallengeRequest.model_validate_json(exec_properties["spec"])
         inputs = {name: artifact_utils.get_single_instance(each) for name, each in input_dict.items() if each}
@@ -54,10 +55,21 @@ class ChallengerExecutor(base_beam_executor.BaseBeamExecutor):
         named = {name: Predictions(verified(inputs[predictions_of(name)])) for name in request.recipes}
         for each in (of_champion, *named.values()):
             each.check_made_from("examples", digest)
+        measured = None
+        there: dict[str, Measurement] = {}
+        if "champion_measurement" in inputs:
+            own = {name: Measurement(verified(inputs[further_of(MEASURED, name)])) for name in request.recipes}
+            its = Measurement(verified(inputs["champion_measurement"]))
+            its.check_made_from("candidate", champion.manifest.sha256)
+            measured = its, own
+            there = {further_of(MEASURED, name): one for name, one in own.items()} | {"champion_measurement": its}
+            for measurement in there.values():
+                measurement.check_made_from("examples", digest)
         found = challenged(
             Champion.model_validate_json(champion.read(CHAMPION_FILE)),
             of_champion,
             named,
+            measured,
             files=split_files(str(examples), request.evaluation.split),
             baseline=baseline,
             spec=request.evaluation,
@@ -66,7 +78,8 @@ class ChallengerExecutor(base_beam_executor.BaseBeamExecutor):
             transform_graph=inputs["transform_graph"].uri if "transform_graph" in inputs else None,
             make_pipeline=pipeline_maker(self),
         )
-        for artifact in (champion, baseline, of_champion.artifact, *(each.artifact for each in named.values())):
+        stored = [each.artifact for each in (of_champion, *named.values())]
+        for artifact in (champion, baseline, *stored, *(each.artifact for each in there.values())):
             artifact.check()
         challenge = artifact_utils.get_single_instance(output_dict["challenge"])
         write_atomically(Path(challenge.uri) / CHALLENGE_FILE, serialized(found))
@@ -80,6 +93,7 @@ class ChallengerExecutor(base_beam_executor.BaseBeamExecutor):
                 "baseline": baseline.manifest.sha256,
                 "examples": digest,
                 **{predictions_of(name): each.artifact.manifest.sha256 for name, each in named.items()},
+                **{name: each.artifact.manifest.sha256 for name, each in there.items()},
             },
             code_version=exec_properties["code_version"],
         )
@@ -90,8 +104,9 @@ class ChallengerExecutor(base_beam_executor.BaseBeamExecutor):
 class ChallengerSpec(component_spec.ComponentSpec):
     """The interface that all challenges share. `candidate_node` adds the predictions of each candidate.
 
-    `of_champion` has the predictions of `champion`, and `baseline` is the float model. `spec` is the JSON of a
-    `ChallengeRequest`.
+    `of_champion` has the predictions of `champion`, and `baseline` is the float model. For a device with TensorFlow
+    Lite Micro, `champion_measurement` has what the champion answers there, and each candidate has a further input for
+    the same. `spec` is the JSON of a `ChallengeRequest`.
     """
 
     PARAMETERS = {
@@ -102,6 +117,7 @@ class ChallengerSpec(component_spec.ComponentSpec):
         "baseline": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "champion": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "of_champion": component_spec.ChannelParameter(type=standard_artifacts.InferenceResult),
+        "champion_measurement": component_spec.ChannelParameter(type=standard_artifacts.InferenceResult, optional=True),
         "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
     }
     OUTPUTS = {"challenge": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation)}

@@ -138,7 +138,7 @@ def _pin(model: Any, graph: Any, kind: str, pinned: PinnedTensor) -> bool:
     graph.tensors.append(outside)
     new = len(graph.tensors) - 1
     ends = ([new], [index]) if kind == "input" else ([index], [new])
-    operator = _quantize(model, *ends, to_int16=_TYPES["int16"] == graph.tensors[ends[1][0]].type)
+    operator = quantize_operator(model, *ends, to_int16=_TYPES["int16"] == graph.tensors[ends[1][0]].type)
     graph.operators = [operator, *graph.operators] if kind == "input" else [*graph.operators, operator]
     replaced = [new if each == index else int(each) for each in border]
     if kind == "input":
@@ -151,7 +151,8 @@ def _pin(model: Any, graph: Any, kind: str, pinned: PinnedTensor) -> bool:
     return True
 
 
-def _quantize(model: Any, taken: list[int], given: list[int], *, to_int16: bool) -> Any:
+def quantize_operator(model: Any, taken: list[int], given: list[int], *, to_int16: bool) -> Any:
+    """Create a QUANTIZE operator from one tensor of integers to another, and its code if the model lacks it."""
     code = schema.BuiltinOperator.QUANTIZE
     version = 2 if to_int16 else 1
     held = [each.builtinCode == code and each.version == version for each in model.operatorCodes]

@@ -28,6 +28,7 @@ from components.facts.device import (
     VelaOutcome,
 )
 from components.facts.verified import Verified
+from components.model.tflite_file import inspect_model
 from components.spec.devices.device_tools import (
     AdbEvaluator,
     DeviceEvaluator,
@@ -37,6 +38,9 @@ from components.spec.devices.device_tools import (
 )
 
 logger = logging.getLogger(__name__)
+
+# Role of its artifact.
+CHAMPION = "champion"
 
 
 def check_candidates(
@@ -81,15 +85,23 @@ def check_candidate(
     """Run every tool on one candidate, without checking that the tools are installed.
 
     Returns:
-        The findings without metrics, and the outputs under the tools that ran it. None if the conversion failed.
+        The findings without metrics, and the outputs under the tools that ran it. None if the conversion failed, and
+        for a champion that does not exist.
 
     Raises:
         DataError, TamperedError: As for `check_candidates`.
     """
-    outcome = outcome_of(candidate.read(OUTCOME_FILE))
-    if not isinstance(outcome, Converted):
-        return None
-    operators = sum(use.count for use in outcome.inspection.operators)
+    if candidate.manifest.role == CHAMPION:
+        # A champion was made by another run, and there may be none.
+        if TFLITE_FILE not in candidate.manifest.files:
+            return None
+        inspection = inspect_model(candidate.read(TFLITE_FILE))
+    else:
+        outcome = outcome_of(candidate.read(OUTCOME_FILE))
+        if not isinstance(outcome, Converted):
+            return None
+        inspection = outcome.inspection
+    operators = sum(use.count for use in inspection.operators)
     content, outputs = candidate.read(TFLITE_FILE), RunOutputs()
     vela: VelaOutcome | None = None
     tflm: TflmOutcome | None = None

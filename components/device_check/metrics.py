@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from components.data.records import serialized_batches
@@ -106,18 +108,30 @@ def _take_first(
     count: int, files: Sequence[str], floats: StoredPredictions, batch_size: int, examples: Path, output: Path
 ) -> None:
     """Write the first examples of files to one file, and the baseline's predictions for them as those of that file."""
-    options = tf.io.TFRecordOptions(compression_type="GZIP")
-    left = count
-    with tf.io.TFRecordWriter(str(examples), options) as writer, PredictionWriter(output, 0) as predictions:
+    with PredictionWriter(output, 0) as predictions:
+        for number, row, chosen in first_examples_of(count, files, batch_size, examples):
+            digests = digests_of(chosen)
+            predictions.add(digests, floats.rows(number, row, digests))
+
+
+def first_examples_of(
+    count: int, files: Sequence[str], batch_size: int, output: Path
+) -> Iterator[tuple[int, int, npt.NDArray[np.object_]]]:
+    """Write the first examples of files to one file.
+
+    Yields:
+        Number of a file, number of an example in it, and the examples from there on that were written.
+    """
+    options, left = tf.io.TFRecordOptions(compression_type="GZIP"), count
+    with tf.io.TFRecordWriter(str(output), options) as writer:
         for number, path in enumerate(files):
             row = 0
             for batch in serialized_batches([path], batch_size):
                 chosen = batch[:left]
-                digests = digests_of(chosen)
                 for example in chosen:
                     writer.write(example)
                 if len(chosen):
-                    predictions.add(digests, floats.rows(number, row, digests))
+                    yield number, row, chosen
                 row += len(chosen)
                 left -= len(chosen)
                 if not left:

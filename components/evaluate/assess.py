@@ -1,4 +1,4 @@
-"""Measures all candidates and combines the results into one report."""
+"""Evaluates all candidates and combines the results into one report."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import tensorflow_model_analysis as tfma
 from components.core.compression import compressed_bytes
 from components.core.errors import DataError, tampered
 from components.core.files import bytes_of, sha256_of_bytes
-from components.data.examples import first_inputs
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.evaluation import run_evaluation
 from components.evaluate.jackknife import EXAMPLE_COUNT
-from components.evaluate.latency import kernel_note, measure_latency
+from components.evaluate.latency.measure import kernel_note
 from components.evaluate.means import mean_metrics
 from components.evaluate.outputs.resampled import of_model, take_resampled
 from components.evaluate.outputs.unequal import unequal_ranges
@@ -45,6 +44,7 @@ def assess(
     float_reference: Verified,
     candidates: Mapping[str, Verified],
     predictions: Sequence[Predictions],
+    latencies: Mapping[str, Latency | None],
     spec: EvaluationSpec,
     label: str,
     task: str,
@@ -52,16 +52,16 @@ def assess(
     transform_graph: str | None = None,
     make_pipeline: Callable[[], Any],
 ) -> EvaluationReport:
-    """Evaluate and time candidates. A candidate that cannot run is reported as failed and doesn't affect the others.
+    """Evaluate candidates. A candidate that cannot run is reported as failed and doesn't affect the others.
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
         baseline: The baseline Model artifact.
-        float_reference: A Model artifact with the baseline as a float32 TFLite file, the reference for sizes and
-            times. If its conversion failed and there is no file, nothing is timed, and `baseline_bytes` is the size of
-            the SavedModel.
+        float_reference: A Model artifact with the baseline as a float32 TFLite file, the reference for sizes. If its
+            conversion failed and there is no file, `baseline_bytes` is the size of the SavedModel.
         candidates: Recipe name -> Model artifact, in the order of the report.
         predictions: Predictions of the baseline, and of each candidate in the same order.
+        latencies: Recipe name -> time on the host; None if it was not measured.
         spec, label, task, transform_graph, make_pipeline: As for `run_evaluation`.
         output: Folder for TFMA's files.
 
@@ -71,7 +71,6 @@ def assess(
     """
     for model, its in zip((baseline, *candidates.values()), predictions, strict=True):
         its.check_made_from("model", model.manifest.sha256)
-    example = first_inputs(files, 1, task, transform_graph, "evaluate on")
     recipes = [_recipe(name, candidate) for name, candidate in candidates.items()]
     outcomes, contents, ran = {}, {}, {}
     for recipe, candidate, its in zip(recipes, candidates.values(), predictions[1:], strict=True):
@@ -94,11 +93,8 @@ def assess(
         artifact.check()
     slices = load_slices(output, [BASELINE, *ran], [metric.name for metric in spec.metrics])
     _check_groups(spec, slices[BASELINE])
-    timed = TFLITE_FILE in float_reference.manifest.files
-    reference = float_reference.read(TFLITE_FILE) if timed else None
-    if reference is None:
-        logger.warning("There is no float TFLite file, so nothing is timed")
-    latencies = {} if reference is None else measure_latency(reference, contents, example)
+    converted = TFLITE_FILE in float_reference.manifest.files
+    reference = float_reference.read(TFLITE_FILE) if converted else None
     return EvaluationReport(
         baseline_slices=slices[BASELINE],
         baseline_bytes=bytes_of(baseline.folder / SERVING_FOLDER) if reference is None else len(reference),
@@ -115,7 +111,7 @@ def assess(
                 unequal_ranges=unequal_ranges(scales_of(contents[recipe.name]), float_ranges)
                 if recipe.name in contents
                 else (),
-                latency=_with_note(latencies.get(recipe.name), kernel_note(recipe.scheme, outcomes[recipe.name])),
+                latency=_with_note(latencies[recipe.name], kernel_note(recipe.scheme, outcomes[recipe.name])),
             )
             for recipe, its in zip(recipes, predictions[1:], strict=True)
         ),

@@ -11,11 +11,12 @@ from components.core.files import write_atomically
 from components.core.remembered_digests import content_digest
 from components.core.values import serialized
 from components.data.examples import split_files
+from components.evaluate.latency.artifact import latency_of
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import Verified, verified
 from components.predict.artifact import Predictions
 from components.spec.evaluate import EvaluationSpec
-from components.tfx.candidate_inputs import PREDICTIONS, input_of, predictions_of
+from components.tfx.candidate_inputs import LATENCY, PREDICTIONS, further_of, input_of, predictions_of
 from components.upstream.tfx.executors import pipeline_maker
 
 REPORT_FILE = "report.json"
@@ -40,8 +41,10 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         examples = content_digest(folders["examples"] / f"Split-{spec.split}")
         for each in predictions.values():
             each.check_made_from("examples", examples)
+        timed = {name: _input(input_dict, further_of(LATENCY, name)) for name in candidates}
         models = {"baseline": baseline, "float_reference": float_reference, **candidates}
         models |= {name: each.artifact for name, each in predictions.items()}
+        models |= {further_of(LATENCY, name): each for name, each in timed.items()}
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         output = Path(evaluation.uri)
         report = assess(
@@ -50,6 +53,7 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             float_reference=float_reference,
             candidates=candidates,
             predictions=tuple(predictions.values()),
+            latencies={name: latency_of(timed[name], candidate) for name, candidate in candidates.items()},
             spec=spec,
             label=exec_properties["label"],
             task=exec_properties["task"],
@@ -68,8 +72,7 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             },
             code_version=exec_properties["code_version"],
         )
-        noisy = any(candidate.latency is not None and candidate.latency.transient for candidate in report.candidates)
-        describe(evaluation, manifest, examples=report.baseline_slices[0].examples, transient=int(noisy))
+        describe(evaluation, manifest, examples=report.baseline_slices[0].examples)
 
 
 def _input(input_dict: dict[str, list[Any]], name: str) -> Verified:
@@ -77,19 +80,18 @@ def _input(input_dict: dict[str, list[Any]], name: str) -> Verified:
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """The interface that all evaluators share. `candidate_node` adds two named inputs per candidate.
+    """The interface that all evaluators share. `candidate_node` adds three named inputs per candidate.
 
-    One is the candidate, the other its predictions. `predictions` are those of the baseline.
+    They are the candidate, its predictions, and its latency. `predictions` are those of the baseline.
 
-    `float_reference` is a Model with the baseline as a float32 TFLite file, the reference for sizes and times. It can
-    be one of the candidates. `spec` is the JSON of an `EvaluationSpec`, and `label` the feature that the metrics
-    compare predictions with. A new value of `retry` bypasses the cache, to repeat an execution whose outcome was
-    transient.
+    `float_reference` is a Model with the baseline as a float32 TFLite file, the reference for sizes. It can be one of
+    the candidates. `spec` is the JSON of an `EvaluationSpec`, and `label` the feature that the metrics compare
+    predictions with.
     """
 
     PARAMETERS = {
         name: component_spec.ExecutionParameter(type=str)
-        for name in ("spec", "recipes", "task", "label", "task_version", "code_version", "retry")
+        for name in ("spec", "recipes", "task", "label", "task_version", "code_version")
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),

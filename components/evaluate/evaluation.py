@@ -93,7 +93,9 @@ def run_evaluation(
     evaluator = _checked_evaluator(config, means, spec.group_by is not None, batched)
     names = model_names(config)
     # By TFMA's rule, a single model has the name "".
-    models = dict(zip(names, (predictions[name] for name in (BASELINE, *candidates)), strict=True))
+    scored = Scored(read.metrics)
+    stored = (predictions[name].whose_scores_are_read(scored) for name in (BASELINE, *candidates))
+    models = dict(zip(names, stored, strict=True))
     features = sorted({*named_label(label), *(f for fs in spec.slices for f in fs)})
     applied = {name: (reading.applied, probability_type(read.metrics, name)) for name, reading in read.readings.items()}
     functions = FunctionValues(read.metrics, label)
@@ -124,6 +126,17 @@ def run_evaluation(
     # Written last: a folder that has this file is complete.
     _write_eval_run(output, eval_config(spec, label, candidates, spec.metrics, weighted), models)
     return read.readings
+
+
+class Scored:
+    """Whether a metric reads the scores of an output, by its name. A function gets all outputs."""
+
+    def __init__(self, metrics: Sequence[MetricSpec]) -> None:
+        self._metrics = [metric for metric in metrics if metric.reads_scores]
+
+    def __call__(self, output: str) -> bool:
+        """Whether one does."""
+        return any(metric.function or metric.output == output for metric in self._metrics)
 
 
 def probability_type(metrics: Sequence[MetricSpec], output: str) -> type[np.floating[Any]]:

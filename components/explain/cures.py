@@ -22,6 +22,7 @@ class Situation:
         layers: Names of the layers that must stay float until the next one reads their values; empty if one has no
             name.
         layer: Name of the layer at fault.
+        kind: Kind of its operator; empty for an input.
         operators: Kinds of all operators of the file.
     """
 
@@ -29,6 +30,7 @@ class Situation:
     scheme: Scheme
     layers: tuple[str, ...]
     layer: str
+    kind: str
     operators: frozenset[str]
 
     @property
@@ -129,7 +131,8 @@ def _one_scale(at: Situation) -> Remedy:
 
 
 def _bias_overflow(at: Situation) -> Remedy:
-    if recipe := at.with_16_bits():
+    # The converter makes the weights of dense layers coarser with 16-bit activations too.
+    if at.kind != "FULLY_CONNECTED" and (recipe := at.with_16_bits()):
         return Remedy(
             words="use 16-bit activations, whose biases have 64 bits, or make the bias smaller", recipe=recipe
         )

@@ -126,6 +126,7 @@ def _fault(
         scheme=scheme,
         layers=tuple(layers) if all(layers) else (),
         layer=names.get(row.output, ""),
+        kind=_kind(row),
         operators=kinds,
     )
     return Fault(

@@ -71,6 +71,20 @@ class Challenger(FrozenModel):
     slices: tuple[SliceResult, ...] = ()
 
 
+class DeviceChallenge(FrozenModel):
+    """Candidates against the champion under TensorFlow Lite Micro, on the first examples that all of them ran there.
+
+    Attributes:
+        why: Why nothing was compared; empty if something was.
+        slices: Metrics of the champion on each slice.
+        challengers: Name of a candidate -> its metrics on each slice. Changes and flips are those from the champion.
+    """
+
+    why: str = ""
+    slices: tuple[SliceResult, ...] = ()
+    challengers: dict[str, tuple[SliceResult, ...]] = {}
+
+
 class Challenge(FrozenModel):
     """All candidates against the champion of one device, on the same examples.
 
@@ -80,6 +94,8 @@ class Challenge(FrozenModel):
         slices: Metrics of the champion on each slice. Empty if nothing was compared.
         challengers: The candidates, in the order of the pipeline file.
         spans: As in `components.facts.evaluation.EvaluationReport`.
+        on_device: The same under TensorFlow Lite Micro; None for a device without this evaluator, and if the champion
+            isn't compared with anything.
     """
 
     champion: Champion
@@ -87,6 +103,7 @@ class Challenge(FrozenModel):
     slices: tuple[SliceResult, ...] = ()
     challengers: tuple[Challenger, ...] = ()
     spans: dict[str, float] = {}
+    on_device: DeviceChallenge | None = None
 
     def of(self, name: str) -> Challenger | None:
         """The challenger of a name, or None."""

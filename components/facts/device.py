@@ -220,6 +220,11 @@ class CandidateOnDevice(FrozenModel):
         return tuple(outcome for outcome in found if isinstance(outcome, ToolFailure))
 
     @property
+    def noisy(self) -> bool:
+        """Whether the time on the phone was measured but can't be judged, so that another measurement may help."""
+        return isinstance(self.adb, AdbFacts) and bool(self.adb.disagreement)
+
+    @property
     def figures(self) -> dict[str, int]:
         """The known figures that are stored in ML Metadata, by a name with the unit."""
         vela = self.vela if isinstance(self.vela, VelaFacts) else None

@@ -22,6 +22,7 @@ Role = Literal[
     "champion",
     "predictions",
     "measurement",
+    "latency",
     "evaluation",
     "challenge",
     "explanation",

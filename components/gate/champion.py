@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from components.facts.champion import Challenge, Challenger
 from components.facts.decision import AgainstChampion, ChampionVerdict, Check, Requirement, Verdict
 from components.facts.evaluation import CandidateReport
+from components.facts.slices import overall
 from components.gate.checks import bound_checks
 from components.gate.evidence import Evidence
+from components.gate.tools import TFLM
 from components.spec.gate import GateSpec, MetricBound
 
 CHAMPION = "champion"
@@ -45,12 +47,19 @@ def champion_checks(
     one = _challenger(candidate, challenge)
     if one is None or one.same or challenge.champion.state != "found" or challenge.incomparable:
         return []
+    there = challenge.on_device
+    own_there = there.challengers.get(one.name) if there is not None else None
+    compared = [(one.slices, challenge.slices, "")]
+    if there is not None and own_there is not None:
+        here, on_device = overall(challenge.slices), overall(there.slices)
+        # As for bounds on changes from the baseline, what covers all examples takes the place of the desktop's.
+        complete = here is not None and on_device is not None and on_device.examples >= here.examples
+        compared = [*([] if complete else compared), (own_there, there.slices, f" on {TFLM}")]
     return [
-        (check.model_copy(update={"quantity": f"{check.quantity} from {_FROM}"}), evidence)
+        (check.model_copy(update={"quantity": f"{check.quantity} from {_FROM}{where}"}), evidence)
+        for own, its, where in compared
         for bound in champion_margins(policy, less_is_better)
-        for check, evidence in bound_checks(
-            one.slices, challenge.slices, bound, policy, challenge.spans.get(bound.name), _FROM
-        )
+        for check, evidence in bound_checks(own, its, bound, policy, challenge.spans.get(bound.name), _FROM)
     ]
 
 
@@ -113,11 +122,16 @@ def champion_verdict(
         recipe=str(recipe.get("name", "")),
         scheme=str(recipe.get("scheme", {}).get("kind", "")),
         why=why_not_compared(challenge),
-        notes=champion.notes,
+        notes=(*champion.notes, *_not_there(challenge)),
         candidates=tuple(
             _against(candidate, own, challenge) for candidate, own in zip(candidates, checks, strict=True)
         ),
     )
+
+
+def _not_there(challenge: Challenge) -> Iterator[str]:
+    if challenge.on_device is not None and challenge.on_device.why:
+        yield f"not compared on {TFLM}: {challenge.on_device.why}"
 
 
 def _against(candidate: CandidateReport, checks: Sequence[Check], challenge: Challenge) -> AgainstChampion:

@@ -42,8 +42,7 @@ def decide(
             bounds: less is better only if it has neither `at_least` nor `max_drop_from_baseline`.
         on_device: Facts from the device's own tools; None for a profile without evaluators. Where TensorFlow Lite
             Micro ran a candidate, the bounds on metrics hold there too. If it ran all examples, only there.
-        challenge: How the candidates do against the champion, under the desktop's runtime; None if the policy compares
-            with none.
+        challenge: How the candidates do against the champion; None if the policy compares with none.
         directions: Metric -> whether smaller values are better, for the comparison with the champion.
 
     Returns:

@@ -91,7 +91,7 @@ def _cost(candidate: CandidateReport, cost: str, times: VelaFacts | AdbFacts | N
         case "host time":
             return _ratio(candidate)
         case "phone time":
-            return times.latency_us if isinstance(times, AdbFacts) else None
+            return times.latency_us if isinstance(times, AdbFacts) and not times.disagreement else None
         case _:
             return times.cycles if isinstance(times, VelaFacts) else None
 
@@ -197,7 +197,7 @@ def _rank(
             # cycles, so fewer of them come first.
             return len(times.cpu_operators), math.inf if times.cycles is None else times.cycles, accuracy
         case "fastest" if isinstance(times, AdbFacts):
-            return times.latency_us, accuracy, size
+            return math.inf if times.disagreement else times.latency_us, accuracy, size
         case "fastest":
             ratio = _ratio(candidate)
             return (math.inf, size, accuracy) if ratio is None else (ratio, accuracy, size)
@@ -235,7 +235,7 @@ def _why_this(best: CandidateReport, passing: int, policy: GateSpec, times: Vela
         case "smallest_compressed":
             figure = f"{best.compressed.gzip:,} bytes under gzip" if best.compressed else "not compressed"
         case "fastest" if isinstance(times, AdbFacts):
-            figure = f"{times.latency_us:,.0f} µs on the phone"
+            figure = "time was not judged" if times.disagreement else f"{times.latency_us:,.0f} µs on the phone"
         case "fastest" if isinstance(times, VelaFacts):
             fallen = len(times.cpu_operators)
             cycles = "nothing runs on the NPU" if times.cycles is None else f"{times.cycles:,} NPU cycles"

@@ -104,18 +104,25 @@ def _adb(facts: CandidateOnDevice, device: DeviceProfile, policy: GateSpec) -> I
         yield _not_taken(ADB, facts.adb, device)
         return
     found = facts.adb
-    if (limit := device.max_latency_us) is not None:
-        low, high = found.latency_interval_us
-        note = f" over {found.runs} inferences on {found.model}"
-        check = at_most("time on the phone", device.name, limit, found.latency_us, "microseconds", note)
-        check = check.model_copy(update={"lower": low, "upper": high})
-        if policy.decide_on != "estimate" and low <= limit < high:
-            note += ": the bound is within the interval"
-            check = check.model_copy(update={"verdict": "not_enough_data", "note": note})
-        yield check
+    if device.max_latency_us is not None:
+        yield _phone_time(found, device.name, device.max_latency_us, policy)
     if (limit_bytes := device.max_memory_bytes) is not None:
         note = "" if found.memory_bytes is not None else "the phone does not report it"
         yield at_most("memory on the phone", device.name, limit_bytes, found.memory_bytes, "bytes", note)
+
+
+def _phone_time(found: AdbFacts, name: str, limit: float, policy: GateSpec) -> Check:
+    what = "time on the phone"
+    if found.disagreement:
+        return at_most(what, name, limit, None, "microseconds", found.disagreement, missing="not_enough_data")
+    low, high = found.latency_interval_us
+    note = f" over {found.runs} inferences on {found.model}"
+    check = at_most(what, name, limit, found.latency_us, "microseconds", note)
+    check = check.model_copy(update={"lower": low, "upper": high})
+    if policy.decide_on != "estimate" and low <= limit < high:
+        note += ": the bound is within the interval"
+        check = check.model_copy(update={"verdict": "not_enough_data", "note": note})
+    return check
 
 
 def _not_taken(tool: str, failure: ToolFailure | None, device: DeviceProfile) -> Requirement:

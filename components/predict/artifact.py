@@ -18,7 +18,7 @@ from components.predict.comparable import differing_outputs
 from components.predict.models import FloatPredictor, TFLitePredictor
 from components.predict.prediction import predict, rejection
 from components.predict.report import PredictionReport, Rejection
-from components.predict.store import SUFFIX, StoredPredictions
+from components.predict.store import StoredPredictions
 from components.spec.prediction import PredictionSpec
 
 _REPORT = f"{PREDICTIONS_FOLDER}/report.json"
@@ -57,7 +57,6 @@ def predict_model(
     model: Verified,
     *,
     baseline: Predictions | None,
-    known: Sequence[Predictions] = (),
     files: Sequence[str],
     request: PredictionSpec,
     task: str,
@@ -74,7 +73,6 @@ def predict_model(
     Args:
         model: The float baseline, a candidate, or a champion.
         baseline: Predictions of the float baseline; None for the baseline itself.
-        known: Predictions of other models for the same examples. If one of them is of the same bytes, they are copied.
         task_version: Version of the task, for the report.
         output: Folder of the new artifact.
         files, request, task, transform_graph, make_pipeline: As for `predict`.
@@ -86,21 +84,15 @@ def predict_model(
     example = first_inputs(files, 1, task, transform_graph, "evaluate on")
     report = PredictionReport(task=task, task_version=task_version, **request.model_dump())
     runs, champion = baseline is None, model.manifest.role == "champion"
-    same = None
     if baseline is not None and TFLITE_FILE in model.manifest.files:
         content = model.read(TFLITE_FILE)
         report = report.model_copy(update={"sha256": sha256_of_bytes(content)})
-        same = next((one for one in known if _is_of(one, report)), None)
-        if same is None:
-            rejected = rejection(content, example)
-            if rejected is None and champion:
-                rejected = differing_outputs(content, example, baseline.report, task)
-            report = report.model_copy(update={"rejected": rejected})
-            runs = rejected is None
-    if same is not None:
-        _copy(same, output)
-        report = same.report
-    elif runs:
+        rejected = rejection(content, example)
+        if rejected is None and champion:
+            rejected = differing_outputs(content, example, baseline.report, task)
+        report = report.model_copy(update={"rejected": rejected})
+        runs = rejected is None
+    if runs:
         try:
             found = predict(
                 functools.partial(FloatPredictor, model.folder / SERVING_FOLDER)
@@ -124,18 +116,6 @@ def predict_model(
     model.check()
     write_atomically(output / _REPORT, serialized(report))
     return report
-
-
-def _is_of(known: Predictions, asked: PredictionReport) -> bool:
-    """Whether predictions are those of the same bytes, task, split, and batch size."""
-    fields = ("sha256", "task", "task_version", "split", "batch_size")
-    return all(getattr(known.report, name) == getattr(asked, name) for name in fields)
-
-
-def _copy(known: Predictions, output: Path) -> None:
-    for name in known.artifact.manifest.files:
-        if name.endswith(SUFFIX):
-            write_atomically(output / name, known.artifact.read(name))
 
 
 def _verified_file(model: Verified) -> TFLitePredictor:

@@ -15,7 +15,6 @@ from components.facts.artifact_paths import PREDICTIONS_FOLDER
 from components.facts.manifest import describe, write_manifest
 from components.facts.verified import verified
 from components.spec.prediction import PredictionSpec
-from components.tfx.candidate_inputs import PREDICTIONS
 from components.upstream.tfx.executors import pipeline_maker
 
 
@@ -34,12 +33,10 @@ class PredictorExecutor(base_beam_executor.BaseBeamExecutor):
         examples = Path(inputs["examples"].uri)
         model = verified(inputs["model"])
         baseline = Predictions(verified(inputs["baseline"])) if "baseline" in inputs else None
-        known = [Predictions(verified(one)) for name, one in inputs.items() if name.startswith(f"{PREDICTIONS}_")]
         artifact = artifact_utils.get_single_instance(output_dict["predictions"])
         report = predict_model(
             model,
             baseline=baseline,
-            known=known,
             files=split_files(str(examples), request.split),
             request=request,
             task=exec_properties["task"],
@@ -65,7 +62,7 @@ class PredictorExecutor(base_beam_executor.BaseBeamExecutor):
 
 
 class PredictorSpec(component_spec.ComponentSpec):
-    """The interface of a prediction. `candidate_node` adds predictions that are copied if they are of the same bytes.
+    """The interface of a prediction.
 
     `model` is the float baseline, or a candidate or champion, which also needs `baseline`, the predictions of the
     baseline. `spec` is the JSON of a `PredictionSpec`.
@@ -89,8 +86,8 @@ class Predictor(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = PredictorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(PredictorExecutor)
 
-    def __init__(self, spec_of_node: PredictorSpec | None = None, /, **given: Any) -> None:
+    def __init__(self, **given: Any) -> None:
         """Accept inputs and parameters of `PredictorSpec` by name. None stands for an absent optional input."""
         named = {name: each for name, each in given.items() if each is not None}
         made = {name: Channel(type=output.type) for name, output in PredictorSpec.OUTPUTS.items()}
-        super().__init__(spec_of_node or PredictorSpec(**named, **made))
+        super().__init__(PredictorSpec(**named, **made))

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from components.data.examples import Serialized
 from components.model.reference.float_model import load_float
 from components.model.tflite_runtime import TFLiteModel
+from components.predict.columns import Steps
 from components.predict.digests import BUCKETS, buckets_of
 from components.predict.observed import Observed
 from components.predict.saturation import Saturation
-from components.predict.store import Steps
 from components.ranges.unequal import ranges_along_axes
 
 Array = npt.NDArray[Any]
@@ -75,11 +75,7 @@ class TFLitePredictor:
     def __init__(self, content: bytes) -> None:
         self._content, self._model = content, TFLiteModel(content)
         self.output_names = self._model.output_names
-        quantized = {
-            name: (*self._model.quantization("output", name), self._model.output_type(name))
-            for name in self.output_names
-        }
-        self.steps = {name: Steps(*each) for name, each in quantized.items() if each[0] and each[2].itemsize == 1}
+        self.steps = steps_of(self._model)
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Predict."""
@@ -97,3 +93,9 @@ class TFLitePredictor:
             if chosen.any():
                 counts |= self._saturation.inside({name: values[chosen] for name, values in inputs.items()})
         return Observed(counts=counts)
+
+
+def steps_of(model: TFLiteModel) -> dict[str, Steps]:
+    """The 256 real values of each output of a file that is quantized to 8 bits, by the output's name."""
+    quantized = {name: (*model.quantization("output", name), model.output_type(name)) for name in model.output_names}
+    return {name: Steps(*each) for name, each in quantized.items() if each[0] and each[2].itemsize == 1}

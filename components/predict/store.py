@@ -1,20 +1,22 @@
 """Stored predictions: Arrow files with one row for each example, which pandas and `pyarrow.dataset` read too.
 
 The column `example` has the example's digest. Each output has a column of its own, whose values [N, ...] are flattened
-to one list for each example. A file holds consecutive examples of one file of the split, in the same order:
+to one list for each example. If outputs would take more bytes than allowed, only the class with the greatest score is
+stored, which some metrics read. A file holds consecutive examples of one file of the split, in the same order:
 `00002-000000008000.arrow` begins with example 8,000 of the third file.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
-import math
+import logging
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,39 +24,28 @@ import pyarrow as pa
 
 from components.core.errors import SpecError, TamperedError
 from components.core.files import write_atomically
-from components.predict.digests import DIGEST_BYTES, hexadecimal
-from components.ranges.affine import dequantize, quantize
+from components.predict.columns import (
+    EXAMPLE,
+    FORM,
+    Steps,
+    bytes_of,
+    class_column,
+    column,
+    digest_column,
+    has_scores,
+    kind_of,
+    values_of,
+)
+from components.predict.digests import hexadecimal
 from components.spec.prediction import MAX_BYTES
+
+logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 SUFFIX = ".arrow"
-EXAMPLE = "example"
 _OUTPUT = "output:"
-_FORM = b"form"
 # A file has at least one batch, and no further one beyond these limits, so that readers need little memory.
 _MOST_ROWS, _MOST_BYTES = 65536, 16 << 20
-
-
-class Steps(NamedTuple):
-    """The real values of an output that is quantized to 8 bits.
-
-    Attributes:
-        scale, zero_point: A real value is scale x (integer - zero_point).
-        dtype: int8 or uint8.
-    """
-
-    scale: float
-    zero_point: int
-    dtype: np.dtype[Any]
-
-    def coded(self, values: Array) -> pa.Array:
-        """Return values [N], float32, by their places among the 256 real values: one byte each instead of four."""
-        low = np.iinfo(self.dtype).min
-        real = dequantize(np.arange(low, low + 256), self.scale, self.zero_point)
-        places = (quantize(values, self.scale, self.zero_point, self.dtype).astype(np.int16) - low).astype(np.uint8)
-        if not np.array_equal(real[places], values):
-            return pa.array(values)
-        return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(real))
 
 
 class PredictionWriter:
@@ -69,7 +60,7 @@ class PredictionWriter:
     def __init__(self, folder: Path, file: int, max_bytes: int = MAX_BYTES) -> None:
         self._folder, self._file, self._max_bytes = folder, file, max_bytes
         self._steps: Mapping[str, Steps] = {}
-        self._row, self._rows, self._bytes = 0, 0, 0
+        self._row, self._rows, self._bytes, self._only_classes = 0, 0, 0, False
         self._form: tuple[Any, ...] = ()
         self._batches: list[dict[str, Array]] = []
 
@@ -92,8 +83,8 @@ class PredictionWriter:
             SpecError: An output has no numbers, strings, or bytes, or the files have more bytes than allowed.
         """
         self._steps = steps or {}
-        form = tuple((name, _kind(name, values), values.shape[1:]) for name, values in outputs.items())
-        size = digests.nbytes + sum(map(_bytes_of, outputs.values()))
+        form = tuple((name, kind_of(name, values), values.shape[1:]) for name, values in outputs.items())
+        size = digests.nbytes + sum(map(bytes_of, outputs.values()))
         full = self._rows + len(digests) > _MOST_ROWS or self._bytes + size > _MOST_BYTES
         if full or form != self._form:
             self._flush()
@@ -107,24 +98,24 @@ class PredictionWriter:
             return
         # Converting and compressing batches one by one takes several times as long.
         whole = {name: np.concatenate([batch[name] for batch in self._batches]) for name in self._batches[0]}
-        columns = {
-            name: _examples(values) if name == EXAMPLE else _column(values, self._steps.get(name.removeprefix(_OUTPUT)))
-            for name, values in whole.items()
-        }
-        schema = pa.schema(
-            [pa.field(name, column.type, metadata={_FORM: json.dumps(form)})
-             for name, (column, form) in columns.items()]
-        )  # fmt: skip
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            writer.write_batch(pa.record_batch([column for column, _ in columns.values()], schema=schema))
-        write_atomically(self._folder / f"{self._file:05d}-{self._row:012d}{SUFFIX}", sink.getvalue().to_pybytes())
+        path = self._folder / f"{self._file:05d}-{self._row:012d}{SUFFIX}"
+        write_atomically(path, _packed(whole, self._steps, classes=self._only_classes))
         self._row += self._rows
         self._rows, self._bytes, self._batches = 0, 0, []
         self._check_size()
 
     def _check_size(self) -> None:
-        size = sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
+        size = self._size()
+        if size > self._max_bytes and not self._only_classes:
+            self._only_classes = True
+            reduced = [_reduce(path) for path in sorted(self._folder.glob(f"*{SUFFIX}"))]
+            if any(reduced):
+                logger.warning(
+                    "the outputs would take more than %s bytes, so classes with the greatest scores are stored instead "
+                    "of scores; metrics that read scores need a greater evaluate.max_prediction_bytes",
+                    f"{self._max_bytes:,}",
+                )
+            size = self._size()
         if size > self._max_bytes:
             shapes = ", ".join(f"{name} {list(shape)}" for name, _, shape in self._form)
             raise SpecError(
@@ -135,6 +126,40 @@ class PredictionWriter:
                 remedy="let the task's postprocess return only what the metrics read, such as the class of each pixel "
                 "instead of a score for each class; or raise evaluate.max_prediction_bytes",
             )
+
+    def _size(self) -> int:
+        return sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
+
+
+def _packed(whole: Mapping[str, Array], steps: Mapping[str, Steps], *, classes: bool) -> bytes:
+    """The content of a file. With `classes`, it has classes instead of scores, where there are scores."""
+
+    def packed(name: str, values: Array) -> tuple[pa.Array, dict[str, Any]]:
+        if name == EXAMPLE:
+            return digest_column(values)
+        if classes and has_scores(values):
+            return class_column(values)
+        return column(values, steps.get(name.removeprefix(_OUTPUT)))
+
+    columns = {name: packed(name, values) for name, values in whole.items()}
+    fields = [pa.field(name, each.type, metadata={FORM: json.dumps(form)}) for name, (each, form) in columns.items()]
+    schema, sink = pa.schema(fields), pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(pa.record_batch([each for each, _ in columns.values()], schema=schema))
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _reduce(path: Path) -> bool:
+    """Store classes instead of the scores in a file. Another worker can do it too. Return whether there are scores."""
+    with pa.ipc.open_file(pa.BufferReader(path.read_bytes())) as opened:
+        table = opened.read_all()
+    if any(b"classes" in field.metadata[FORM] for field in table.schema):
+        return True
+    whole = {field.name: values_of(table.column(field.name), field) for field in table.schema}
+    scores = [name for name, values in whole.items() if name != EXAMPLE and has_scores(values)]
+    if scores:
+        write_atomically(path, _packed(whole, {}, classes=True))
+    return bool(scores)
 
 
 class StoredPredictions:
@@ -161,6 +186,17 @@ class StoredPredictions:
                 self._names[file, start] = name
         self._starts = dict(starts)
         self._open: tuple[tuple[int, int], dict[str, Array]] | None = None
+        self._scored: Callable[[str], bool] = _no_output
+
+    def whose_scores_are_read(self, scored: Callable[[str], bool]) -> StoredPredictions:
+        """The same, but refusing to read classes where scores are needed.
+
+        Args:
+            scored: Whether the scores of an output are needed, by its name. It can be pickled.
+        """
+        made = copy.copy(self)
+        made._open, made._scored = None, scored
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": None}
@@ -203,8 +239,21 @@ class StoredPredictions:
             self._open = None
             with pa.ipc.open_file(pa.BufferReader(self._read(self._names[key]))) as opened:
                 table = opened.read_all()
-            self._open = key, {field.name: _values(table.column(field.name), field) for field in table.schema}
+            for field in table.schema:
+                if b'"classes"' in field.metadata[FORM] and self._scored(field.name.removeprefix(_OUTPUT)):
+                    raise self._lacks_scores(field.name.removeprefix(_OUTPUT))
+            self._open = key, {field.name: values_of(table.column(field.name), field) for field in table.schema}
         return self._open[1]
+
+    def _lacks_scores(self, output: str) -> SpecError:
+        return SpecError(
+            f"a metric reads the scores of the output {output!r}, which would take more than "
+            "evaluate.max_prediction_bytes, so only the class with the greatest score is stored",
+            where="evaluate.metrics",
+            bound="metrics that read only classes, such as accuracy, step_accuracy, and mean_iou",
+            measured=self.place,
+            remedy="raise evaluate.max_prediction_bytes, remove the metric, or let the task's postprocess return less",
+        )
 
     def _unlike(self, expected: Array, found: Array) -> TamperedError:
         return TamperedError(
@@ -216,6 +265,10 @@ class StoredPredictions:
         )
 
 
+def _no_output(_: str) -> bool:
+    return False
+
+
 def in_folder(folder: Path) -> StoredPredictions:
     """Read what `PredictionWriter` wrote to a temporary folder of this process, without verification."""
     return StoredPredictions(
@@ -225,72 +278,3 @@ def in_folder(folder: Path) -> StoredPredictions:
 
 def _read_from(folder: Path, name: str) -> bytes:
     return (folder / name).read_bytes()
-
-
-def _kind(name: str, values: Array) -> str:
-    """What the values of an output are: a type of numbers, or a kind of strings or bytes."""
-    kind = values.dtype.kind
-    if kind in "biuf":
-        return values.dtype.str
-    if kind in "US":
-        return kind
-    for one in (str, bytes):
-        if kind == "O" and all(isinstance(each, one) for each in values.flat):
-            return one.__name__
-    raise SpecError(
-        f"the output {name!r} cannot be stored",
-        where="task",
-        bound="numbers, strings, or bytes [batch, ...]",
-        measured=f"an array of {values.dtype}",
-        remedy="let the task's postprocess return such an array: pad lists of different lengths",
-    )
-
-
-def _bytes_of(values: Array) -> int:
-    return sum(map(len, values.flat)) if values.dtype.kind == "O" else values.nbytes
-
-
-def _examples(digests: Array) -> tuple[pa.Array, dict[str, Any]]:
-    buffers = [None, pa.py_buffer(digests.tobytes())]
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIGEST_BYTES), len(digests), buffers), {}
-
-
-def _column(values: Array, steps: Steps | None) -> tuple[pa.Array, dict[str, Any]]:
-    """One list of values for each example, and what restores the array."""
-    kind, form = values.dtype.kind, {"dtype": values.dtype.str, "shape": list(values.shape[1:])}
-    size = math.prod(values.shape[1:])
-    if kind in "OUS":
-        form["dtype"] = kind
-    if not size:
-        return pa.nulls(len(values)), form
-    flat: Any = values.reshape(-1)
-    if kind in "OUS":
-        texts = flat.tolist()
-        flat = pa.array(texts, pa.large_utf8() if texts and isinstance(texts[0], str) else pa.large_binary())
-    else:
-        flat = pa.array(flat) if steps is None else steps.coded(flat)
-    return (flat if not form["shape"] else pa.FixedSizeListArray.from_arrays(flat, size)), form
-
-
-def _values(column: pa.ChunkedArray, field: pa.Field) -> Array:
-    if field.name == EXAMPLE:
-        joined = b"".join(
-            chunk.buffers()[1][chunk.offset * DIGEST_BYTES : (chunk.offset + len(chunk)) * DIGEST_BYTES].to_pybytes()
-            for chunk in column.chunks
-        )
-        return np.frombuffer(joined, np.dtype((np.void, DIGEST_BYTES)))
-    form = json.loads(field.metadata[_FORM])
-    shape = (len(column), *form["shape"])
-    if pa.types.is_null(column.type):
-        return np.empty(shape, form["dtype"])
-    chunks = [chunk.flatten() if form["shape"] else chunk for chunk in column.chunks]
-    parts = [
-        chunk.dictionary.to_numpy()[chunk.indices.to_numpy()]
-        if isinstance(chunk, pa.DictionaryArray)
-        else chunk.to_numpy(zero_copy_only=False)
-        for chunk in chunks
-    ]
-    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if form["dtype"] in {"U", "S"}:
-        whole = whole.astype(form["dtype"])
-    return whole.reshape(shape)

@@ -87,6 +87,10 @@ READY_MADE = {
 }
 
 
+# Metrics that read no scores: only which class along the last axis has the greatest, the first of several.
+_READ_CLASSES = frozenset({"SparseCategoricalAccuracy", "CategoricalAccuracy", "mean_iou", "step_accuracy"})
+
+
 class MetricSpec(FrozenModel):
     """A metric: any class of TensorFlow Model Analysis, or a function.
 
@@ -118,6 +122,11 @@ class MetricSpec(FrozenModel):
     def references(self) -> tuple[str, ...]:
         """The user's code that computes it, if it is one of theirs."""
         return (self.function,) if ":" in self.function else ()
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether it may read more than the class with the greatest score."""
+        return (self.class_name or self.function) not in _READ_CLASSES
 
     @model_validator(mode="before")
     @classmethod

@@ -12,22 +12,28 @@ if TYPE_CHECKING:
 _PREFIX = "candidate_"
 # The input with the baseline's predictions. A candidate's has its name after it.
 PREDICTIONS = "predictions"
+# Further inputs for each candidate: its time on the host, and what a device's tools measured of it.
+LATENCY, MEASURED = "latency", "measured"
 
 
 def candidate_node(
     component: Any,
     candidates: Mapping[str, types.BaseChannel],
     stored: Mapping[str, types.BaseChannel] | None = None,
+    further: Mapping[str, Mapping[str, types.BaseChannel]] | None = None,
     /,
     **given: Any,
 ) -> Any:
-    """Create a node with an input for each candidate, and for its predictions. Set its id with `.with_id`.
+    """Create a node with inputs for each candidate: its file, its predictions, and what else is known of it.
+
+    Set its id with `.with_id`.
 
     Args:
         component: A component class. Its `SPEC_CLASS` has what all such nodes share: inputs, outputs, and parameters.
         candidates: Recipe name -> channel of one Model. The parameter `recipes`, if there is one, gets the names in
             this order.
         stored: Recipe name -> channel of one InferenceResult. None for a node that reads none.
+        further: `LATENCY` or `MEASURED` -> recipe name -> channel of one artifact.
         given: The other inputs and parameters, by name. None stands for an absent optional input.
     """
     # Imported here because commands that only read need the names of inputs but not TFX.
@@ -36,6 +42,8 @@ def candidate_node(
     shared = component.SPEC_CLASS
     given |= {input_of(name): each for name, each in candidates.items()}
     given |= {predictions_of(name): each for name, each in (stored or {}).items()}
+    others = {further_of(kind, name): each for kind, known in (further or {}).items() for name, each in known.items()}
+    given |= others
     given |= {name: channel.Channel(type=output.type) for name, output in shared.OUTPUTS.items()}
     if "recipes" in shared.PARAMETERS:
         # TFX returns the inputs of an execution in no particular order.
@@ -43,6 +51,7 @@ def candidate_node(
     named = {input_of(name): component_spec.ChannelParameter(type=standard_artifacts.Model) for name in candidates}
     results = component_spec.ChannelParameter(type=standard_artifacts.InferenceResult)
     named |= {predictions_of(name): results for name in stored or {}}
+    named |= {name: component_spec.ChannelParameter(type=each.type) for name, each in others.items()}
     spec_class = type(shared.__name__, (shared,), {"INPUTS": {**shared.INPUTS, **named}})
     return component(spec_class(**{name: each for name, each in given.items() if each is not None}))
 
@@ -57,9 +66,15 @@ def predictions_of(recipe: str) -> str:
     return f"{PREDICTIONS}_{recipe}"
 
 
+def further_of(kind: str, recipe: str) -> str:
+    """Name of the input for what else is known of a recipe's candidate: `LATENCY` or `MEASURED`."""
+    return f"{kind}_{recipe}"
+
+
 def recipe_of_input(name: str) -> str:
-    """The recipe whose candidate or predictions an input has; empty for any other input."""
-    prefix = next((prefix for prefix in (_PREFIX, f"{PREDICTIONS}_") if name.startswith(prefix)), name)
+    """The recipe that an input belongs to; empty for an input that belongs to none."""
+    kinds = (_PREFIX, *(f"{kind}_" for kind in (PREDICTIONS, LATENCY, MEASURED)))
+    prefix = next((prefix for prefix in kinds if name.startswith(prefix)), name)
     return name.removeprefix(prefix)
 
 

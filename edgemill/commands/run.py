@@ -37,7 +37,7 @@ from pipelines.runs.metadata import NodeRecord
 from pipelines.storage.access import check_writable, examples_errors
 from pipelines.storage.metadata_connection import open_store
 
-_WITHOUT_CONVERSION = ("champion__", "predict__champion__", "challenge__", "gate__", "push__")
+_WITHOUT_CONVERSION = ("champion__", "predict__champion__", "measure_champion__", "challenge__", "gate__", "push__")
 
 
 def place_of(

@@ -26,7 +26,7 @@ from components.spec.calibrate import CalibrationSpec
 from components.spec.devices.device import DeviceProfile
 from components.spec.evaluate import EvaluationSpec
 from components.spec.recipe import Recipe
-from components.tfx.candidate_inputs import candidate_node
+from components.tfx.candidate_inputs import LATENCY, candidate_node
 from pipelines.file.device_checks import pins_of
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline
@@ -34,7 +34,7 @@ from pipelines.file.spec import FLOAT_REFERENCE, PipelineSpec, accuracy_bound
 from pipelines.graph.explain import CHANGE_FINDER, EXPLAINER, change_finders, explainers
 from pipelines.graph.ingest import Ingested, ingest
 from pipelines.graph.measure import DEVICE_CHECK, MEASUREMENT, device_check, measurements
-from pipelines.graph.predict import PREDICTOR, predicted
+from pipelines.graph.predict import PREDICTOR, TIMER, predicted, timed
 from pipelines.graph.releases import CHALLENGER, Champions, Seen, named_by_registries, push_node
 from pipelines.graph.sources import reads_digest, source_digests
 from pipelines.graph.steps import BASELINE_NODE, candidate_id, chain, step_nodes
@@ -125,21 +125,25 @@ class _Graph:
         measures = self._evaluation()
         task = self._task(PREDICTOR)
         stored = predicted(spec.recipes, candidates, baseline.outputs["model"], spec, data, task)
+        timers, times = timed(
+            spec.recipes, candidates, reference.outputs["candidate"], spec, data,
+            retry=self.retry if bounded else None, task=self._task(TIMER),
+        )  # fmt: skip
         evaluation = candidate_node(
             Evaluator,
             candidates,
             stored.of_recipes,
+            {LATENCY: times},
             predictions=stored.of_baseline,
             examples=data.examples,
             baseline=baseline.outputs["model"],
             float_reference=reference.outputs["candidate"],
             transform_graph=data.transform_graph,
             spec=measures.model_dump_json(),
-            retry=self.retry("evaluate") if bounded else "",
             label=spec.examples.label,
             **self._measuring("components.evaluate.component"),
         ).with_id("evaluate")
-        nodes += [*stored.nodes, evaluation]
+        nodes += [*stored.nodes, *timers, evaluation]
         explained = explainers(
             recipes, {one.name: converters[candidate_id("convert", one)].outputs["candidate"] for one in recipes}, spec,
             data, sample, model_of=lambda step: _model_of(made[step]), retry=self.retry, task=self._task(EXPLAINER),
@@ -152,13 +156,11 @@ class _Graph:
         )
         for device in self.devices:
             on_device, challenge = None, None
-            if spec.gate.champion != "none":
-                challengers = champions.nodes(device, baseline.outputs["model"], stored)
-                challenge = challengers[-1].outputs["challenge"]
-                nodes += challengers
+            measured: dict[str, BaseNode] = {}
+            tools = self._task(MEASUREMENT)
             if device.evaluators:
                 measured = measurements(
-                    device, candidates, stored.of_baseline, spec, data, retry=self.retry, task=self._task(MEASUREMENT)
+                    device, candidates, stored.of_baseline, spec, data, retry=self.retry, task=tools
                 )
                 checked = device_check(
                     device, candidates, measured, baseline.outputs["model"], stored.of_baseline, spec, data, measures,
@@ -166,6 +168,10 @@ class _Graph:
                 )  # fmt: skip
                 on_device = checked.outputs["facts"]
                 nodes += [*measured.values(), checked]
+            if spec.gate.champion != "none":
+                challengers = champions.nodes(device, baseline.outputs["model"], stored, measured, tools)
+                challenge = challengers[-1].outputs["challenge"]
+                nodes += challengers
             decision = self._gate(device, evaluation.outputs["evaluation"], on_device, challenge, candidates)
             nodes += [decision, push_node(spec, device, decision, attempt)]
         return nodes

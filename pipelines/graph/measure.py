@@ -39,25 +39,60 @@ def measurements(
         retry: As for `pipelines.graph.build.pipeline_nodes`.
         task: Parameters of components that call the task.
     """
-    # A tool that doesn't run the file must not be repeated for other examples.
-    read = {"baseline": floats, "examples": data.examples, "transform_graph": data.transform_graph}
-    optional = {name: each for name, each in read.items() if each is not None and device.runs_examples}
-    evaluate = spec.evaluate if device.runs_examples else EvaluationSpec()
     nodes = {}
     for recipe, candidate in candidates.items():
         node = f"measure__{device.name}__{recipe}"
-        asked = MeasurementRequest(
-            device=device.name,
-            recipe=recipe,
-            evaluators=device.evaluators,
-            split=evaluate.split,
-            batch_size=evaluate.batch_size,
-            max_bytes=evaluate.max_prediction_bytes,
-        )
-        nodes[recipe] = DeviceMeasurement(
-            candidate=candidate, **optional, spec=asked.model_dump_json(), retry=retry(node), **task
-        ).with_id(node)
+        asked = MeasurementRequest(device=device.name, recipe=recipe, evaluators=device.evaluators, split="")
+        nodes[recipe] = _measurement(asked, candidate, floats, spec, data, retry(node), task).with_id(node)
     return nodes
+
+
+def champion_measurement(
+    device: DeviceProfile,
+    champion: BaseChannel,
+    floats: BaseChannel,
+    spec: PipelineSpec,
+    data: Ingested,
+    *,
+    retry: Callable[[str], str],
+    task: Mapping[str, str],
+) -> BaseNode | None:
+    """Create the node that runs the champion under TensorFlow Lite Micro; None for a device without this evaluator.
+
+    Args:
+        champion: The champion.
+        device, floats, spec, data, retry, task: As for `measurements`.
+    """
+    if device.tflm is None:
+        return None
+    node = f"measure_champion__{device.name}"
+    asked = MeasurementRequest(device=device.name, recipe="champion", evaluators=(device.tflm,), split="")
+    return _measurement(asked, champion, floats, spec, data, retry(node), task).with_id(node)
+
+
+def _measurement(
+    asked: MeasurementRequest,
+    model: BaseChannel,
+    floats: BaseChannel,
+    spec: PipelineSpec,
+    data: Ingested,
+    retry: str,
+    task: Mapping[str, str],
+) -> BaseNode:
+    # A tool that doesn't run the file must not be repeated for other examples.
+    runs = asked.examples != 0
+    read = {"baseline": floats, "examples": data.examples, "transform_graph": data.transform_graph}
+    optional = {name: each for name, each in read.items() if each is not None and runs}
+    evaluate = spec.evaluate if runs else EvaluationSpec()
+    asked = asked.model_copy(
+        update={
+            "split": evaluate.split,
+            "batch_size": evaluate.batch_size,
+            "max_bytes": evaluate.max_prediction_bytes,
+        }
+    )
+    node: BaseNode = DeviceMeasurement(candidate=model, **optional, spec=asked.model_dump_json(), retry=retry, **task)
+    return node
 
 
 def device_check(

@@ -1,13 +1,14 @@
-"""The nodes that run each model on the evaluation split."""
+"""The nodes that run each model on the evaluation split, and that time it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.channel import BaseChannel
 
+from components.evaluate.latency.component import LatencyMeasurement
 from components.predict.component import Predictor
 from components.spec.prediction import PredictionSpec
 from components.spec.recipe import Recipe
@@ -15,7 +16,7 @@ from pipelines.file.spec import PipelineSpec
 from pipelines.graph.ingest import Ingested
 from pipelines.graph.steps import BASELINE_NODE, candidate_id
 
-PREDICTOR = "components.predict.component"
+PREDICTOR, TIMER = "components.predict.component", "components.evaluate.latency.component"
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,41 @@ def prediction_spec(spec: PipelineSpec) -> str:
     return PredictionSpec(
         split=asked.split, batch_size=asked.batch_size, max_bytes=asked.max_prediction_bytes
     ).model_dump_json()
+
+
+def timed(
+    recipes: Iterable[Recipe],
+    candidates: Mapping[str, BaseChannel],
+    float_reference: BaseChannel,
+    spec: PipelineSpec,
+    data: Ingested,
+    *,
+    retry: Callable[[str], str] | None,
+    task: Mapping[str, str],
+) -> tuple[tuple[BaseNode, ...], dict[str, BaseChannel]]:
+    """Create a node that times each candidate, so that another recipe leaves the times of others as they are.
+
+    Args:
+        recipes, candidates, spec, data, task: As for `predicted`.
+        float_reference: The float TFLite file that times are compared with.
+        retry: As for `pipelines.graph.build.pipeline_nodes`; None if no device bounds a time.
+
+    Returns:
+        The nodes, and name of a recipe -> latency of its candidate.
+    """
+    nodes: dict[str, BaseNode] = {}
+    found = {}
+    for recipe in recipes:
+        name = candidate_id("latency", recipe)
+        if name not in nodes:
+            nodes[name] = LatencyMeasurement(
+                candidate=candidates[recipe.name],
+                float_reference=float_reference,
+                examples=data.examples,
+                **({} if data.transform_graph is None else {"transform_graph": data.transform_graph}),
+                split=spec.evaluate.split,
+                retry="" if retry is None else retry(name),
+                **task,
+            ).with_id(name)
+        found[recipe.name] = nodes[name].outputs["latency"]
+    return tuple(nodes.values()), found

@@ -19,9 +19,10 @@ from components.push.registry import backend_module
 from components.spec.devices.device import DeviceProfile
 from components.spec.evaluate import EvaluationSpec
 from components.spec.registry import AnyRegistry, by_field
-from components.tfx.candidate_inputs import candidate_node
+from components.tfx.candidate_inputs import MEASURED, candidate_node
 from pipelines.file.spec import PipelineSpec
 from pipelines.graph.ingest import Ingested
+from pipelines.graph.measure import champion_measurement
 from pipelines.graph.predict import Predicted, prediction_spec
 
 CHALLENGER = "components.challenge.component"
@@ -61,13 +62,24 @@ class Champions:
     predicting: Mapping[str, str]
     measuring: Mapping[str, str]
 
-    def nodes(self, device: DeviceProfile, baseline: BaseChannel, stored: Predicted) -> list[BaseNode]:
+    def nodes(
+        self,
+        device: DeviceProfile,
+        baseline: BaseChannel,
+        stored: Predicted,
+        measured: Mapping[str, BaseNode],
+        tools: Mapping[str, str],
+    ) -> list[BaseNode]:
         """The nodes for a device: one finds the champion, one predicts with it, and the last compares candidates.
+
+        If the device has TensorFlow Lite Micro, another node runs the champion there.
 
         Args:
             device: The device.
             baseline: The float model.
             stored: Predictions of the float model and of all candidates.
+            measured: Name of a recipe -> the node that measures its candidate; empty without evaluators.
+            tools: Parameters of nodes that measure.
         """
         spec = self.spec
         name, registries = f"champion__{device.name}", registries_of(spec)
@@ -80,10 +92,8 @@ class Champions:
             retry=self.retry(name),
             code_version=_with_backends("components.champion.component", registries),
         ).with_id(name)
-        predictions = candidate_node(
-            Predictor,
-            {},
-            stored.of_recipes,
+        # It doesn't depend on candidates, so that another recipe leaves it as it is.
+        predictions = Predictor(
             examples=self.data.examples,
             model=champion.outputs["champion"],
             baseline=stored.of_baseline,
@@ -91,6 +101,10 @@ class Champions:
             spec=prediction_spec(spec),
             **self.predicting,
         ).with_id(f"predict__{name}")
+        there = champion_measurement(
+            device, champion.outputs["champion"], stored.of_baseline, spec, self.data, retry=self.retry, task=tools
+        )
+        of_candidates = {recipe: node.outputs["measurement"] for recipe, node in measured.items()}
         request = ChallengeRequest(
             recipes=tuple(stored.of_recipes), evaluation=self.evaluation, label=spec.examples.label
         )
@@ -98,15 +112,17 @@ class Champions:
             Challenger,
             {},
             stored.of_recipes,
+            {} if there is None else {MEASURED: of_candidates},
             examples=self.data.examples,
             baseline=baseline,
             champion=champion.outputs["champion"],
             of_champion=predictions.outputs["predictions"],
+            champion_measurement=None if there is None else there.outputs["measurement"],
             transform_graph=self.data.transform_graph,
             spec=request.model_dump_json(),
             **self.measuring,
         ).with_id(f"challenge__{device.name}")
-        return [champion, predictions, challenge]
+        return [champion, predictions, *([] if there is None else [there]), challenge]
 
 
 def push_node(spec: PipelineSpec, device: DeviceProfile, decision: BaseNode, attempt: str) -> BaseNode:

@@ -62,7 +62,7 @@ def recipes_of_nodes(recipes: Iterable[Recipe]) -> dict[str, tuple[str, ...]]:
     """Map the IDs of nodes that have a digest to the names of their recipes."""
     recipes = tuple(recipes)
     found = {name: node.recipes for name, node in step_nodes(recipes).items()}
-    for kind in ("convert", "predict"):
+    for kind in ("convert", "predict", "latency"):
         for recipe in recipes:
             node = candidate_id(kind, recipe)
             found[node] = (*found.get(node, ()), recipe.name)

@@ -49,7 +49,7 @@ def test_conversion_is_tried_again_after_a_failure_by_chance_and_success_is_kept
     orders.unlink()
     fixed = Ran(small.file, "small")
     assert (fixed.executed(), outcome_of_int8(fixed)) == (
-        {"convert__int8", "explain__int8", "predict__int8", "changes__int8", *AFTER_CONVERSION},
+        {"convert__int8", "explain__int8", "predict__int8", "changes__int8", "latency__int8", *AFTER_CONVERSION},
         "converted",
     )
     assert Ran(small.file, "small").executed() == {"push__phone_cpu"}

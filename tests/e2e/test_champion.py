@@ -119,3 +119,10 @@ def test_candidate_that_is_worse_than_the_last_release_is_refused_and_on_request
     small.spec["baseline"]["path"] = "good.keras"
     better = champion_of(Ran(small.write(), "small"))
     assert (better["version"], better["is"], better["label=2"]) == (bad, "pass", (1.0, "pass"))
+
+    # Another recipe runs its own nodes, and evaluations of what is stored. The champion is not predicted again.
+    assert Ran(small.file, "small").code == ExitCode.OK
+    small.spec["recipes"].append({"name": "half", "scheme": "float16"})
+    added = Ran(small.write(), "small")
+    own = {f"{kind}__half" for kind in ("convert", "predict", "latency", "explain", "changes")}
+    assert added.executed() == own | {"evaluate", "challenge__phone_cpu"} | DECIDES, added.output

@@ -131,6 +131,7 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
         "convert__float_reference",
         "predict__baseline",
         "predict__half",
+        "latency__half",
         "explain__half",
         "evaluate",
         "changes__half",

@@ -176,6 +176,7 @@ def test_added_recipe_executes_only_what_depends_on_it(copy_of_first: SmallPipel
     again = Ran(copy_of_first.write(), "small")
     assert again.executed() == {
         *("convert__float16", "predict__float16", "evaluate", "explain__float16", "changes__float16"),
+        "latency__float16",
         *("gate__phone_cpu", "push__phone_cpu"),
     }
 

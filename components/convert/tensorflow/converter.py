@@ -10,7 +10,12 @@ import tensorflow as tf
 
 from components.convert.representative import Representative, by_input_name, no_sample
 from components.convert.tensorflow.casts import with_folded_casts
-from components.convert.tensorflow.fixes import with_int16_io, with_sorted_dequantization, with_valid_padding
+from components.convert.tensorflow.fixes import (
+    with_centered_products,
+    with_int16_io,
+    with_sorted_dequantization,
+    with_valid_padding,
+)
 from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fused
 from components.core.errors import ConversionError, EdgemillError, SpecError
 from components.model.saved_model import load_serving, refuse_state, with_batch_of_one
@@ -19,6 +24,7 @@ from components.upstream.tflite.converter import (
     ANY_BITS,
     BATCH_OF_ONE,
     FULLY_CONNECTED_PRODUCTS,
+    IGNORES_ZERO_POINTS,
     INT16_OPERATORS,
     NEW_DYNAMIC_RANGE,
     PER_TENSOR,
@@ -108,7 +114,7 @@ def convert(
         if trained and isinstance(scheme, StaticScheme) and scheme.activation_bits == 16:
             content = with_int16_io(content, scheme.float_io)
         if scheme.is_static and scheme.activation_bits == 8:
-            content = with_folded_casts(content)
+            content = with_folded_casts(with_centered_products(content) if IGNORES_ZERO_POINTS else content)
         return with_sorted_dequantization(content) if predecessor else content
     except EdgemillError:
         raise

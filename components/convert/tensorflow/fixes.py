@@ -1,16 +1,19 @@
 """Fix what the converter writes.
 
-Random order, the types of biases, inputs, and outputs of 16-bit activations, and padding that XNNPACK misreads.
+Random order, the types of biases, inputs, and outputs of 16-bit activations, and padding and zero points that XNNPACK
+misreads.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from components.convert.compaction import read_model
+from components.convert.pins import quantize_operator
 from components.core.errors import ConversionError
 from components.upstream.tflite.converter import with_integer_io
 from components.upstream.tflite.objects import pack, schema
@@ -59,6 +62,61 @@ def with_valid_padding(content: bytes) -> bytes:
             if all((-(-size // stride) - 1) * stride + width <= size for size, width, stride in axes):
                 options.padding, changed = schema.Padding.VALID, True
     return pack(model) if changed else content
+
+
+def with_centered_products(content: bytes) -> bytes:
+    """Requantize the second operand of products of int8 activations to a zero point of 0.
+
+    Some versions of XNNPACK compute such products as if that zero point were 0, as that of weights is
+    (`IGNORES_ZERO_POINTS`). The range becomes symmetric, so its steps are at most twice as long.
+
+    Args:
+        content: A TFLite file.
+
+    Returns:
+        The file with a QUANTIZE operator before such products; the same bytes if there are none.
+    """
+    model = read_model(content)
+    product = {
+        index
+        for index, code in enumerate(model.operatorCodes)
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == _BUILTIN.BATCH_MATMUL
+    }
+    changed = False
+    for graph in model.subgraphs:
+        operators: list[Any] = []
+        centered: dict[int, int] = {}
+        for operator in graph.operators:
+            if operator.opcodeIndex in product and _is_off_center(model, graph.tensors[operator.inputs[1]]):
+                second = int(operator.inputs[1])
+                if second not in centered:
+                    graph.tensors.append(_centered(graph.tensors[second]))
+                    centered[second] = len(graph.tensors) - 1
+                    operators.append(quantize_operator(model, [second], [centered[second]], to_int16=False))
+                operator.inputs = [int(operator.inputs[0]), centered[second]]
+                changed = True
+            operators.append(operator)
+        graph.operators = operators
+    return pack(model) if changed else content
+
+
+def _is_off_center(model: Any, tensor: Any) -> bool:
+    held = tensor.quantization
+    if tensor.type != schema.TensorType.INT8 or model.buffers[tensor.buffer].data is not None or held is None:
+        return False
+    return held.zeroPoint is not None and len(held.zeroPoint) == 1 and int(held.zeroPoint[0]) != 0
+
+
+def _centered(tensor: Any) -> Any:
+    """A tensor of the same shape whose range covers that of another and is symmetric around zero."""
+    scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
+    limits = np.iinfo(np.int8)
+    made = copy.copy(tensor)
+    made.name = (tensor.name or b"") + b"/centered"
+    made.quantization = schema.QuantizationParametersT()
+    made.quantization.scale = [scale * max(zero_point - limits.min, limits.max - zero_point) / limits.max]
+    made.quantization.zeroPoint = [0]
+    return made
 
 
 def with_int16_io(content: bytes, float_io: bool) -> bytes:

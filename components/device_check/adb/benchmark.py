@@ -16,7 +16,8 @@ from pathlib import Path
 from components.core.child import how_it_ended
 from components.core.files import sha256_of_bytes
 from components.device_check.adb.connection import AdbError, Phone, unavailable
-from components.device_check.adb.output import benchmark_of
+from components.device_check.adb.output import Benchmark, benchmark_of
+from components.device_check.adb.twins import agreeing
 from components.facts.device import AdbOutcome, ToolFailure
 from components.facts.tools.phone import AdbFacts
 from components.spec.devices.device_tools import AdbEvaluator
@@ -78,15 +79,21 @@ def _measured(phone: Phone, content: bytes, evaluator: AdbEvaluator, folder: str
         "use_nnapi": str(evaluator.delegate == "nnapi").lower(),
     }
     command = " ".join([shlex.quote(binary), *(f"--{name}={shlex.quote(str(one))}" for name, one in options.items())])
-    status, output = phone.shell(f"{command} 2>&1", "running the benchmark")
-    if status:
-        return _failure(status, output, evaluator)
-    benchmark = benchmark_of(output)
-    if benchmark is None:
-        raise unavailable(
-            f"the binary's output is not that of benchmark_model: {_end(output) or 'nothing'}",
-            "use TensorFlow Lite's benchmark_model, of version 2.3 or later, as `benchmark` of the evaluator",
-        )
+
+    def run() -> Benchmark:
+        status, output = phone.shell(f"{command} 2>&1", "running the benchmark")
+        if status:
+            raise AdbError(_failure(status, output, evaluator))
+        found = benchmark_of(output)
+        if found is None:
+            raise unavailable(
+                f"the binary's output is not that of benchmark_model: {_end(output) or 'nothing'}",
+                "use TensorFlow Lite's benchmark_model, of version 2.3 or later, as `benchmark` of the evaluator",
+            )
+        return found
+
+    twins = agreeing(run, lambda: phone.seconds_left)
+    benchmark = twins.joined
     return AdbFacts(
         model=phone.require("getprop ro.product.model", "reading the phone's model").strip(),
         android=phone.require("getprop ro.build.version.release", "reading the version of Android").strip(),
@@ -99,6 +106,9 @@ def _measured(phone: Phone, content: bytes, evaluator: AdbEvaluator, folder: str
         latency_us=benchmark.average_us,
         deviation_us=benchmark.deviation_us,
         least_us=benchmark.least_us,
+        twins_us=(twins.first.average_us, twins.second.average_us),
+        attempts=twins.attempts,
+        disagreement=twins.disagreement,
         init_us=benchmark.init_us,
         memory_bytes=benchmark.memory_bytes,
     )

@@ -101,6 +101,11 @@ class Phone:
             )
         return serial
 
+    @property
+    def seconds_left(self) -> float:
+        """The time that is left, in seconds."""
+        return self._until - time.monotonic()
+
     def shell(self, command: str, doing: str) -> tuple[int, str]:
         """Run a shell command on the device, and return its exit status and output.
 

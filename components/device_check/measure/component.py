@@ -59,11 +59,12 @@ def DeviceMeasurement(
         code_version=code_version,
     )
     failures = report.candidate.failures if report.candidate is not None else ()
+    noisy = report.candidate is not None and report.candidate.noisy
     describe(
         measurement,
         manifest,
         candidate=request.recipe,
         failures=len(failures),
-        transient=int(any(failure.transient for failure in failures)),
+        transient=int(noisy or any(failure.transient for failure in failures)),
         stored_bytes=report.stored_bytes,
     )

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from components.core.errors import tampered
+from components.core.errors import ModelError, SpecError, tampered
 from components.core.files import write_atomically
 from components.core.values import Count, FrozenModel, serialized
 from components.data.examples import ExampleDecoder, first_examples
 from components.data.supervision import postprocessed
-from components.data.task import load_task
-from components.device_check.check import check_candidate, check_tools
+from components.data.task import PostprocessingTask, load_task
+from components.device_check.check import CHAMPION, check_candidate, check_tools
 from components.device_check.tflm import RunOutputs
+from components.facts.artifact_paths import TFLITE_FILE
 from components.facts.device import CandidateOnDevice
 from components.facts.verified import Verified
+from components.model.tflite_runtime import TFLiteModel
 from components.predict.digests import digests_of
+from components.predict.models import steps_of
 from components.predict.prediction import renamed
 from components.predict.store import SUFFIX, PredictionWriter, StoredPredictions
 from components.spec.devices.device_tools import DeviceEvaluator, RuntimesEvaluator, TflmEvaluator
 from components.spec.prediction import MAX_BYTES, Bytes
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "measurement"
 _REPORT = f"{FOLDER}/report.json"
@@ -43,7 +50,7 @@ class MeasurementRequest(FrozenModel):
     recipe: str
     evaluators: tuple[DeviceEvaluator, ...]
     split: str
-    batch_size: Count
+    batch_size: Count = 1000
     max_bytes: Bytes = MAX_BYTES
 
     @property
@@ -117,7 +124,7 @@ def measure(
 
     Args:
         request: What to measure.
-        candidate: The candidate.
+        candidate: The candidate, or a champion, which may be a release of another model.
         output: Folder of the artifact.
         files: Gzipped TFRecord files of the split; not read if no tool runs examples.
         names: Names of the float model's outputs.
@@ -138,26 +145,51 @@ def measure(
         inputs = ExampleDecoder(task, transform_graph).decode(examples)[0]
     found = check_candidate(request.device, request.evaluators, request.recipe, candidate, inputs)
     one, outputs = found if found is not None else (None, RunOutputs())
-    folder, loaded = output / FOLDER, load_task(task)
-    folder.mkdir(parents=True)
+    try:
+        runs = _store(outputs, candidate, output, examples, request, names=names, task=task)
+    except (SpecError, ModelError) as error:
+        # It may be a release of another model.
+        if candidate.manifest.role != CHAMPION:
+            raise
+        logger.warning("%s: what the champion answers cannot be stored: %s", request.device, error.what)
+        shutil.rmtree(output / FOLDER)
+        runs = {}
+    report = MeasurementReport(
+        candidate=one,
+        asked=len(examples),
+        runs=runs,
+        stored_bytes=sum(path.stat().st_size for path in (output / FOLDER).rglob(f"*{SUFFIX}")),
+    )
+    write_atomically(output / _REPORT, serialized(report))
+    return report
+
+
+def _store(
+    outputs: RunOutputs,
+    candidate: Verified,
+    output: Path,
+    examples: Sequence[bytes],
+    request: MeasurementRequest,
+    *,
+    names: Sequence[str],
+    task: str,
+) -> dict[str, int]:
+    """Store the post-processed outputs under each runtime. Return the numbers of examples, as in the report."""
+    loaded = load_task(task)
+    # What postprocess returns has other values.
+    plain = bool(outputs.all) and not isinstance(loaded, PostprocessingTask)
+    steps = renamed(steps_of(TFLiteModel(candidate.read(TFLITE_FILE))), names) if plain else {}
     runs: dict[str, int] = {}
     for number, (suffix, ran) in enumerate(outputs.all.items()):
         runs[suffix] = count = len(next(iter(ran.values())))
-        (output / _place(number)).mkdir()
+        (output / _place(number)).mkdir(parents=True)
         digests = digests_of(examples[:count])
         with PredictionWriter(output / _place(number), 0, request.max_bytes) as writer:
             for at in range(0, count, request.batch_size):
                 end = min(at + request.batch_size, count)
                 batch = {name: values[at:end] for name, values in ran.items()}
-                writer.add(digests[at:end], postprocessed(loaded, renamed(batch, names)))
-    report = MeasurementReport(
-        candidate=one,
-        asked=len(examples),
-        runs=runs,
-        stored_bytes=sum(path.stat().st_size for path in folder.rglob(f"*{SUFFIX}")),
-    )
-    write_atomically(output / _REPORT, serialized(report))
-    return report
+                writer.add(digests[at:end], postprocessed(loaded, renamed(batch, names)), steps)
+    return runs
 
 
 def _place(number: int) -> Path:

@@ -16,8 +16,11 @@ class AdbFacts(FrozenModel):
         delegate, threads: What ran the operators.
         file_bytes: Size of the file that was copied to the phone.
         benchmark_sha256: Digest of the binary.
-        runs: Number of inferences after the warm-up.
+        runs: Number of inferences after the warm-up, of both twins: two processes that run the same file.
         latency_us, deviation_us, least_us: Mean, standard deviation, and minimum of their times, in microseconds.
+        twins_us: Mean time under each twin, in microseconds.
+        attempts: Number of pairs of twins. The last one counts.
+        disagreement: Why the time is not judged, although it was measured; empty if the twins agree.
         init_us: Time to load the model, in microseconds.
         memory_bytes: How much the process grew by loading and running the model; None if the phone doesn't report it.
     """
@@ -34,11 +37,14 @@ class AdbFacts(FrozenModel):
     latency_us: float
     deviation_us: float
     least_us: float
+    twins_us: tuple[float, float]
+    attempts: int = 1
+    disagreement: str = ""
     init_us: float
     memory_bytes: int | None = None
 
     @property
     def latency_interval_us(self) -> tuple[float, float]:
-        """95 % confidence interval of the mean time, for runs that are independent of each other."""
+        """95 % confidence interval of the mean time, which covers both twins, for inferences that are independent."""
         half = 1.96 * self.deviation_us / math.sqrt(self.runs)
-        return self.latency_us - half, self.latency_us + half
+        return min(self.twins_us) - half, max(self.twins_us) + half

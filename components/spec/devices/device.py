@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
@@ -30,7 +30,7 @@ class DeviceProfile(FrozenModel):
         description: What hardware is meant, for the report.
         schemes: Numeric formats that the device has kernels for.
         operators: TFLite operators that the device supports: builtins by flatbuffer name (`CONV_2D`), others as
-            `CUSTOM:<code>`. By default, all.
+            `CUSTOM:<code>`. By default, all. A mapping of names to highest versions also sets `operator_versions`.
         operator_versions: Highest version of an operator that the device's runtime supports, by the operator's name. By
             default, all versions.
         pinned_inputs, pinned_outputs: Scale and zero point that the firmware expects. By default, any.
@@ -76,6 +76,14 @@ class DeviceProfile(FrozenModel):
     max_tflm_lsb: Annotated[FiniteFloat, Field(ge=0)] | None = None
     max_latency_us: Annotated[FiniteFloat, Field(gt=0)] | None = None
     max_memory_bytes: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _operators_with_versions(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not isinstance(operators := given.get("operators"), Mapping):
+            return given
+        versions = given.get("operator_versions") or {}
+        return {**given, "operators": tuple(operators), "operator_versions": {**operators, **versions}}
 
     @field_validator("operators", "operator_versions")
     @classmethod

@@ -38,6 +38,10 @@ _PER_TENSOR_DENSE = "_experimental_disable_per_channel_quantization_for_dense_la
 # The matching argument of the quantizer.
 _DENSE_ARGUMENT = "disable_per_channel_for_dense_layers"
 
+# XNNPACK of TensorFlow 2.21 computes products of int8 activations as if the zero point of the second operand were 0.
+# That of TensorFlow 2.16 and of LiteRT 2.3 reads it.
+IGNORES_ZERO_POINTS = tuple(map(int, tf.__version__.split(".")[:2])) > (2, 16)
+
 _CONVERSION_METADATA = b"CONVERSION_METADATA"
 # The fourth field of `Environment` (`tensorflow/compiler/mlir/lite/schema/conversion_metadata.fbs`), 8 bytes.
 _MODEL_HASH = 10

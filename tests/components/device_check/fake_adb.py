@@ -10,6 +10,7 @@ FAKE_ADB names a folder with `scenario.json`, which can have these keys:
     push        what `adb push` prints before it fails
     shell       part of a shell command -> [what it prints, its exit status, or "lost"]
     log         what `benchmark_model` prints
+    logs        what it prints each time, instead of `log`
     status      its exit status
     hang        part of a command that never returns
     damage      whether pushed files arrive with another last byte
@@ -90,6 +91,9 @@ else:
         elif not os.access(binary, os.X_OK):
             text, status = f"/system/bin/sh: {words[0]}: can't execute: Permission denied\n", 126
         else:
-            text, status = scenario["log"], scenario.get("status", 0)
+            with (home / "ran").open("a") as ran:
+                ran.write("+")
+            number = (home / "ran").stat().st_size - 1
+            text, status = scenario.get("logs", [scenario["log"]] * (number + 1))[number], scenario.get("status", 0)
 # As before Android 7, adb itself returns 0 whatever the command's status is.
 sys.stdout.write(text + mark.replace("$?", str(status)) + "\n")

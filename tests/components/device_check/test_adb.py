@@ -55,6 +55,7 @@ def phone(tmp_path, monkeypatch):
 
     def measure(scenario, **fields):
         (tmp_path / "scenario.json").write_text(json.dumps({"log": LOG} | scenario))
+        (tmp_path / "ran").unlink(missing_ok=True)
         evaluator = AdbEvaluator.model_validate({"adb": str(adb), "benchmark": str(binary), "timeout_s": 300} | fields)
         return measure_with_adb(CONTENT, evaluator)
 
@@ -73,21 +74,52 @@ def test_time_memory_and_bytes_become_facts_and_the_phone_is_left_clean(phone):
         threads=1,
         file_bytes=len(CONTENT),
         benchmark_sha256=hashlib.sha256(phone.binary.read_bytes()).hexdigest(),
-        runs=64,
+        runs=128,
         latency_us=13520.2,
         deviation_us=480,
         least_us=13105,
+        twins_us=(13520.2, 13520.2),
         init_us=12750,
         memory_bytes=round(3.25 * 2**20),
     )
-    assert found.latency_interval_us == pytest.approx((13520.2 - 1.96 * 60, 13520.2 + 1.96 * 60))
+    assert found.latency_interval_us == pytest.approx(
+        (13520.2 - 1.96 * 480 / 128**0.5, 13520.2 + 1.96 * 480 / 128**0.5)
+    )
     assert [each for each in (phone.folder / "PHONE1").rglob("*") if each.is_file()] == []
     assert all(call[:2] == ["-s", "PHONE1"] for call in phone.calls()[1:])
 
 
+def slower(factor):
+    """The log of a run whose mean time is longer by a factor."""
+    return LOG.replace("avg=13520.2 ", f"avg={13520.2 * factor} ").replace(
+        "Inference (avg): 13520.2", f"Inference (avg): {13520.2 * factor}"
+    )
+
+
+def test_twins_that_disagree_are_repeated_until_they_agree(phone):
+    found = phone({"logs": [slower(1.2), LOG, slower(0.93), LOG, LOG, slower(1.01)]})
+    assert (found.attempts, found.disagreement) == (3, "")
+    assert found.twins_us == pytest.approx((13520.2, 13520.2 * 1.01))
+    assert (found.runs, found.latency_us) == (128, pytest.approx(13520.2 * 1.005))
+    low, high = found.latency_interval_us
+    # The interval covers both.
+    assert low < 13520.2 and high > 13520.2 * 1.01
+
+
+def test_time_is_not_judged_if_the_twins_never_agree(phone):
+    found = phone({"logs": [slower(1.2), LOG] * 9})
+    assert (found.attempts, found.memory_bytes) == (5, round(3.25 * 2**20))
+    assert "differed by a factor of 0.82 to 0.85 in attempt 5" in found.disagreement
+    # Means that happen to be equal don't agree if they are uncertain.
+    noisy = LOG.replace("std=480", "std=4800")
+    assert phone({"log": noisy}).disagreement
+    assert not phone({"log": LOG}).disagreement
+
+
 def test_options_reach_the_binary(phone):
     phone({}, threads=4, runs=7, delegate="gpu", folder="/data/my folder")
-    (command,) = (call[3] for call in phone.calls() if "--graph" in call[-1])
+    command, twin = (call[3] for call in phone.calls() if "--graph" in call[-1])
+    assert command == twin
     assert "--num_threads=4 --num_runs=7 --use_xnnpack=false --use_gpu=true --use_nnapi=false 2>&1" in command
     assert command.startswith("'/data/my folder/edgemill-")
 

@@ -5,6 +5,7 @@ import json
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import pytest
 from tfx.types import standard_artifacts
 
@@ -262,6 +263,12 @@ def test_measurement_stores_what_each_runtime_answered_by_the_digest_of_the_exam
     expected = (on_tflm(files["int8"], examples["image"]).astype(np.float32) + 128) / 256
     stored = measurement.stored[""].rows(0, 0, digests_of(records))
     np.testing.assert_array_equal(stored["y"], expected)
+    for number in range(len(measurement.report.runs)):
+        (path,) = (tmp_path / "measured" / "int8" / "measurement" / str(number)).glob("*.arrow")
+        with pa.ipc.open_file(path) as opened:
+            # One byte for each value, and a dictionary of the 256 real ones.
+            kind = opened.schema.field("output:y").type.value_type
+        assert kind == pa.dictionary(pa.uint8(), pa.float32())
     nine = measurement.stored["-on-desktop"].rows(0, 0, digests_of(records[:9]))
     np.testing.assert_array_equal(nine["y"], measurement.stored["-desktop"].rows(0, 0, digests_of(records))["y"][:9])
     assert (

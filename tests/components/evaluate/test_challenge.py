@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 
 from components.challenge.challenge import challenged
-from components.core.files import sha256_of, sha256_of_bytes
+from components.core.files import sha256_of_bytes
+from components.device_check.measure.measurement import Measurement, MeasurementRequest, measure
 from components.facts.champion import Champion
 from components.facts.manifest import write_manifest
 from components.facts.verified import verified
-from components.predict.artifact import predict_model
+from components.spec.devices.device_tools import TflmEvaluator
 from components.spec.evaluate import EvaluationSpec
-from components.spec.prediction import PredictionSpec
 from tests.predicted import write_predictions
 
 SPEC = EvaluationSpec.model_validate({"slices": [["label"], ["site"]], "batch_size": 50})
@@ -57,7 +57,7 @@ def models(world, task, tmp_path_factory):
     return known, made, baseline, of_baseline
 
 
-def against(content, model, models, world, task, **known):
+def against(content, model, models, world, task, measured=None, **known):
     champion = Champion(
         device="phone", state="found", sha256=sha256_of_bytes(content), version="v", path="/registry/v", **known
     )
@@ -65,6 +65,7 @@ def against(content, model, models, world, task, **known):
         champion,
         model,
         {name: its for name, (_, its) in models[0].items()},
+        measured,
         files=world.files,
         baseline=models[2],
         spec=SPEC,
@@ -131,29 +132,48 @@ def test_champion_with_other_classes_is_incomparable_although_it_runs(models, wo
     assert (found.incomparable, found.slices) == ("its classes are b, a", ())
 
 
-def test_predictions_of_the_same_bytes_are_copied(models, world, task, tmp_path):
-    artifact, known = models[0]["int8"]
-    of_baseline = models[3]
-
-    def predicted(name, batch_size):
-        def refuse():
-            raise AssertionError("it predicts again")
-
-        return predict_model(
-            artifact,
-            baseline=of_baseline,
-            known=[models[0]["float32"][1], known],
-            files=world.files,
-            request=PredictionSpec(split="eval", batch_size=batch_size),
-            task=task,
-            task_version="1",
-            output=tmp_path / name,
-            make_pipeline=refuse,
+def test_champion_and_candidates_are_compared_under_tensorflow_lite_micro(models, world, task, tmp_path):
+    def on_tflm(name, count):
+        content = models[0][name][0].read("Format-Serving/tflite")
+        model, _ = models[1](f"there-{name}", content, "champion")
+        request = MeasurementRequest(
+            device="board", recipe=name, evaluators=(TflmEvaluator(examples=count),), split="eval", batch_size=7
         )
+        names = models[3].report.output_names
+        measure(request, model, tmp_path / name, files=world.files, names=names, task=task)
+        write_manifest(tmp_path / name, "measurement", role="measurement", parents={}, code_version="1")
+        return Measurement(verified(tmp_path / name))
 
-    assert predicted("same", 50) == known.report
-    copies = {path.name: sha256_of(path) for path in (tmp_path / "same" / "predictions").glob("*.arrow")}
-    assert copies == {path.name: sha256_of(path) for path in (known.artifact.folder / "predictions").glob("*.arrow")}
-    assert copies
-    with pytest.raises(AssertionError, match="it predicts again"):
-        predicted("other", 60)
+    champion = on_tflm("first", 45)
+    its = {"int8": on_tflm("int8", 40), "float32": on_tflm("float32", 60)}
+    content = models[0]["first"][0].read("Format-Serving/tflite")
+    _, of_champion = models[1]("champion-there", content, "champion")
+    measured = champion, {**its, "first": champion}
+    found = against(content, of_champion, models, world, task, measured).on_device
+    assert set(found.challengers) == {"int8", "float32"}
+    base = (world.labels[:40] == 0).mean()
+    assert (found.slices[0].examples, found.slices[0].metrics["accuracy"].value) == (40, pytest.approx(base))
+    for name, slices in found.challengers.items():
+        right_there = (tflm_answers(models, name, world, 40) == world.labels[:40]).mean()
+        assert slices[0].metrics["accuracy"].value == pytest.approx(right_there)
+        assert slices[0].change["accuracy"].value == pytest.approx(right_there - base)
+    refused = Measurement(champion.artifact)
+    refused.stored = {}
+    assert against(content, of_champion, models, world, task, (refused, its)).on_device.why
+
+
+def tflm_answers(models, name, world, count):
+    """One example at a time, written without the code under test."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    content = models[0][name][0].read("Format-Serving/tflite")
+    interpreter = runtime.Interpreter.from_bytes(content)
+    source = tf.lite.Interpreter(model_content=content).get_input_details()[0]
+    scale, zero_point = source["quantization"]
+    answers = []
+    for image in world.images[:count, None]:
+        raw = np.clip(np.rint(image / scale) + zero_point, -128, 127).astype(np.int8) if scale else image
+        interpreter.set_input(raw.astype(source["dtype"]).reshape(source["shape"]), 0)
+        interpreter.invoke()
+        answers.append(interpreter.get_output(0).argmax())
+    return np.array(answers)

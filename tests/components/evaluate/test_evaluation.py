@@ -16,7 +16,7 @@ from components.predict.models import FloatPredictor, TFLitePredictor
 from components.predict.store import StoredPredictions
 from components.spec.evaluate import EvaluationSpec
 from components.spec.metric import MetricSpec
-from tests.predicted import predict_and_evaluate
+from tests.predicted import predict_and_evaluate, reports
 
 SPEC = EvaluationSpec.model_validate(
     {"metrics": ["cross_entropy", "accuracy"], "slices": [["label"], ["label", "site"]]}
@@ -102,9 +102,11 @@ def test_interval_contains_its_estimate_when_there_is_one(world, evaluated):
     accuracy = overall.metrics["accuracy"]
     binomial = math.sqrt(accuracy.value * (1 - accuracy.value) / 240)
     assert 0.6 < (accuracy.upper - accuracy.lower) / (2 * 2.09 * binomial) < 1.5
-    # Both models mostly err on the same examples, and the change is measured on pairs.
-    change = overall.change["accuracy"]
-    assert change.upper - change.lower < accuracy.upper - accuracy.lower
+    # Both models mostly err on the same examples, so pairs show the change better than two independent samples would.
+    baseline, change = evaluated[1][BASELINE][0].metrics["accuracy"], overall.change["accuracy"]
+    assert change.upper - change.lower < 0.9 * math.hypot(
+        accuracy.upper - accuracy.lower, baseline.upper - baseline.lower
+    )
 
 
 def test_output_is_read_by_stock_tfma_when_evaluated(evaluated):
@@ -323,3 +325,24 @@ def test_whole_groups_are_left_out_when_examples_are_grouped(world, task, tmp_pa
             value = each.metrics["accuracy"]
             half = stats.t.ppf(0.975, 3) * standard_error(value.value, each.without["accuracy"], each.parts)
             assert (value.lower, value.upper) == pytest.approx((value.value - half, value.value + half), abs=1e-12)
+
+
+def test_figures_are_the_same_if_only_classes_are_stored_and_metrics_of_scores_are_refused(world, task, tmp_path):
+    candidates = {"int8": world.tflite["int8"]}
+
+    def evaluation(name, metrics, bound=None):
+        spec = EvaluationSpec.model_validate({"metrics": metrics, "slices": [["label"]], "batch_size": 50})
+        if bound is not None:
+            spec = spec.model_copy(update={"max_prediction_bytes": bound})
+        files = {"files": world.files, "baseline": world.saved_model, "candidates": candidates}
+        predict_and_evaluate(**files, spec=spec, label="label", task=task, output=tmp_path / name)
+        return load_slices(tmp_path / name, [BASELINE, "int8"], ["accuracy"])
+
+    whole = evaluation("whole", ["accuracy"])
+    # The scores of the candidate take as little as classes, because they have 8 bits.
+    bound = reports(tmp_path / "whole")[BASELINE].stored_bytes - 1
+    assert evaluation("classes", ["accuracy"], bound) == whole
+    stored = {name: one.stored_bytes for name, one in reports(tmp_path / "classes").items()}
+    assert stored[BASELINE] < bound
+    with pytest.raises(SpecError, match=r"a metric reads the scores of the output 'probabilities'"):
+        evaluation("scores", ["accuracy", "cross_entropy"], bound)

@@ -14,6 +14,8 @@ from tfx.types import standard_artifacts
 from components.core.errors import DataError, TamperedError
 from components.evaluate.assess import assess
 from components.evaluate.component import Evaluator
+from components.evaluate.latency.artifact import latency_of
+from components.evaluate.latency.component import LatencyMeasurement
 from components.facts.conversion import ConversionFailure, Converted, Inspection
 from components.facts.evaluation import EvaluationReport
 from components.facts.manifest import write_manifest
@@ -110,10 +112,24 @@ def run(world, task, tmp_path_factory):
 
     on_floats = predictor("baseline")
     predictors = {name: predictor(name, on_floats.outputs["predictions"]) for name in SCHEMES}
+    timers = {
+        name: LatencyMeasurement(
+            candidate=imported[name].outputs["result"],
+            float_reference=imported["float32"].outputs["result"],
+            examples=examples.outputs["result"],
+            split="eval",
+            task=task,
+            task_version="1",
+            code_version="2",
+            retry="",
+        ).with_id(f"latency_{name}")
+        for name in SCHEMES
+    }
     evaluation = candidate_node(
         Evaluator,
         {name: imported[name].outputs["result"] for name in SCHEMES},
         {name: node.outputs["predictions"] for name, node in predictors.items()},
+        {name: node.outputs["latency"] for name, node in timers.items()},
         predictions=on_floats.outputs["predictions"],
         examples=examples.outputs["result"],
         baseline=imported["baseline"].outputs["result"],
@@ -123,13 +139,12 @@ def run(world, task, tmp_path_factory):
         label="label",
         task_version="1",
         code_version="2",
-        retry="",
     ).with_id("evaluate")
     LocalDagRunner().run(
         pipeline.Pipeline(
             pipeline_name="evaluation",
             pipeline_root=str(root / "out"),
-            components=[examples, *imported.values(), on_floats, *predictors.values(), evaluation],
+            components=[examples, *imported.values(), on_floats, *predictors.values(), *timers.values(), evaluation],
             metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
         )
     )
@@ -166,6 +181,15 @@ def test_report_has_what_was_measured_when_a_candidate_runs(report, run, world):
     assert all(candidate.latency is not None for candidate in (int8, float32))
 
 
+def test_time_of_another_candidate_is_refused(run):
+    root = run[0].parents[3]
+    (timed,) = (root / "out" / "latency_int8" / "latency").iterdir()
+    candidates = {name: verified(root / name) for name in ("int8", "float32")}
+    assert latency_of(verified(timed), candidates["int8"]) is not None
+    with pytest.raises(TamperedError, match="latency"):
+        latency_of(verified(timed), candidates["float32"])
+
+
 def test_failed_candidate_is_passed_through_when_its_conversion_failed(report):
     int16 = report.candidates[2]
     assert int16.outcome == FAILURE
@@ -192,6 +216,7 @@ def assess_int8(root, world, task, make_pipeline=beam.Pipeline, spec=SPEC, files
         float_reference=verified(root / "float32"),
         candidates={"int8": verified(root / "int8")},
         predictions=[on_floats, on_int8],
+        latencies={"int8": None},
         spec=spec,
         label="label",
         task=task,
@@ -233,6 +258,7 @@ def test_manifest_names_all_parents_when_evaluated(run):
     assert set(manifest.parents) == {
         *("examples", "baseline", "float_reference", "predictions", *SCHEMES),
         *(f"predictions_{name}" for name in SCHEMES),
+        *(f"latency_{name}" for name in SCHEMES),
     }
     assert manifest.parents["int8"] == hashlib.sha256(contents["int8"]).hexdigest()
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.evaluate.latency import judge, kernel_note, measure_latency
+from components.evaluate.latency.measure import judge, kernel_note, measure_latency
 from components.facts.conversion import ConversionFailure, Converted, Inspection, OperatorUse
 from components.spec.scheme import Float32, StaticWi8Ai8, StaticWi8Ai16
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from components.facts.champion import Challenge, Challenger, Champion, Sighting
+from components.facts.champion import Challenge, Challenger, Champion, DeviceChallenge, Sighting
 from components.facts.conversion import Converted, Inspection
 from components.facts.decision import Decision
 from components.facts.evaluation import CandidateReport, EvaluationReport, Flips, MetricValue, SliceResult
@@ -124,6 +124,37 @@ def test_only_bounds_with_a_margin_are_compared_when_one_has_it() -> None:
     decision = decided(challenge({"small": losses, "large": losses}), bounds, champion="report")
     assert decision.champion is not None
     assert [check.quantity for check in decision.champion.candidates[0].checks] == ["change of loss from the champion"]
+
+
+@pytest.mark.parametrize("examples", [1000, 400])
+def test_candidate_that_is_worse_under_the_device_runtime_alone_is_refused(examples: int) -> None:
+    there = DeviceChallenge(
+        slices=(slice_of(0.9, examples=examples),),
+        challengers={
+            "small": (slice_of(0.87, -0.03, examples=examples),),
+            "large": (slice_of(0.9, 0.0, examples=examples),),
+        },
+    )
+    better = {"small": (slice_of(0.91, 0.01),), "large": (slice_of(0.92, 0.02),)}
+    assert verdicts(decided(challenge(better), champion="report")) == {"small": "pass", "large": "pass"}
+    decision = decided(challenge(better, on_device=there), champion="require")
+    assert verdicts(decision) == {"small": "fail", "large": "pass"}
+    assert decision.chosen == "large"
+    (reason,) = decision.candidates[0].reasons
+    assert (reason.quantity, reason.measured) == (
+        "change of accuracy from the champion on TensorFlow Lite Micro",
+        -0.03,
+    )
+    assert decision.champion is not None
+    # What covers all examples takes the place of the desktop's.
+    assert len(decision.champion.candidates[1].checks) == (1 if examples == 1000 else 2)
+
+
+def test_champion_that_the_device_runtime_refuses_is_compared_under_the_desktop_s_with_a_note() -> None:
+    decision = decided(challenge(ONE_WORSE, on_device=DeviceChallenge(why="no kernel for X")), champion="report")
+    assert verdicts(decision) == {"small": "fail", "large": "pass"}
+    assert decision.champion is not None
+    assert decision.champion.notes == ("not compared on TensorFlow Lite Micro: no kernel for X",)
 
 
 @pytest.mark.parametrize("worse_on", ["overall", "label=3"])

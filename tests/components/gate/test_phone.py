@@ -17,7 +17,7 @@ def profile(**bounds):
     return DeviceProfile.model_validate(base | {"evaluators": [ADB]} | bounds)
 
 
-def measured(latency=1000.0, deviation=100.0, memory=3_000_000):
+def measured(latency=1000.0, deviation=100.0, memory=3_000_000, **twins):
     fixed = {"model": "Fake 9", "android": "14", "abi": "arm64-v8a", "delegate": "xnnpack", "threads": 1}
     return AdbFacts(
         **fixed,
@@ -27,6 +27,7 @@ def measured(latency=1000.0, deviation=100.0, memory=3_000_000):
         latency_us=latency,
         deviation_us=deviation,
         least_us=900,
+        **{"twins_us": (latency, latency), **twins},
         init_us=50,
         memory_bytes=memory,
     )
@@ -117,3 +118,11 @@ def test_differences_between_runtimes_decide_nothing():
     )
     there = on_device(vela=None, tflm=None).model_copy(update={"runtimes": rows})
     assert decided(profile(evaluators=[{"kind": "runtimes"}]), (there,), (candidate(),), policy()).verdict == "pass"
+
+
+def test_time_of_twins_that_disagree_is_not_judged_whatever_it_is():
+    noisy = measured(latency=1.0, disagreement="two runs of the same file differed")
+    found = checks(profile(max_latency_us=1000, max_memory_bytes=3_000_000), noisy)
+    assert found["time on the phone"].verdict == "not_enough_data"
+    assert "two runs of the same file differed" in str(in_words(found["time on the phone"]))
+    assert found["memory on the phone"].verdict == "pass"

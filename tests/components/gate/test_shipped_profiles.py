@@ -31,8 +31,8 @@ def file(**changes) -> CandidateReport:
     return SOUND.model_copy(update={"outcome": SOUND.outcome.model_copy(update={"inspection": inspection})})
 
 
-def operator(name: str) -> CandidateReport:
-    return file(operators=(OperatorUse(name=name, version=1, count=1),))
+def operator(name: str, version: int = 1) -> CandidateReport:
+    return file(operators=(OperatorUse(name=name, version=version, count=1),))
 
 
 def on_tflm(**changes) -> TflmFacts:
@@ -45,8 +45,11 @@ def violations(profile: DeviceProfile):
     wrong = SOUND.model_copy(update={"recipe": SOUND.recipe.model_copy(update={"scheme": other_scheme(profile)})})
     yield "schemes", wrong, *fine[1:], "scheme"
     if profile.operators is not None:
-        yield "operators", operator("WHERE"), *fine[1:], "operators"
+        yield "operators", operator("DELEGATE"), *fine[1:], "operators"
         yield "operators", operator("CUSTOM:TFLite_Detection_PostProcess"), *fine[1:], "operators"
+    if profile.operator_versions:
+        name, highest = next(iter(profile.operator_versions.items()))
+        yield "operator_versions", operator(name, highest + 1), *fine[1:], "operator versions"
     if profile.integer_only:
         yield "integer_only", file(float_tensors=("logits",)), *fine[1:], "float tensors"
     if not profile.sparse_weights:
@@ -56,6 +59,8 @@ def violations(profile: DeviceProfile):
         yield "max_file_bytes", file(file_bytes=limit + 1), *fine[1:], "file bytes"
     if profile.vela is not None:
         yield "evaluators", SOUND, REFUSED, on_tflm(), "Vela"
+    if (cycles := profile.max_npu_cycles) is not None:
+        yield "max_npu_cycles", SOUND, vela(cycles=cycles + 1), on_tflm(), "NPU cycles"
     if (fallen := profile.max_cpu_operators) is not None:
         cpu = (CpuOperator(name="Sqrt", output="root", reason="Unsupported opType"),) * (fallen + 1)
         yield "max_cpu_operators", SOUND, vela(cpu=cpu), on_tflm(), "operators on the CPU"
@@ -103,6 +108,7 @@ def test_each_violation_of_a_clause_is_blocked_with_its_own_reason_only(name: st
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_clause_of_a_shipped_profile_has_a_violation(name: str) -> None:
     clauses = set(PROFILES[name].model_fields_set) - {"name", "device_class", "description"}
+    assert "operator_versions" in clauses or PROFILES[name].vela is not None
     assert clauses == {field for field, *_ in violations(PROFILES[name])}
 
 
@@ -111,7 +117,7 @@ def test_another_version_of_a_tool_is_blocked_before_any_work_if_the_profile_nam
     evaluators = PROFILES[name].evaluators
     assert list(tool_errors(name, evaluators)) == []
     named = [(index, each) for index, each in enumerate(evaluators) if each.version is not None]
-    assert bool(named) == name.startswith("ethos")
+    assert bool(named) == name.startswith(("ethos", "cortex"))
     for index, each in named:
         others = [*evaluators[:index], each.model_copy(update={"version": "0.1"}), *evaluators[index + 1 :]]
         (error,) = tool_errors(name, others)

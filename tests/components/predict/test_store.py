@@ -4,8 +4,9 @@ import pytest
 
 from components.core.errors import SpecError, TamperedError
 from components.predict import store
+from components.predict.columns import Steps
 from components.predict.digests import digests_of
-from components.predict.store import PredictionWriter, Steps, in_folder
+from components.predict.store import PredictionWriter, in_folder
 
 EXAMPLES = [f"example {number}".encode() for number in range(25)]
 DIGESTS = digests_of(EXAMPLES)
@@ -118,7 +119,7 @@ def test_values_that_are_no_steps_are_stored_as_they_are(tmp_path):
 
 def test_more_bytes_than_allowed_end_the_run_with_advice(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_MOST_ROWS", 8)
-    values = np.random.default_rng(6).normal(size=(25, 4, 100))
+    values = np.random.default_rng(6).integers(0, 1 << 40, size=(25, 4, 100))
     with (
         pytest.raises(SpecError, match=r"evaluate\.max_prediction_bytes: .*after 16 examples") as raised,
         PredictionWriter(tmp_path, 0, max_bytes=40_000) as writer,
@@ -128,3 +129,33 @@ def test_more_bytes_than_allowed_end_the_run_with_advice(tmp_path, monkeypatch):
     assert "of x [4, 100]" in str(raised.value) and "class of each pixel" in str(raised.value)
     # Nothing is stored past the file that crossed the bound.
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_scores_that_would_take_more_bytes_than_allowed_become_classes(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(store, "_MOST_ROWS", 8)
+    scores = np.random.default_rng(6).normal(size=(25, 6, 5, 300)).astype(np.float32)
+    scores[3, 2, 1, [7, 9]] = 50.0  # The first of several counts.
+    boxes = np.random.default_rng(7).integers(0, 9, size=(25, 2))
+    with PredictionWriter(tmp_path, 0, max_bytes=300_000) as writer:
+        for at in range(0, 25, 4):
+            writer.add(DIGESTS[at : at + 4], {"map": scores[at : at + 4], "boxes": boxes[at : at + 4]})
+    assert "classes with the greatest scores are stored" in caplog.text
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert size < 25 * 30 * 2 + 4 * 2000
+    found = in_folder(tmp_path)
+    rows = found.rows(0, 0, DIGESTS)
+    assert (rows["map"].shape, rows["map"].dtype) == (scores.shape, scores.dtype)
+    np.testing.assert_array_equal(rows["map"].argmax(-1), scores.argmax(-1))
+    assert set(np.unique(rows["map"])) == {0.0, 1.0}
+    np.testing.assert_array_equal(rows["boxes"], boxes)
+    found.whose_scores_are_read("boxes".__eq__).rows(0, 0, DIGESTS)
+    with pytest.raises(SpecError, match=r"a metric reads the scores of the output 'map'.*raise evaluate\.max_pred"):
+        found.whose_scores_are_read("map".__eq__).rows(0, 0, DIGESTS)
+
+
+def test_scores_that_are_within_the_bound_stay(tmp_path):
+    scores = np.random.default_rng(6).normal(size=(25, 3)).astype(np.float32)
+    with PredictionWriter(tmp_path, 0, max_bytes=10_000) as writer:
+        writer.add(DIGESTS, {"x": scores})
+    kept = in_folder(tmp_path).whose_scores_are_read("x".__eq__).rows(0, 0, DIGESTS)["x"]
+    np.testing.assert_array_equal(kept, scores)

@@ -90,6 +90,7 @@ def test_what_the_pipeline_file_says_that_code_reads_is_in_the_cache_key_of_each
         "calibrate",
         *converted,
         *predicted,
+        *("latency__float32", "latency__int8"),
         "evaluate",
         "explain__int8",
         "changes__int8",
@@ -143,14 +144,15 @@ def test_every_conversion_waits_for_the_audit(small: SmallPipeline) -> None:
         assert built["audit"] in built[name].upstream_nodes
 
 
-def test_conversions_are_tried_again_and_evaluation_only_for_a_device_that_bounds_latency(small: SmallPipeline) -> None:
+def test_conversions_are_tried_again_and_times_only_for_a_device_that_bounds_latency(small: SmallPipeline) -> None:
     built = named(small)
     assert built["convert__int8"].exec_properties["retry"] == f"again {built['convert__int8'].id}"
-    assert built["evaluate"].exec_properties["retry"] == ""
+    assert built["latency__int8"].exec_properties["retry"] == ""
     profile = yaml.safe_load((SHIPPED_DEVICES / "phone_cpu.yaml").read_text())
     (small.folder / "quick.yaml").write_text(yaml.safe_dump({**profile, "max_latency_ratio": 0.9}))
     small.spec["devices"] = ["quick.yaml"]
-    assert nodes(small)["evaluate"].exec_properties["retry"] == "again evaluate"
+    timed = named(small)["latency__int8"]
+    assert timed.exec_properties["retry"] == f"again {timed.id}"
 
 
 def test_only_conversions_for_a_device_that_pins_know_the_pins(small: SmallPipeline) -> None:
@@ -236,7 +238,7 @@ def test_recipes_that_ask_the_same_share_the_nodes_that_do_it(small: SmallPipeli
     built, shared = nodes(small), recipes_of_nodes(load_pipeline(small.write()).spec.recipes)
     trainers = {name for name in built if name.partition("__")[0] in {"prune", "cluster", "qat"}}
     converted = {recipes[0]: built.get(name) for name, recipes in shared.items() if name.startswith("convert__")}
-    shared = {name: recipes for name, recipes in shared.items() if not name.startswith(("convert__", "predict__"))}
+    shared = {name: recipes for name, recipes in shared.items() if name.startswith(("prune__", "cluster__", "qat__"))}
     assert trainers == set(shared) and all(
         re.fullmatch(r"(prune|cluster|qat)__[0-9a-f]{10}", name) for name in trainers
     )
@@ -286,14 +288,14 @@ def test_recipe_that_is_added_removed_or_renamed_leaves_candidates_of_others_as_
         return {
             name: (node.exec_properties, {role: one.producer_component_id for role, one in node.inputs.items()})
             for name, node in nodes(small).items()
-            if name.startswith(("convert__", "predict__"))
+            if name.partition("__")[0] in {"convert", "predict", "latency"}
         }
 
     # Without float32, its file is a reference only.
     first, second = {"name": "half", "scheme": "float16"}, {"name": "int8", "scheme": "static_wi8_ai8"}
     small.spec["recipes"] = [first, second]
     before = made()
-    assert len(before) == 3 + 3
+    assert len(before) == 3 + 3 + 2
     small.spec["recipes"] = [{**second, "name": "renamed"}, {**first, "name": "other"}]
     assert made() == before
     small.spec["recipes"].append({"name": "twin", "scheme": "float16"})
@@ -301,8 +303,8 @@ def test_recipe_that_is_added_removed_or_renamed_leaves_candidates_of_others_as_
     small.spec["recipes"] = [second]
     assert all(before[name] == node for name, node in made().items())
     small.spec["recipes"] = [first, second, {"name": "whole", "scheme": "float32"}]
-    added = candidate_id("predict", Recipe.model_validate({"name": "x", "scheme": "float32"}))
-    assert set(made()) - set(before) == {added}
+    whole = Recipe.model_validate({"name": "x", "scheme": "float32"})
+    assert set(made()) - set(before) == {candidate_id(kind, whole) for kind in ("predict", "latency")}
 
 
 def test_device_is_checked_by_its_tools_again_only_when_these_change(small: SmallPipeline) -> None:
@@ -372,6 +374,14 @@ def test_champion_of_each_device_is_found_predicted_and_compared_unless_the_gate
         found, predicted = built[f"champion__{device}"], built[f"predict__champion__{device}"]
         challenge = built[f"challenge__{device}"]
         assert not found.inputs
+        # Another recipe must not repeat it.
+        assert set(predicted.inputs) == {"examples", "model", "baseline"}
+        there = built.get(f"measure_champion__{device}")
+        assert (there is not None) == (device == "cortex_m55")
+        if there is not None:
+            assert set(there.inputs) == {"examples", "candidate", "baseline"}
+            assert challenge.inputs["champion_measurement"].producer_component_id == there.id
+            assert challenge.inputs["measured_int8"].producer_component_id == f"measure__{device}__int8"
         assert predicted.inputs["model"].producer_component_id == found.id
         assert challenge.inputs["of_champion"].producer_component_id == predicted.id
         assert built[f"gate__{device}"].inputs["challenge"].producer_component_id == challenge.id

@@ -3,9 +3,12 @@ import pytest
 import tensorflow as tf
 
 from components.convert.tensorflow.converter import convert
+from components.convert.tensorflow.fixes import with_centered_products
 from components.core.errors import ConversionError, DataError, ModelError, SpecError
 from components.model.tflite_file import inspect_model
 from components.spec.scheme import DynamicWi8Afp32, Float16, Float32, StaticWi8Ai8, StaticWi8Ai16
+from components.upstream.tflite.converter import IGNORES_ZERO_POINTS
+from components.upstream.tflite.objects import unpack
 
 SCHEMES = [Float32(), Float16(), DynamicWi8Afp32(), StaticWi8Ai8(), StaticWi8Ai16()]
 
@@ -205,6 +208,23 @@ def test_convert_takes_a_product_of_two_vectors(save, scheme, tolerance):
     content = convert(folder, scheme, lambda: ({"left": a, "right": b} for a, b in zip(left, right, strict=True)))
     score = run(content, left=left[0], right=right[0])["score"]
     np.testing.assert_allclose(score, np.sum(left[0] * right[0], 1, keepdims=True), atol=tolerance)
+
+
+def test_second_operand_of_a_product_is_centered_once_and_the_product_stays_as_it_is(save):
+    folder = save(
+        lambda left, right: {"both": tf.matmul(left, right) + tf.matmul(left + 1.0, right)},
+        *(tf.TensorSpec([None, 4, 4], tf.float32, name=name) for name in ("left", "right")),
+    )
+    left, right = np.random.default_rng(6).uniform(0.2, 1, size=(2, 20, 1, 4, 4)).astype(np.float32)
+    made = convert(folder, StaticWi8Ai8(), lambda: ({"left": a, "right": b} for a, b in zip(left, right, strict=True)))
+    content = with_centered_products(made)
+    assert (content != made) == (not IGNORES_ZERO_POINTS)
+    assert with_centered_products(content) == content
+    graph = unpack(content).subgraphs[0]
+    centered = [each for each in graph.tensors if each.name.endswith(b"/centered")]
+    assert [list(each.quantization.zeroPoint) for each in centered] == [[0]]
+    expected = left[0] @ right[0] + (left[0] + 1) @ right[0]
+    np.testing.assert_allclose(run(content, left=left[0], right=right[0])["both"], expected, atol=0.25)
 
 
 def test_convert_names_the_operators_when_tflite_lacks_them(save):

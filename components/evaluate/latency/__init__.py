@@ -1,0 +1,1 @@
+"""Times each candidate on the host, in a node of its own."""
