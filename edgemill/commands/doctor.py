@@ -35,13 +35,16 @@ GENERATIONS = {
         {"tensorflow": "2.21", "tf-keras": "2.21", "ml-metadata": "1.21", "apache-beam": "2.77"},
     ),
 }
-# Distribution -> its module, and what needs it.
-_TOOLS = {
-    "ethos-u-vela": ("ethosu.vela.vela", "devices with a `vela` evaluator"),
-    "tflite-micro": ("tflite_micro.runtime", "devices with a `tflm` evaluator"),
-    "ai-edge-quantizer": ("ai_edge_quantizer", "`calibration_method`, `keep_float`, and 4-bit weights"),
+# Distribution -> the import that runs make of it, and what needs it.
+TOOLS = {
+    "ethos-u-vela": ("import ethosu.vela.vela", "devices with a `vela` evaluator"),
+    "tflite-micro": ("from tflite_micro import runtime", "devices with a `tflm` evaluator"),
+    "ai-edge-quantizer": (
+        "import numpy.typing, ai_edge_quantizer",
+        "`calibration_method`, `keep_float`, and 4-bit weights",
+    ),
 }
-_LIBRARIES = ("tensorflow", "ml_metadata", "apache_beam", "tfx")
+_LIBRARIES = ("import tensorflow", "import ml_metadata", "import apache_beam", "import tfx")
 _IMPORT_SECONDS = 300
 _GIB = 1 << 30
 # What a process of a run needs, and what the example writes with some space to spare.
@@ -97,7 +100,7 @@ def examine_and_print(
     """
     place = place_of(environment_file, None, root, metadata_url, ())
     findings = [*_machine(place), *examine_libraries(versions()), *_tools(), *_stores(place)]
-    findings += _imports() if deep else ()
+    findings += examine_imports([*_LIBRARIES, *(statement for statement, _ in TOOLS.values())]) if deep else ()
     problems = [one for one in findings if one.state == "problem"]
     if as_json:
         content = {"ready": not problems, "findings": [asdict(one) for one in findings]}
@@ -197,7 +200,7 @@ def examine_libraries(found: dict[str, str]) -> Iterator[Finding]:
 
 
 def _tools() -> Iterator[Finding]:
-    for distribution, (_, purpose) in _TOOLS.items():
+    for distribution, (_, purpose) in TOOLS.items():
         try:
             yield Finding(distribution, "ok", importlib.metadata.version(distribution))
         except importlib.metadata.PackageNotFoundError:
@@ -232,10 +235,11 @@ def _refused(subject: str, error: EdgemillError) -> Finding:
     return Finding(subject, "problem", text, remedy)
 
 
-def _imports() -> Iterator[Finding]:
-    for module in (*_LIBRARIES, *(module for module, _ in _TOOLS.values())):
+def examine_imports(statements: Iterable[str]) -> Iterator[Finding]:
+    """Run import statements, each in a process of its own."""
+    for statement in statements:
         # `components` chooses tf-keras. A process of its own survives a library that ends it.
-        code = f"import components, {module}"
+        code = f"import components; {statement}"
         try:
             done = subprocess.run(
                 [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=_IMPORT_SECONDS
@@ -244,6 +248,6 @@ def _imports() -> Iterator[Finding]:
         except subprocess.TimeoutExpired:
             done, last = None, f"no answer within {_IMPORT_SECONDS} s"
         if done is not None and done.returncode == 0:
-            yield Finding(f"import {module}", "ok", "works")
+            yield Finding(statement, "ok", "works")
         else:
-            yield Finding(f"import {module}", "problem", last, "run `make clean` and `make setup`")
+            yield Finding(statement, "problem", last, "run `make clean` and `make setup`")

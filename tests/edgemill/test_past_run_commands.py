@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from edgemill.commands.doctor import GENERATIONS, Finding, examine_libraries, examine_processor
+from edgemill.commands.doctor import GENERATIONS, TOOLS, Finding, examine_imports, examine_libraries, examine_processor
 from edgemill.main import app
 from pipelines.file.load import shipped_devices
 from tests.pipelines.history.conftest import PastRoot
@@ -124,6 +124,11 @@ def test_doctor_refuses_a_processor_without_avx() -> None:
     assert examine_processor("x86_64", {"sse4_2"}, 2).state == "problem"
     assert examine_processor("x86_64", {"avx"}, 2) == Finding("processor", "ok", "2 cores, AVX")
     assert examine_processor("aarch64", {"asimd"}, 4).state == "ok"
+
+
+def test_doctor_finds_that_the_tools_of_this_installation_can_be_imported() -> None:
+    found = list(examine_imports([*(statement for statement, _ in TOOLS.values()), "import nothing_of_this_name"]))
+    assert [one.state for one in found] == ["ok", "ok", "ok", "problem"], found
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
