@@ -53,7 +53,7 @@ def open_signed(root: str) -> SignedRegistry | None:
     """Open a signed registry with the keys that the environment names; None if it isn't signed.
 
     Raises:
-        RegistryError: No key set is for this registry, or the registry was signed and isn't any more.
+        RegistryError: No key set is for this registry, or the registry was signed and no longer is.
         SpecError: A key set can't be read.
     """
     from components.trust.repository import SignedRegistry
