@@ -37,7 +37,7 @@ class Champion(FrozenModel):
         sha256, bytes: Digest and size of its model.
         version, path: Its version, and its address in the first registry that has it.
         recipe: Snapshot of its recipe, as JSON.
-        incomparable: Why metrics of the champion would mean something else than those of candidates, as far as its
+        incomparable: Why metrics of the champion would mean something other than those of candidates, as far as its
             manifest says; empty if they would not.
         notes: What else to keep in mind.
         sightings: What each registry says, in the order of the pipeline file.

@@ -31,7 +31,7 @@ def with_class_number(example: tf.train.Example, label: str, classes: Sequence[s
 
 @beam.typehints.with_output_types(tf.train.Example)
 class Numbered(beam.PTransform):
-    """Another transform from files to tf.Examples, and then class numbers."""
+    """A transform from files to tf.Examples that replaces names of classes by their numbers."""
 
     def __init__(self, inner: Any, label: str, classes: Sequence[str]) -> None:
         super().__init__()

@@ -199,7 +199,7 @@ def _ask_max_loss(plan: Plan) -> float:
         answer: float = typer.prompt(f"Largest {words} that is acceptable?", default=plan.max_loss, type=float)
         if 0 <= answer < math.inf and (answer <= 1 or plan.objective == "values"):
             return answer
-        typer.echo("This is not such a number: it must be at least 0, and a drop at most 1.")
+        typer.echo("Enter a number of at least 0." if plan.objective == "values" else "Enter a number from 0 to 1.")
 
 
 def _planned(model: Path, data: Data, options: Options, *, trust_code: bool) -> Plan:

@@ -251,7 +251,7 @@ def _names_in(answer: requests.Response, what: str, place: str) -> list[str]:
         return [str(one) for one in found]
     except (ValueError, AttributeError, TypeError):
         raise RefusedError(
-            f"the registry answers with something else than a list of {what}",
+            f"the registry answers with something other than a list of {what}",
             where=place,
             bound="JSON of the distribution API",
             measured=f"{len(answer.content):,} bytes of {answer.headers.get('Content-Type', 'no type')[:40]}",

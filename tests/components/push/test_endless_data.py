@@ -129,7 +129,7 @@ def test_flipped_bits_of_a_download_are_an_explained_error(store: Store, tmp_pat
     gateway.reset()
     if store.kind == "oci":
         gateway.fault = lambda number, line: (200, "<html>") if "tags/list" in line else None
-        with pytest.raises(RegistryError, match=r"answers with something else than a list of tags .* found: 6 bytes"):
+        with pytest.raises(RegistryError, match=r"answers with something other than a list of tags .* found: 6 bytes"):
             place.versions()
         gateway.reset()
     assert place.current() is not None
