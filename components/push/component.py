@@ -27,7 +27,7 @@ def Pusher(
         pushed: Holds `push.json` (a PushOutcome). Its custom properties include the device, version, release path, and
             model digest.
         spec: JSON of a PushRequest.
-        attempt: ID of the run. It is another one for every run, so that TFX never serves a push from its cache, which
+        attempt: ID of the run. It is different for every run, so that TFX never serves a push from its cache, which
             doesn't know the registry's state. Pushing the same bytes again doesn't change the registry.
         code_version: `components.core.version.code_version("components.push.component")`.
 
