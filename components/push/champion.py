@@ -1,6 +1,6 @@
 """Finds the champion of a device: the release that the channels of its registries name.
 
-A rollback changes what a channel names, so a release that was pulled back is no champion any more. In a signed
+A rollback changes what a channel names, so a release that was pulled back is no longer the champion. In a signed
 registry, the signed channel counts, and not the plain pointer that follows it.
 """
 
@@ -116,7 +116,7 @@ def _other_classes(copy: Copy, classes: Sequence[str]) -> str:
 def _notes(copy: Copy, device: DeviceProfile, sightings: Sequence[Sighting]) -> list[str]:
     manifest, notes = copy.release.manifest, []
     if manifest.recipe.scheme.kind not in device.schemes:
-        notes.append(f"its scheme {manifest.recipe.scheme.kind} is not one of the device's any more")
+        notes.append(f"its scheme {manifest.recipe.scheme.kind} is no longer one of the device's")
     if manifest.device != device.name:
         notes.append(f"it was released for the profile {manifest.device!r} of the same device class")
     for one in sightings:

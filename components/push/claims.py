@@ -48,7 +48,7 @@ class Claim:
         """Call before each removal. Renews the claim in time.
 
         Raises:
-            RegistryError: The process was stopped for so long that others don't wait for it any more.
+            RegistryError: The process was stopped for so long that others no longer wait for it.
         """
         age = time.monotonic() - self._written
         if time.monotonic() - self._checked < LEASE_SECONDS / 30:

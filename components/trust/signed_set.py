@@ -228,7 +228,7 @@ def next_sequence(before: ChannelState, role: Targets | None, where: str) -> int
     last = before.sequence or min(role.version if role else 0, rollout.LARGEST_SEQUENCE // 2)
     if last >= rollout.LARGEST_SEQUENCE:
         raise RegistryError(
-            "the channel can't be changed any more: the role files of microcontrollers hold no larger number",
+            "the channel can no longer be changed: the role files of microcontrollers hold no larger number",
             where=f"{where}: {target_of(before.device_class, before.name, before.channel)}",
             bound=f"fewer than {rollout.LARGEST_SEQUENCE:,} changes",
             remedy="somebody else has the key: rotate it with `edgemill registry rotate`, which restarts the number",

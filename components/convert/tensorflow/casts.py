@@ -36,7 +36,7 @@ def with_folded_casts(content: bytes) -> bytes:
         graph.tensors[source].quantization.zeroPoint = [0]
         for reader in _readers(graph, target):
             reader.inputs = [source]
-        # Nothing reads this tensor any more. As an integer one, it doesn't count as a float in the file.
+        # Nothing reads this tensor now. As an integer one, it doesn't count as a float in the file.
         graph.tensors[target].type = graph.tensors[source].type
     graph.operators = [operator for operator in graph.operators if operator not in folded]
     for code, kind in zip(model.operatorCodes, kinds, strict=True):

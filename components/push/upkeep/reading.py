@@ -46,7 +46,7 @@ class Reading:
     def superseded(self, names: list[str]) -> list[str]:
         """Return those of some names that are older versions of what is in force. Nothing ever refers to them again.
 
-        A push that is running writes newer versions, or it fails because its timestamp isn't in force any more.
+        A push that is running writes newer versions, or it fails because its timestamp is no longer in force.
         """
         in_force = {match[2]: int(match[1]) for name in self.files if (match := _VERSIONED.fullmatch(name))}
         found = []
