@@ -143,7 +143,7 @@ def test_number_of_a_channel_that_was_removed_continues(fleet: Fleet, device: De
 
 def test_number_that_a_thief_drove_to_its_end_restarts_with_the_next_key(fleet: Fleet, device: DeviceFolder) -> None:
     sign_role(fleet, "phone.stable", lambda role: custom_of(role)[CUSTOM].update(sequence=LARGEST_SEQUENCE))
-    with pytest.raises(RegistryError, match=r"can't be changed any more.*rotate"):
+    with pytest.raises(RegistryError, match=r"can no longer be changed.*rotate"):
         fleet.push(NEW)
     said: list[str] = []
     rotate(fleet.registry(), "phone.stable", announce=said.append)
