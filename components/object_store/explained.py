@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 from components.core.errors import RegistryError, RegistryUnreachableError, StorageError
 from components.object_store.bucket import DeniedError
-from components.object_store.limits import TooLongError
+from components.object_store.limits import DamagedError
 
 
 @contextmanager
 def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iterator[None]:
     """Convert a StorageError into a RegistryUnreachableError that says the same.
 
-    Something that is too long becomes a RegistryError, because it stays so until somebody restores it.
+    Something that is too long or damaged becomes a RegistryError, because it stays so until somebody restores it.
 
     Args:
         what: What can't be used, such as "the registry".
@@ -23,7 +23,7 @@ def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iter
     """
     try:
         yield
-    except TooLongError as error:
+    except DamagedError as error:
         raise RegistryError(
             f"{what} is refused: {error.what}",
             where=error.where or where,

@@ -20,7 +20,11 @@ MOST_PAGES = 10_000
 _Item = TypeVar("_Item")
 
 
-class TooLongError(StorageError):
+class DamagedError(StorageError):
+    """Something isn't what was written, and stays so until somebody restores it."""
+
+
+class TooLongError(DamagedError):
     """Something has more bytes than it can have if nobody changed it."""
 
 

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from components.core.errors import RegistryError, StorageError
+from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.object_store.bucket import Content, DeniedError, NoCredentialsError
+from components.object_store.limits import DamagedError
 from components.object_store.oci.hosts import split_address
 from components.object_store.oci.repository import MANIFEST_TYPE, Repository, digest_of
 from components.trust.names import OCI_REPOSITORY, tag_of
@@ -180,16 +181,16 @@ class OciStore:
             (layer,) = json.loads(artifact)["layers"]
             content = self._repository.blob(str(layer["digest"]))
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-            raise StorageError(
+            raise DamagedError(
                 "this is not an artifact with signed metadata, or its content is missing",
-                where=self._place(name),
+                where=f"{self._place(name)}: {name}",
                 measured=type(error).__name__,
                 remedy="find out who changed the repository; restore it from a copy of the registry",
             ) from error
         if digest_of(content) != layer["digest"]:
-            raise StorageError(
+            raise DamagedError(
                 "this artifact has another content than it says",
-                where=self._place(name),
+                where=f"{self._place(name)}: {name}",
                 bound=layer["digest"],
                 measured=digest_of(content),
                 remedy="restore the registry's storage",

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from components.core.errors import RegistryError
+from components.core.errors import RegistryError, RegistryUnreachableError
 from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
 from components.device_client.settings import Settings
@@ -24,10 +24,11 @@ from components.push.upkeep.repair import repair
 from components.push.upkeep.retention import Retention
 from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
+from components.trust.names import OCI_REPOSITORY
 from components.trust.setup import create
 from components.trust.storage import store_at
 from tests.components.device_client.fleet import Server, model_of
-from tests.components.push.places import FILE_KINDS, KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.places import FILE_KINDS, KINDS, MODEL, OciFiles, Place, Store, manifest_of, store_of
 from tests.components.push.test_upkeep import other_place
 
 MODELS = [MODEL + bytes([number]) for number in range(6)]
@@ -176,26 +177,63 @@ def test_mirror_into_another_signed_registry_is_refused(file_place: Place, tmp_p
         mirror(file_place.root, other)
 
 
-@pytest.mark.parametrize("file_place", ["local"], indirect=True)
-def test_damaged_metadata_and_releases_are_repaired_from_a_mirror(file_place: Place, tmp_path: Path) -> None:
-    version = push(file_place, MODELS[0])
+def test_damaged_metadata_and_releases_are_repaired_from_a_mirror(place: Place, tmp_path: Path) -> None:
+    version = push(place, MODELS[0])
     copy = str(tmp_path / "mirror")
-    mirror(file_place.root, copy)
-    good = {name: one for name, one in file_place.files.all().items() if not name.startswith("_audit/")}
-    in_force = [name for name in good if name.startswith("_tuf/") and not name.endswith("1.root.json")]
-    for name in [*in_force, f"phone/shoes/{version}/manifest.json", f"phone/shoes/{version}/model.tflite",
-                 "phone/shoes/stable.json"]:  # fmt: skip
-        if name not in {f"_tuf/{one}" for one in metadata(file_place)} and name.startswith("_tuf/"):
-            continue
-        for damage in (good[name][:-9] + b"12345678\n", None):
-            if damage is None:
-                file_place.files.remove(name)
+    mirror(place.root, copy)
+    good = {name: one for name, one in place.files.all().items() if not name.startswith(("_audit/", "tag "))}
+    files = [f"_tuf/{name}" for name in metadata(place) if name != "1.root.json"]
+    if not isinstance(place.files, OciFiles):  # For its releases, see `test_upkeep`.
+        files += [f"phone/shoes/{version}/{name}" for name in ("manifest.json", "model.tflite")]
+        files.append("phone/shoes/stable.json")
+    repaired = 0
+    for number, name in enumerate(files):
+        damages = [good[name][:-9] + b"12345678\n", None]
+        for damage in damages if place.spec.kind == "local" else damages[number % 2 :][:1]:
+            if isinstance(place.files, OciFiles):
+                file = name.removeprefix("_tuf/")
+                if damage is None:
+                    place.files.remove_tag(f"{OCI_REPOSITORY}:{file}")
+                else:
+                    plant(place, file, damage)
+            elif damage is None:
+                place.files.remove(name)
             else:
-                file_place.files.write(name, damage)
-            if not verify(file_place.root).problems:
+                place.files.write(name, damage)
+            if not verify(place.root).problems:
                 continue  # superseded, or replaced by the roles that are in force
-            assert repair(file_place.root, [copy], dry_run=True).restored
-            done = repair(file_place.root, [copy])
+            repaired += 1
+            assert repair(place.root, [copy], dry_run=True).restored
+            done = repair(place.root, [copy])
             assert not done.problems, (name, done.problems)
-            assert not verify(file_place.root).problems
-        file_place.files.write(name, good[name])
+            assert not verify(place.root).problems
+    assert repaired >= 5
+    assert push(place, MODELS[1]) in place.versions()
+
+
+def plant(place: Place, file: str, content: bytes) -> None:
+    """Tag another artifact as a file of the metadata, as somebody with access to the registry can."""
+    store = store_at(place.root)
+    with store.exclusive():
+        found = store.read(file)
+        assert found is not None and store.write_if(file, content, found.version)
+
+
+@pytest.mark.parametrize("place", ["oci"], indirect=True)
+def test_blob_of_metadata_that_the_registry_keeps_damaged_is_named(place: Place, tmp_path: Path) -> None:
+    push(place, MODELS[0])
+    copy = str(tmp_path / "mirror")
+    mirror(place.root, copy)
+    for role in ("snapshot.json", "timestamp.json"):
+        snapshot = [one for one in metadata(place) if one.endswith(role)][-1]
+        good = place.files.all()[f"_tuf/{snapshot}"]
+        place.files.write(f"_tuf/{snapshot}", good[:-9] + b"12345678\n")
+        (problem, *_) = verify(place.root).problems
+        assert f"edgemill-tuf:{snapshot}" in problem.message
+        # It isn't away, and a push must not take it for that. The registry doesn't replace a blob that it has.
+        for refused in (lambda: push(place, MODELS[1]), lambda: repair(place.root, [copy])):
+            with pytest.raises(RegistryError, match="is refused: this artifact has another content") as caught:
+                refused()
+            assert not isinstance(caught.value, RegistryUnreachableError)
+        place.files.write(f"_tuf/{snapshot}", good)
+        assert not verify(place.root).problems

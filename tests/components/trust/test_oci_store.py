@@ -145,7 +145,7 @@ def test_changed_metadata_is_reported(place: Place, store: Store) -> None:
     with metadata.exclusive():
         metadata.write_if("a.json", b"right", None)
     place.files.write("edgemill-tuf/a.json/a.json", b"wrong")
-    with pytest.raises(RegistryError, match="cannot be used: this artifact has another content than it says"):
+    with pytest.raises(RegistryError, match="is refused: this artifact has another content than it says"):
         metadata.read("a.json")
     place.files.remove("edgemill-tuf/a.json/a.json")
     with pytest.raises(RegistryError, match="or its content is missing"):
