@@ -162,13 +162,13 @@ def is_file_of_release(path: Path) -> bool:
 
 def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, placed: Mapping[str, bytes]) -> Release:
     """Verify a release, and replace its compressed form and its manifest if they differ from this push."""
-    for name, content in placed.items():
-        if not _is(folder / name, content):
-            write_atomically(folder / name, content)
     # If a hand has edited the manifest, it has no OCI manifest.
     release = find_release(folder, in_files=False)
     # A collection spares what was written lately.
     os.utime(folder / MANIFEST_NAME)
+    for name, content in placed.items():
+        if not _is(folder / name, content):
+            write_atomically(folder / name, content)
     # The order matters: a reader in between refuses the release and reads it again.
     for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, serialized(manifest))):
         path = folder / name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,6 +123,9 @@ class Place:
             for name in self.files.all():
                 if name.startswith(f"tag phone/shoes:{version}"):
                     self.files.remove_tag(name.removeprefix("tag "))
+            return
+        if isinstance(self.files, FolderFiles):
+            shutil.rmtree(Path(self.root, "phone/shoes", version))
             return
         for name in self.files.all():
             if name.startswith(f"phone/shoes/{version}/"):
