@@ -150,7 +150,7 @@ def test_other_classes_are_incomparable_and_another_scheme_is_noted(folder: Plac
     assert swapped.incomparable == "its classes are boot, shoe; those of this pipeline are shoe, boot"
     other = champion(folder, device=PHONE.model_copy(update={"schemes": ("float32",)}))[0]
     assert other.notes == (
-        "its scheme static_wi8_ai8 is not one of the device's any more",
+        "its scheme static_wi8_ai8 is no longer one of the device's",
         "it was released for the profile 'old_phone' of the same device class",
     )
 
