@@ -124,9 +124,8 @@ def card_facts(
         operators=found.operators,
         float_tensors=len(found.float_tensors),
         streaming=outcome.streaming,
-        baseline=tuple(baseline),
-        # What the intervals leave out in turn is for tests of bounds, and is longer than everything else.
-        slices=tuple(one.model_copy(update={"without": {}, "parts": ()}) for one in candidate.slices),
+        baseline=tuple(one.shown for one in baseline),
+        slices=tuple(one.shown for one in candidate.slices),
         saturated=candidate.saturated,
         latency=candidate.latency,
         why=decision.why,

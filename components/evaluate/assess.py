@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,12 @@ from components.core.files import bytes_of, sha256_of_bytes
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.evaluation import run_evaluation
 from components.evaluate.jackknife import EXAMPLE_COUNT
+<<<<<<< HEAD
 from components.evaluate.latency.measure import kernel_note
 from components.evaluate.means import mean_metrics
+=======
+from components.evaluate.latency import kernel_note, measure_latency
+>>>>>>> ae9c746 (Test bounded values with one worst example added, and refuse what has no known largest error)
 from components.evaluate.outputs.resampled import of_model, take_resampled
 from components.evaluate.outputs.unequal import unequal_ranges
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
@@ -26,7 +29,8 @@ from components.facts.conversion import ConversionFailure, ConversionOutcome, ou
 from components.facts.evaluation import CandidateReport, EvaluationReport, Latency, MetricValue, SliceResult
 from components.facts.slices import OVERALL, overall
 from components.facts.verified import Verified
-from components.metrics.metric_ranges import values_of
+from components.metrics.functions import load_metric
+from components.metrics.metric_ranges import limits_of
 from components.predict.artifact import Predictions
 from components.predict.saturation import scales_of
 from components.spec.evaluate import EvaluationSpec
@@ -124,9 +128,10 @@ def assess(
 def spans_of(spec: EvaluationSpec) -> dict[str, float]:
     """Return what `components.facts.evaluation.EvaluationReport` calls the spans of metrics."""
     return {
-        metric.name: values[1] - values[0]
-        for metric in mean_metrics(spec.metrics)
-        if (values := values_of(metric)) is not None and math.isfinite(values[1] - values[0])
+        metric.name: limits[1] - limits[0]
+        for metric in spec.metrics
+        if metric.function and metric.function != "anomaly_auc" and not load_metric(metric).is_ratio
+        if (limits := limits_of(metric)) is not None
     }
 
 

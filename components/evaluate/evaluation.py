@@ -27,8 +27,10 @@ from components.evaluate.means import MeanValuesExtractor, is_of_user, mean_metr
 from components.evaluate.outputs.constant import RefuseOneClass
 from components.evaluate.outputs.reading import read_first_examples
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, WriteResampled
+from components.evaluate.outputs.units import Terms
 from components.facts.outputs import OutputReading
 from components.metrics.functions import load_metric, not_weighable
+from components.metrics.metric_ranges import limits_of
 from components.metrics.model_outputs import of_probabilities
 from components.metrics.ranks import is_exact_auc
 from components.predict.store import StoredPredictions
@@ -90,8 +92,9 @@ def run_evaluation(
     config = eval_config(spec, label, candidates, others, weighted)
     # Other metrics are TFMA's computations on single examples.
     batched = all(metric.function for metric in others)
-    evaluator = _checked_evaluator(config, means, spec.group_by is not None, batched)
     names = model_names(config)
+    terms = _terms(spec.metrics, names)
+    evaluator = _checked_evaluator(config, means, terms, spec.group_by is not None, ranked(spec.metrics), batched)
     # By TFMA's rule, a single model has the name "".
     scored = Scored(read.metrics)
     stored = (predictions[name].whose_scores_are_read(scored) for name in (BASELINE, *candidates))
@@ -103,7 +106,7 @@ def run_evaluation(
         JoinExtractor(
             models, task, transform_graph, label, features, applied, functions, spec.group_by, spec.batch_size
         ),
-        MeanValuesExtractor(means, names, only=batched),
+        MeanValuesExtractor(means, terms, only=batched),
     ]
     if not batched:
         extractors += [
@@ -146,6 +149,24 @@ def probability_type(metrics: Sequence[MetricSpec], output: str) -> type[np.floa
     return np.float64 if ranked and not any(is_of_user(metric.class_name) for metric in of_output) else np.float32
 
 
+def _terms(metrics: Sequence[MetricSpec], models: Sequence[str]) -> Terms:
+    return Terms(
+        tuple(models),
+        tuple(metric.name for metric in mean_metrics(metrics)),
+        tuple(metric.name for metric in metrics if metric.function and load_metric(metric).is_ratio),
+        {metric.name: limits for metric in metrics if (limits := limits_of(metric)) is not None},
+    )
+
+
+def ranked(metrics: Sequence[MetricSpec]) -> tuple[str, ...]:
+    """The names of the metrics that are areas under the ROC curve, from the scores of all examples."""
+    return tuple(
+        metric.name
+        for metric in metrics
+        if metric.function == "anomaly_auc" or is_exact_auc(metric.class_name, metric.config)
+    )
+
+
 def _computed(metric: MetricSpec, readings: Mapping[str, OutputReading]) -> MetricSpec:
     """A metric as it is computed: of probabilities, and without an output if there is only one.
 
@@ -177,9 +198,9 @@ def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = 
                 remedy="use the function mean_iou, or a function or RatioOfSums of your own",
             )
     others = [metric for metric in _others(spec) if not metric.function]
-    _checked_evaluator(
-        eval_config(spec, label, candidates, others, weighted), mean_metrics(spec.metrics), grouped=False
-    )
+    config = eval_config(spec, label, candidates, others, weighted)
+    means = mean_metrics(spec.metrics)
+    _checked_evaluator(config, means, _terms(means, model_names(config)), grouped=False)
 
 
 def _others(spec: EvaluationSpec) -> list[MetricSpec]:
@@ -208,11 +229,18 @@ def check_features(spec: EvaluationSpec, label: str, feature_spec: Mapping[str, 
         )
 
 
-def _checked_evaluator(config: Any, means: Sequence[MetricSpec], grouped: bool, batched: bool = False) -> Any:
+def _checked_evaluator(
+    config: Any,
+    means: Sequence[MetricSpec],
+    terms: Terms,
+    grouped: bool,
+    areas: Sequence[str] = (),
+    batched: bool = False,
+) -> Any:
     try:
         for metric in means:
             per_example(metric)
-        return JackknifeEvaluator(config, [metric.name for metric in means], grouped, batched)
+        return JackknifeEvaluator(config, terms, grouped, areas, batched)
     except EdgemillError:
         raise
     except Exception as error:

@@ -19,10 +19,11 @@ from components.data.examples import ExampleDecoder
 from components.data.records import serialized_tensors
 from components.evaluate.function_metric import FUNCTIONS_KEY, FunctionValues
 from components.evaluate.groups import group_numbers
+from components.evaluate.outputs.units import UNIT_KEY
 from components.evaluate.parts import BUCKET_KEY
 from components.metrics.metric_outputs import target_of
 from components.metrics.model_outputs import Activation, as_probabilities
-from components.predict.digests import buckets_of, digests_of
+from components.predict.digests import buckets_of, digests_of, unit_numbers
 from components.predict.store import StoredPredictions
 from components.ranges.affine import has_nan
 
@@ -34,7 +35,7 @@ MODEL_TYPE = "edgemill"
 
 
 class _Join(beam.DoFn):
-    """(Number, path) of a file -> extracts of its batches: features, labels, weights, predictions, and BUCKET_KEY."""
+    """(Number, path) of a file -> extracts of its batches: features, labels, weights, predictions, bucket, and unit."""
 
     def __init__(
         self,
@@ -86,12 +87,14 @@ class _Join(beam.DoFn):
         read = {tfma.PREDICTIONS_KEY: predictions}
         read[tfma.LABELS_KEY] = {output: target_of(of_examples.targets, output) for output in self._applied}
         weights = of_examples.weights
+        groups = None
+        if self._group_by is not None:
+            groups = np.array(group_numbers(of_examples.features[self._group_by]), np.int64)
         return {
             tfma.FEATURES_KEY: {name: of_examples.features[name] for name in self._features},
             tfma.EXAMPLE_WEIGHTS_KEY: np.ones(len(examples)) if weights is None else weights,
-            BUCKET_KEY: buckets_of(examples)
-            if self._group_by is None
-            else np.array(group_numbers(of_examples.features[self._group_by]), np.int64),
+            BUCKET_KEY: buckets_of(examples) if groups is None else groups,
+            UNIT_KEY: unit_numbers(digests) if groups is None else groups,
             FUNCTIONS_KEY: {
                 metric: {name: of_model[metric] for name, of_model in kept.items()}
                 for metric in next(iter(kept.values()))

@@ -26,9 +26,12 @@ from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
 from components.evaluate import groups
 from components.evaluate.means import MEANS_KEY
+from components.evaluate.outputs.area import area_sample
 from components.evaluate.outputs.resampled import RESAMPLED_KEY, Resampled
+from components.evaluate.outputs.units import TERMS_KEY, UNIT_KEY, Terms, Units
 from components.evaluate.parts import BUCKET_KEY, Buckets, Part
 from components.evaluate.per_batch import AddUp
+from components.facts.sample import Sample
 from components.metrics.jackknife_error import standard_error
 from components.upstream.autograph import do_not_convert
 
@@ -38,10 +41,10 @@ Metrics = dict[Any, Any]
 
 
 class _BucketedMetrics(beam.CombineFn):
-    """Combines (bucket, values, inputs per computation) of one slice into metrics with intervals."""
+    """Combines (bucket, values, inputs per computation, unit, terms) of one slice into metrics with intervals."""
 
-    def __init__(self, eval_config: Any, means: Sequence[str], grouped: bool) -> None:
-        self._grouped = grouped
+    def __init__(self, eval_config: Any, terms: Terms, grouped: bool, ranked: Sequence[str]) -> None:
+        self._grouped, self._terms, self._ranked, means = grouped, terms, tuple(ranked), terms.means
         specs = list(eval_config.metrics_specs)
         computations = dict.fromkeys(metric_specs.to_computations(specs, eval_config) if specs else ())
         self.computations = [c for c in computations if isinstance(c, metric_types.MetricComputation)]
@@ -68,8 +71,8 @@ class _BucketedMetrics(beam.CombineFn):
 
     # Otherwise, AutoGraph converts a Keras metric's update_state() on every eager call, at ten times the call's cost.
     @do_not_convert
-    def add_input(self, accumulator: Buckets, element: tuple[int, Any, list[Any]]) -> Buckets:
-        bucket, values, inputs = element
+    def add_input(self, accumulator: Buckets, element: tuple[int, Any, list[Any], int, Any]) -> Buckets:
+        bucket, values, inputs, unit, terms = element
         group = groups.bit(bucket) if self._grouped else 0
         if accumulator and next(iter(accumulator)) < 0:
             bucket = groups.together(bucket)
@@ -78,7 +81,10 @@ class _BucketedMetrics(beam.CombineFn):
             computation.combiner.add_inputs(one, each)
             for computation, one, each in zip(self.computations, part.accumulators, inputs, strict=True)
         ]
-        accumulator[bucket] = Part(part.size + 1, part.sums + values, accumulators, part.groups | group)
+        units, key = part.units or Units(), np.array([unit])
+        units.add(key, terms[None])
+        keys = (*part.keys, key) if self._ranked else ()
+        accumulator[bucket] = Part(part.size + 1, part.sums + values, accumulators, part.groups | group, units, keys)
         return accumulator if len(accumulator) <= groups.MOST_PARTS else self.merge_accumulators([accumulator])
 
     @do_not_convert
@@ -106,14 +112,21 @@ class _BucketedMetrics(beam.CombineFn):
     @do_not_convert
     def extract_output(self, accumulator: Buckets) -> tuple[Metrics, Resampled]:
         parts = [part for _, part in sorted(accumulator.items(), key=lambda item: item[0])]
+        units, keys = Units(), [key for part in parts for key in part.keys]
+        for part in parts:
+            if part.units is not None:
+                units.merge(part.units)
+        units.settle()
+        parts = [part._replace(units=None, keys=()) for part in parts]
         # Joining the parts before and after each bucket takes 3 merges per bucket, instead of one per pair of buckets.
         before = list(itertools.accumulate(parts, self._join, initial=self._empty()))
         after = list(itertools.accumulate(reversed(parts), self._join, initial=self._empty()))[::-1]
         metrics = self._metrics(before[-1])
         sizes, among = [part.size for part in parts], None
         if self._grouped:
-            among = groups.count(before[-1].groups) if min(accumulator) < 0 else len(parts)
-        resampled = Resampled(sizes, groups=among, flips=self._flips(before[-1]), without=[])
+            among = groups.count(before[-1].groups) if units.folded else len(units.keys)
+        samples = [*self._terms.samples(units), *self._areas(before[-1], np.concatenate(keys) if keys else None)]
+        resampled = Resampled(sizes, among, self._flips(before[-1]), without=[], samples=samples)
         if len(parts) >= 2:
             without = [self._metrics(self._join(before[i], after[i + 1])) for i in range(len(parts))]
             resampled.without.extend(
@@ -123,6 +136,15 @@ class _BucketedMetrics(beam.CombineFn):
             )
             metrics = {key: self._with_interval(key, value, without, sizes) for key, value in metrics.items()}
         return metrics | dict.fromkeys(self._counts, before[-1].size), resampled
+
+    def _areas(self, part: Part, keys: Any) -> Iterator[tuple[str, str, Sample]]:
+        """The samples of areas under a curve, whose accumulators hold the scores of all examples."""
+        for computation, accumulator in zip(self.computations, part.accumulators, strict=True):
+            (key, *_) = computation.keys
+            if keys is not None and key.name in self._ranked:
+                found = area_sample(accumulator, keys, self._grouped)
+                if found is not None:
+                    yield key.model_name, key.name, found
 
     def _flips(self, part: Part) -> list[tuple[str, str, int, int]]:
         values = len(self._means)
@@ -156,7 +178,11 @@ class _BucketedMetrics(beam.CombineFn):
             computation.combiner.merge_accumulators(iter((a, b)))
             for computation, a, b in zip(self.computations, into.accumulators, other.accumulators, strict=True)
         ]
-        return Part(into.size + other.size, into.sums + other.sums, accumulators, into.groups | other.groups)
+        units = into.units or other.units
+        if units is not None and other.units not in (None, units):
+            units.merge(other.units)
+        sums, bits, keys = into.sums + other.sums, into.groups | other.groups, into.keys + other.keys
+        return Part(into.size + other.size, sums, accumulators, bits, units, keys)
 
     def _join(self, left: Part, right: Part) -> Part:
         """Merge without changing either part, because TFMA's combiners may modify the first accumulator in place."""
@@ -196,7 +222,7 @@ def _is_number(value: Any) -> bool:
 
 
 class _FanOut(beam.DoFn):
-    """One example's extracts -> (slice, (bucket, mean values, inputs per computation)) for each of its slices."""
+    """One example's extracts -> (slice, what `_BucketedMetrics` combines) for each of its slices."""
 
     def __init__(self, computations: Sequence[Any]) -> None:
         self._preprocessors = [computation.preprocessors for computation in computations]
@@ -205,10 +231,11 @@ class _FanOut(beam.DoFn):
         for preprocessor in itertools.chain.from_iterable(self._preprocessors):
             preprocessor.setup()
 
-    def process(self, element: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[int, Any, list[Any]]]]:
+    def process(self, element: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[int, Any, list[Any], int, Any]]]:
         inputs = [self._inputs(chain, element) for chain in self._preprocessors]
+        bucket, unit = (int(element[name].item()) for name in (BUCKET_KEY, UNIT_KEY))
         for key in element[tfma.SLICE_KEY_TYPES_KEY]:
-            yield key, (int(element[BUCKET_KEY].item()), element[MEANS_KEY], inputs)
+            yield key, (bucket, element[MEANS_KEY], inputs, unit, element[TERMS_KEY])
 
     @staticmethod
     def _inputs(preprocessors: Sequence[Any], element: Mapping[str, Any]) -> list[Any]:
@@ -238,26 +265,31 @@ def _Evaluate(extracts: Any, step: beam.DoFn, combine: _BucketedMetrics) -> dict
 
 
 def JackknifeEvaluator(
-    eval_config: Any, means: Sequence[str], grouped: bool, batched: bool = False
+    eval_config: Any, terms: Terms, grouped: bool, ranked: Sequence[str] = (), batched: bool = False
 ) -> tfma.evaluators.Evaluator:
     """Create a TFMA evaluator with intervals, changes from the baseline, and the number of examples per slice.
 
     Its other result, at `RESAMPLED_KEY`, is (slice key, `Resampled`) for each slice.
 
-    It runs after TFMA's SliceKeyExtractor, on unbatched extracts that also have `BUCKET_KEY` and `MEANS_KEY`; with
-    `batched`, on batches without slice keys.
+    It runs after TFMA's SliceKeyExtractor, on unbatched extracts that also have `BUCKET_KEY`, `MEANS_KEY`, `UNIT_KEY`,
+    and `TERMS_KEY`; with `batched`, on batches without slice keys.
 
     Args:
         eval_config: TFMA's config. Its metrics_specs name the metrics that aren't means.
-        means: Names of the metrics in `MEANS_KEY`.
+        terms: The columns of `TERMS_KEY`. Its means are the metrics in `MEANS_KEY`.
         grouped: Whether examples belong to groups, whose numbers `BUCKET_KEY` has.
+        ranked: Names of the metrics that are areas under the ROC curve, whose accumulators hold all scores.
         batched: Whether extracts are of batches. All metrics must be means or functions.
 
     Raises:
         ValueError, TypeError: TFMA doesn't know a metric or doesn't accept its config.
     """
-    combine = (_MergedParts if batched else _BucketedMetrics)(eval_config, means, grouped)
-    step = AddUp(eval_config.slicing_specs, combine.computations, grouped) if batched else _FanOut(combine.computations)
+    combine = (_MergedParts if batched else _BucketedMetrics)(eval_config, terms, grouped, ranked)
+    step = (
+        AddUp(eval_config.slicing_specs, combine.computations, grouped, bool(ranked))
+        if batched
+        else _FanOut(combine.computations)
+    )
     return tfma.evaluators.Evaluator(
         stage_name="EvaluateWithIntervals",
         run_after=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,

@@ -18,6 +18,8 @@ import tf_keras
 from tensorflow_model_analysis.metrics import metric_types
 
 from components.core.errors import SpecError
+from components.evaluate.function_metric import FUNCTIONS_KEY
+from components.evaluate.outputs.units import TERMS_KEY, Terms
 from components.metrics.class_labels import check_classes
 from components.spec.metric import MetricSpec
 from components.upstream.autograph import do_not_convert
@@ -123,8 +125,8 @@ def _column(values: Array) -> Array:
 
 
 class _MeanValues(beam.DoFn):
-    def __init__(self, metrics: Sequence[MetricSpec], models: Sequence[str], only: bool) -> None:
-        self._metrics, self._models, self._only = tuple(metrics), tuple(models), only
+    def __init__(self, metrics: Sequence[MetricSpec], terms: Terms, only: bool) -> None:
+        self._metrics, self._models, self._only, self._terms = tuple(metrics), terms.models, only, terms
 
     def setup(self) -> None:
         """Build the metrics, once per worker."""
@@ -142,13 +144,20 @@ class _MeanValues(beam.DoFn):
         ]
         means = np.stack(columns, axis=1) if columns else np.empty((len(weights), 0))
         flips = flip_columns(means.reshape(len(weights), len(self._functions), len(self._models)), weights)
-        extracts = dict(element) | {
-            MEANS_KEY: np.concatenate([means * weights[:, None], flips, weights[:, None]], axis=1)
-        }
+        weighed = np.concatenate([means * weights[:, None], flips, weights[:, None]], axis=1)
+        kept = element[FUNCTIONS_KEY]
+        ratios = [[_sums(kept[metric][model]) for model in self._models] for metric in self._terms.ratios]
+        of_means = weighed[:, [*range(means.shape[1]), weighed.shape[1] - 1]]
+        extracts = dict(element) | {MEANS_KEY: weighed, TERMS_KEY: self._terms.of(of_means, ratios)}
         if self._only:
             # No later stage reads them, and splitting them into examples costs more than everything else.
             extracts = {k: v for k, v in extracts.items() if k not in (tfma.PREDICTIONS_KEY, tfma.LABELS_KEY)}
         return [extracts]
+
+
+def _sums(kept: Array) -> Array:
+    """The sums of N examples, [N, K], from objects [N]."""
+    return np.array(kept.tolist(), np.float64)
 
 
 def _of(values: Any, output: str | None) -> Array:
@@ -156,12 +165,12 @@ def _of(values: Any, output: str | None) -> Array:
     return values[output] if isinstance(values, Mapping) else values
 
 
-def MeanValuesExtractor(metrics: Sequence[MetricSpec], models: Sequence[str], only: bool) -> tfma.extractors.Extractor:
-    """Create an extractor of `MEANS_KEY`.
+def MeanValuesExtractor(metrics: Sequence[MetricSpec], terms: Terms, only: bool) -> tfma.extractors.Extractor:
+    """Create an extractor of `MEANS_KEY` and `TERMS_KEY`.
 
     Args:
         metrics: Metrics from `mean_metrics`.
-        models: Names of the models, as in the predictions.
+        terms: The columns of `TERMS_KEY`, with the names of the models, as in the predictions.
         only: Whether there are no other metrics. Then predictions and labels are dropped.
     """
-    return tfma.extractors.Extractor(stage_name="MeanValues", ptransform=beam.ParDo(_MeanValues(metrics, models, only)))
+    return tfma.extractors.Extractor(stage_name="MeanValues", ptransform=beam.ParDo(_MeanValues(metrics, terms, only)))

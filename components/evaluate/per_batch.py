@@ -19,6 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from components.evaluate import groups
 from components.evaluate.function_metric import FUNCTIONS_KEY, KEPT, Take
 from components.evaluate.means import MEANS_KEY
+from components.evaluate.outputs.units import TERMS_KEY, UNIT_KEY, Units
 from components.evaluate.parts import BUCKET_KEY, Buckets, Part
 from components.evaluate.slicing import Slicer
 from components.predict.digests import BUCKETS
@@ -33,24 +34,35 @@ class AddUp(beam.DoFn):
         slicing: TFMA's slicing specs.
         computations: Computations of metrics that are functions.
         grouped: Whether examples belong to groups.
+        ranked: Whether a metric needs the units of the examples that its accumulators hold.
     """
 
-    def __init__(self, slicing: Sequence[Any], computations: Sequence[Any], grouped: bool) -> None:
+    def __init__(self, slicing: Sequence[Any], computations: Sequence[Any], grouped: bool, ranked: bool) -> None:
         self._slicing, self._computations, self._grouped = list(slicing), list(computations), grouped
+        self._ranked = ranked
 
     def start_bundle(self) -> None:
         """Start over."""
         self._slicer = Slicer(self._slicing)
         self._sizes, self._sums = np.zeros(0, np.int64), np.zeros((0, 0))
+        self._units: list[Units] = []
 
     def process(self, element: Mapping[str, Any]) -> Iterator[tuple[Any, Buckets]]:
         """Add up one batch. What consists of sums alone is kept until the end of the bundle."""
         values, numbers = element[MEANS_KEY], element[BUCKET_KEY]
+        keys, terms = element[UNIT_KEY], element[TERMS_KEY]
         if not (self._computations or self._grouped):
-            self._add(values, numbers, *self._slicer.members(element[tfma.FEATURES_KEY], len(values)))
+            slices, examples = self._slicer.members(element[tfma.FEATURES_KEY], len(values))
+            self._add(values, numbers, slices, examples)
+            self._units += [Units() for _ in self._slicer.keys[len(self._units) :]]
+            for index in np.unique(slices).tolist():
+                rows = examples[slices == index]
+                self._units[index].add(keys[rows], terms[rows])
             return
         kept = [element[FUNCTIONS_KEY][take.key.name][take.key.model_name] for take in map(_take, self._computations)]
         for key, rows in self._slicer.rows(element[tfma.FEATURES_KEY], len(values)):
+            units = Units()
+            units.add(keys[rows], terms[rows])
             order = rows[np.argsort(numbers[rows], kind="stable")]
             found, starts = np.unique(numbers[order], return_index=True)
             sums = np.add.reduceat(values[order], starts, axis=0)
@@ -66,6 +78,8 @@ class AddUp(beam.DoFn):
                             for computation, column in zip(self._computations, kept, strict=True)
                         ],
                         groups.bit(int(number)) if self._grouped else 0,
+                        None if index else units,
+                        (keys[order[starts[index] : starts[index] + sizes[index]]],) if self._ranked else (),
                     )
                     for index, number in enumerate(found)
                 },
@@ -74,14 +88,16 @@ class AddUp(beam.DoFn):
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Yield what was kept."""
         window = GlobalWindow()
-        for number, key in enumerate(self._slicer.keys if len(self._sizes) else ()):
+        for number, units in enumerate(self._units):
             cells = range(number * BUCKETS, (number + 1) * BUCKETS)
             parts = {
                 bucket: Part(int(self._sizes[cell]), self._sums[cell], [])
                 for bucket, cell in enumerate(cells)
                 if self._sizes[cell]
             }
-            yield WindowedValue((key, parts), window.max_timestamp(), [window])
+            first = min(parts)
+            parts[first] = parts[first]._replace(units=units.settle())
+            yield WindowedValue((self._slicer.keys[number], parts), window.max_timestamp(), [window])
 
     def _add(self, values: Array, buckets: Array, slices: Array, examples: Array) -> None:
         """Add the values [N, columns] of examples in `buckets` [N], by slice as `Slicer.members` returns them."""

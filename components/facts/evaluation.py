@@ -6,6 +6,7 @@ from components.core.compression import CompressedBytes
 from components.core.values import FrozenModel
 from components.facts.conversion import ConversionOutcome
 from components.facts.outputs import OutputReading
+from components.facts.sample import Sample
 from components.spec.recipe import Recipe
 
 
@@ -45,8 +46,10 @@ class SliceResult(FrozenModel):
         flips: Metric name -> how answers differ from the baseline's. Only for candidates, and for means over examples
             that are 0 or 1 on each example, all of which have the weight 1.
         parts: The number of examples in each part that the intervals leave out in turn.
-        groups: With `evaluate.group_by`, the number of groups; exact up to 64, about right above. None without it.
+        groups: With `evaluate.group_by`, the number of groups; exact up to 16,384, about right above. None without it.
         without: Metric name -> its value without each part, for metrics with an interval.
+        samples: Metric name -> what each unit adds to it, for ratios of sums with a known range and for areas under the
+            ROC curve.
     """
 
     slice: str
@@ -57,6 +60,12 @@ class SliceResult(FrozenModel):
     parts: tuple[int, ...] = ()
     groups: int | None = None
     without: dict[str, tuple[float, ...]] = {}
+    samples: dict[str, Sample] = {}
+
+    @property
+    def shown(self) -> SliceResult:
+        """The same without what only tests read, which is longer than everything else."""
+        return self.model_copy(update={"parts": (), "without": {}, "samples": {}})
 
 
 class Latency(FrozenModel):
@@ -155,8 +164,8 @@ class EvaluationReport(FrozenModel):
         candidates: All candidates, in the order of the pipeline file.
         outputs: How the metrics interpret the only output that they read.
         readings: If they read several, how they interpret each.
-        spans: Metrics that are means over examples, whose values have a least and a greatest possible value -> the
-            difference of the two.
+        spans: Metrics without samples, all of whose examples contribute, whose values have a least and a greatest
+            possible value -> the difference of the two.
     """
 
     baseline_slices: tuple[SliceResult, ...]

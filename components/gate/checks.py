@@ -184,6 +184,26 @@ def _on_slice(
         yield check, evidence
 
 
+def contradictions(reference: Sequence[SliceResult], policy: GateSpec) -> Iterator[str]:
+    """Yield what is wrong with bounds that no candidate can meet, given the baseline's values."""
+    for result in reference:
+        for name, metric in result.metrics.items():
+            least, most = [-math.inf], [math.inf]
+            for bound in policy.metrics:
+                if bound.name == name and any(matches(result.slice, each) for each in bound.slices or (OVERALL,)):
+                    least += [each for each in (bound.at_least,) if each is not None]
+                    most += [each for each in (bound.at_most,) if each is not None]
+                    if bound.max_drop_from_baseline is not None:
+                        least.append(metric.value - bound.max_drop_from_baseline)
+                    if bound.max_rise_from_baseline is not None:
+                        most.append(metric.value + bound.max_rise_from_baseline)
+            if max(least) > min(most):
+                yield (
+                    f"the bounds on {name} on {result.slice} contradict each other: the baseline has "
+                    f"{metric.value:.6g}, so they ask for at least {max(least):.6g} and for at most {min(most):.6g}"
+                )
+
+
 def _compare(
     result: SliceResult | None, value: MetricValue | None, edge: float, sign: int, scale: float, policy: GateSpec
 ) -> tuple[Verdict, str]:

@@ -92,9 +92,7 @@ class GateExecutor(base_executor.BaseExecutor):
         chosen = artifact_utils.get_single_instance(output_dict["chosen"])
         facts = next((candidate for candidate in report.candidates if candidate.name == decision.chosen), None)
         if winner is not None and facts is not None:
-            # What the intervals leave out in turn is longer than everything else.
-            short = (one.model_copy(update={"without": {}, "parts": ()}) for one in report.baseline_slices)
-            baseline = serialized(BaselineSlices(slices=tuple(short)))
+            baseline = serialized(BaselineSlices(slices=tuple(one.shown for one in report.baseline_slices)))
             write_atomically(Path(chosen.uri) / BASELINE_SLICES_FILE, baseline)
             manifest = _write_chosen(verified(winner), facts, Path(chosen.uri), {**data, **parents}, version, on_device)
         else:
@@ -147,7 +145,8 @@ def _write_chosen(
         )
     write_atomically(folder / TFLITE_FILE, content)
     write_atomically(folder / OUTCOME_FILE, serialized(facts.outcome))
-    write_atomically(folder / "facts.json", serialized(facts))
+    shown = facts.model_copy(update={"slices": tuple(one.shown for one in facts.slices)})
+    write_atomically(folder / "facts.json", serialized(shown))
     measured = None if on_device is None else on_device.of(facts.name)
     if measured is not None and isinstance(measured.tflm, TflmFacts) and measured.sha256 == found:
         write_atomically(folder / TFLM_FILE, serialized(measured.tflm))

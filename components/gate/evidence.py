@@ -1,18 +1,20 @@
 """What the evaluation's examples say for and against a bound: p-values, and how many examples would be enough.
 
 Right-or-wrong metrics are tested exactly: a change by `components.gate.paired`, a value by the binomial distribution.
-Other metrics use the jackknife's standard error with Student's t. On its own, that passes too many candidates whose
-errors are rare and large: where no such error is among the examples, nothing shows in the standard error. So the
-variance includes what errors that are not among the examples would add to it if the bound did not hold: the gap
-between estimate and bound, times the size of one error. That is the variance that a score test uses under its null
-hypothesis (Rao 1948, "Large sample tests of statistical hypotheses concerning several parameters", Mathematical
-Proceedings of the Cambridge Philosophical Society 44:50-57).
+Means, ratios of sums, and areas under the ROC curve are tested by `components.gate.bounded`. Other functions with a
+range use the jackknife's standard error with Student's t. On its own, that passes too many candidates whose errors are
+rare and large: where no such error is among the examples, nothing shows in the standard error. So the variance includes
+what errors that are not among the examples would add to it if the bound did not hold: the gap between estimate and
+bound, times the size of one error. That is the variance that a score test uses under its null hypothesis (Rao 1948,
+"Large sample tests of statistical hypotheses concerning several parameters", Mathematical Proceedings of the Cambridge
+Philosophical Society 44:50-57). The size of one error is unknown for such a metric, and assumed to be at most
+`MOST_TIMES` what it is for a mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,18 +24,16 @@ from scipy import special
 from components.facts.decision import Method
 from components.facts.evaluation import SliceResult
 from components.gate import paired
+from components.gate.bounded import POWER_QUANTILE, first_enough, of_samples
 from components.metrics.jackknife_error import standard_error
 
-# A metric without a least and a greatest value says too little about errors it has not shown on fewer examples than
-# this, or as few groups, or if fewer than this share of the parts change it at all.
-LEAST_EXAMPLES = 100
-LEAST_ACTIVE = 0.5
-# Values that differ by no more are the same number, computed in float32.
-_SAME = 1e-7
+# A metric that is no ratio of sums says too little about errors it has not shown on fewer examples than this, or as few
+# groups.
+LEAST_EXAMPLES = 1000
+# How much more than the range of the metric one example or group can change its sum over all examples.
+MOST_TIMES = 10
 # With more flips than this, the normal distribution is close enough to say how many examples are.
 _NORMAL_FLIPS = 50
-# More examples than this are no help to anybody.
-_MOST_EXAMPLES = 10**9
 _LARGEST_MARGIN = 1 - 1e-9
 
 
@@ -53,7 +53,10 @@ class Evidence(Protocol):
         """How likely an outcome as bad is if the bound holds."""
 
     def enough(self, level: float) -> int | None:
-        """About how many examples give `p` at most this level if the estimate stays; None if it is beyond the bound."""
+        """About how many examples make `p` at most this level in 80 % of evaluations; None if no number does.
+
+        The true value is taken to be the measured one. It is None if that is beyond the bound.
+        """
 
 
 @dataclass(frozen=True)
@@ -78,18 +81,22 @@ class PairedCounts:
 
     def enough(self, level: float) -> int | None:
         """As in `Evidence`."""
-        score = float(paired.score(self.lost, self.gained, self.examples, self.margin))
-        # The score grows with the square root of the number of examples, and is normal if there are enough flips.
-        times = (float(special.ndtri(1 - level)) / score) ** 2 if score > 0 else math.inf
-        normal = times < math.inf and (self.lost + self.gained) * times > _NORMAL_FLIPS
-        return _first(
-            self.examples * times, lambda n: normal or paired.p_value(*self._scaled(n), n, self.margin) <= level
-        )
+        if float(paired.score(self.lost, self.gained, self.examples, self.margin)) <= 0:
+            return None
+
+        def holds(examples: int) -> bool:
+            lost, gained = self._scaled(examples)
+            if lost + gained > _NORMAL_FLIPS:
+                return bool(paired.score(lost, gained, examples, self.margin) >= special.ndtri(1 - level))
+            return paired.p_value(lost, gained, examples, self.margin) <= level
+
+        return first_enough(self.examples, holds)
 
     def _scaled(self, examples: int) -> tuple[int, int]:
-        # Rounded against the candidate.
+        """Flips of more examples, as many losses as in the worst of five evaluations. Rounded against the candidate."""
         times = examples / self.examples
-        return math.ceil(self.lost * times), math.floor(self.gained * times)
+        more = POWER_QUANTILE * math.sqrt((self.lost + self.gained) * times)
+        return min(examples, math.ceil(self.lost * times + more)), math.floor(self.gained * times)
 
 
 @dataclass(frozen=True)
@@ -115,11 +122,16 @@ class Share:
     def enough(self, level: float) -> int | None:
         """As in `Evidence`."""
         share = self.right / self.examples
-        gap = self.sign * (share - self.bound)
-        z = float(special.ndtri(1 - level))
-        first = z * z * self.bound * (1 - self.bound) / gap**2 if gap > 0 else math.inf
-        rounded = math.floor if self.sign > 0 else math.ceil
-        return _first(first, lambda n: _binomial(rounded(share * n), n, self.bound, self.sign) <= level)
+        if self.sign * (share - self.bound) <= 0:
+            return None
+
+        def holds(examples: int) -> bool:
+            less = POWER_QUANTILE * math.sqrt(examples * share * (1 - share))
+            right = share * examples - self.sign * less
+            rounded = math.floor(right) if self.sign > 0 else math.ceil(right)
+            return _binomial(min(max(rounded, 0), examples), examples, self.bound, self.sign) <= level
+
+        return first_enough(self.examples, holds)
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,6 @@ class Jackknife:
         parts: The number of parts.
         examples: The number of examples.
         worst, best: By how much one error, and one improvement, can change the estimate's sum over all examples.
-        grows: Whether `worst` and `best` come from whole parts, so that they grow as the parts do.
     """
 
     gap: float
@@ -141,7 +152,6 @@ class Jackknife:
     examples: int
     worst: float
     best: float
-    grows: bool
     method: Method = "paired jackknife"
 
     @property
@@ -165,13 +175,14 @@ class Jackknife:
         if self.gap <= 0:
             return None
         t = float(special.stdtrit(self.parts - 1, 1 - level))
-        # gap^2 n = t^2 (error^2 examples + gap worst), where worst may grow with the square root of n.
-        constant = t * t * self.error**2 * self.examples
-        if not self.grows:
-            return _first((constant + t * t * self.gap * self.worst) / self.gap**2, lambda _: True)
-        linear = t * t * self.gap * self.worst / math.sqrt(self.examples)
-        root = (linear + math.sqrt(linear**2 + 4 * self.gap**2 * constant)) / (2 * self.gap**2)
-        return _first(max(root**2, LEAST_EXAMPLES), lambda _: True)
+
+        def holds(examples: int) -> bool:
+            # What the worst of five evaluations measures.
+            gap = self.gap - POWER_QUANTILE * self.error * math.sqrt(self.examples / examples)
+            error = math.sqrt((self.error**2 * self.examples + max(gap, 0.0) * self.worst) / examples)
+            return gap > t * error
+
+        return first_enough(LEAST_EXAMPLES, holds)
 
 
 def evidence_on(
@@ -185,7 +196,7 @@ def evidence_on(
         metric: Name of the metric.
         bound: The bound on the value or the change.
         sign: 1 if it must be at least the bound, -1 for at most.
-        span: As for `of_parts`.
+        span: That of the metric, as in `components.facts.evaluation.EvaluationReport`.
     """
     flips = result.flips.get(metric)
     if flips and result.groups is None:
@@ -193,12 +204,27 @@ def evidence_on(
         if baseline is not None:
             return PairedCounts(lost, gained, result.examples, min(-sign * bound, _LARGEST_MARGIN))
         return Share(round(result.metrics[metric].value * result.examples), result.examples, bound, sign)
+    return evidence_of_values(result, baseline, metric, bound, sign, span)
+
+
+def evidence_of_values(
+    result: SliceResult, reference: SliceResult | None, metric: str, bound: float, sign: int, span: float | None
+) -> Evidence | str:
+    """The same without the flips, for a change from any other model on the same examples, the `reference`."""
+    sample, theirs = (None if one is None else one.samples.get(metric) for one in (result, reference))
+    if sample is not None and (reference is None or theirs is not None):
+        return of_samples(sample, theirs, bound, sign, result.examples)
+    if span is None:
+        return (
+            "it can't be tested: it must be a mean or a ratio of sums with a `range`, an area under the ROC curve, or "
+            "a function with a `range`"
+        )
     deleted = np.asarray(result.without.get(metric, ()), np.float64)
     estimate = result.metrics[metric].value
-    if baseline is not None and len(deleted):
-        reference = baseline.without.get(metric, ())
-        deleted = deleted - reference if len(reference) == len(deleted) else deleted[:0]
-        estimate = result.change[metric].value
+    if reference is not None:
+        others = reference.without.get(metric, ())
+        deleted = deleted - others if len(others) == len(deleted) else deleted[:0]
+        estimate -= reference.metrics[metric].value
     if not len(deleted):
         return "no confidence interval"
     return of_parts(sign * (estimate - bound), estimate, deleted.tolist(), result.parts, sign, span, result.groups)
@@ -210,10 +236,10 @@ def of_parts(
     deleted: Sequence[float],
     sizes: Sequence[int],
     sign: int,
-    span: float | None,
+    span: float,
     groups: int | None = None,
 ) -> Jackknife | str:
-    """Return the evidence of a metric that isn't right or wrong, or why there is none.
+    """Return the evidence of a metric that is neither right or wrong nor a ratio of sums, or why there is none.
 
     Args:
         gap: As in `Jackknife`.
@@ -221,29 +247,24 @@ def of_parts(
         deleted: The estimate without each of at least 2 parts.
         sizes: The number of examples in each part.
         sign: 1 if more is better, -1 if less is.
-        span: For a mean over examples, the difference between the greatest and the least value that one example can
-            have or change by; None for other metrics.
+        span: The difference between the greatest and the least value that the metric can have.
         groups: The number of groups that examples belong to; None if they are independent.
     """
     examples, parts, error = sum(sizes), len(sizes), standard_error(estimate, deleted, sizes)
     together = 1.0 if groups is None else _group_of_an_example(sizes, groups)
-    if span is not None:
-        return Jackknife(gap, error, parts, examples, worst=span * together, best=span * together, grows=False)
     if examples < LEAST_EXAMPLES:
-        return f"fewer than {LEAST_EXAMPLES}, which a metric needs that is not a mean between two bounds"
+        return f"fewer than {LEAST_EXAMPLES:,}, which a metric needs that is neither a mean nor a ratio of sums"
     if examples / together < LEAST_EXAMPLES:
         return (
-            f"they say as much as {examples / together:.0f} groups of equal sizes, and a metric that is not a mean "
-            f"between two bounds needs {LEAST_EXAMPLES}"
+            f"they say as much as {examples / together:.0f} groups of equal sizes, and a metric that is neither a mean "
+            f"nor a ratio of sums needs {LEAST_EXAMPLES:,}"
         )
     values, m = np.asarray(deleted, np.float64), np.asarray(sizes, np.float64)
     whole = float((values * (1 - m / examples)).sum() / (parts - 1))
     # What each part adds to the sum over all examples.
     added = sign * (examples - m) * (whole - values)
-    active = float((np.abs(whole - values) > _SAME * max(1.0, float(np.abs(values).max()))).mean())
-    if active < LEAST_ACTIVE:
-        return f"only {round(active * parts)} of {parts} parts of the examples change the metric"
-    return Jackknife(gap, error, parts, examples, max(-added.min(), 0.0), max(added.max(), 0.0), grows=True)
+    assumed = MOST_TIMES * span * together
+    return Jackknife(gap, error, parts, examples, max(-added.min(), assumed), max(added.max(), assumed))
 
 
 def _group_of_an_example(sizes: Sequence[int], groups: int) -> float:
@@ -266,15 +287,3 @@ def _binomial(right: int, examples: int, bound: float, sign: int) -> float:
     if sign > 0:
         return float(special.betainc(right, examples - right + 1, bound)) if right else 1.0
     return float(1 - special.betainc(right + 1, examples - right, bound)) if right < examples else 1.0
-
-
-def _first(start: float, holds: Callable[[int], bool]) -> int | None:
-    """The first number of examples from `start`, in steps of 5 %, that is enough; None if it is useless."""
-    if not start < _MOST_EXAMPLES:
-        return None
-    number = max(1, math.ceil(start))
-    while not holds(number):
-        number += max(1, number // 20)
-        if number > _MOST_EXAMPLES:
-            return None
-    return number

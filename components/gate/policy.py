@@ -11,7 +11,15 @@ from components.facts.decision import CandidateDecision, Check, Decision, Requir
 from components.facts.device import DeviceReport
 from components.facts.evaluation import CandidateReport, EvaluationReport
 from components.gate.champion import champion_checks, champion_verdict, requirement
-from components.gate.checks import LATENCY_RATIO, OPERATORS, bound_checks, device_checks, saturation_checks, step_checks
+from components.gate.checks import (
+    LATENCY_RATIO,
+    OPERATORS,
+    bound_checks,
+    contradictions,
+    device_checks,
+    saturation_checks,
+    step_checks,
+)
 from components.gate.evidence import Evidence
 from components.gate.holm import judged
 from components.gate.on_device import OnDevice
@@ -69,7 +77,7 @@ def decide(
         best, why = choose(passing, report.spans, policy, less_is_better, on_device)
     else:
         verdict = "not_enough_data" if any(one.verdict == "not_enough_data" for one in decisions) else "fail"
-        why = _why_none(decided, device)
+        why = "; ".join([_why_none(decided, device), *contradictions(seen.baseline_slices, policy)])
     return Decision(
         device=device.name,
         verdict=verdict,

@@ -14,7 +14,7 @@ from components.facts.device import DeviceReport, VelaFacts
 from components.facts.evaluation import CandidateReport
 from components.facts.slices import overall
 from components.facts.tools.phone import AdbFacts
-from components.gate.evidence import of_parts
+from components.gate.evidence import evidence_of_values
 from components.gate.holm import corrected
 from components.metrics.jackknife_error import standard_error
 from components.spec.gate import GateSpec
@@ -150,14 +150,11 @@ def _p_of_loss(
     within: float,
     span: float | None,
 ) -> float:
-    deleted, sizes = _without_each_part(candidate, top, metric)
-    if len(deleted) < 2:
+    own, best = overall(candidate.slices), overall(top.slices)
+    if own is None or best is None or metric not in own.metrics or metric not in best.metrics:
         return 1.0
-    whole = overall(candidate.slices)
-    difference = _badness(candidate, metric, True) - _badness(top, metric, True)
     sign = -1 if less_is_better else 1
-    groups = whole.groups if whole else None
-    evidence = of_parts(sign * difference + within, difference, deleted, sizes, sign, span, groups)
+    evidence = evidence_of_values(own, best, metric, -sign * within, sign, span)
     return 1.0 if isinstance(evidence, str) else evidence.p
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from components.core.errors import SpecError
 from components.metrics.metric_ranges import values_of
 from components.spec.gate import RISES, GateSpec, MetricBound, PreferenceSpec
 from components.spec.metric import MetricSpec
+
+# Suffixes of the lowercase names of metric classes, and ready-made functions, that are means or ratios of sums.
+_AVERAGES = ("accuracy", "error", "crossentropy")
+_AVERAGE_FUNCTIONS = (
+    *("step_accuracy", "word_error_rate", "character_error_rate", "cosine_similarity", "keypoint_error"),
+)
 
 
 def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[SpecError]:
@@ -21,6 +27,7 @@ def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Sp
             said = {error.where for error in wrong}
             idle = _idle_bounds(bound, values_of(metric), f"gate.metrics[{index}]")
             yield from (error for error in idle if error.where not in said)
+    yield from _impossible_averages(gate, metrics)
     # The first bound names the metric of the preference.
     if metric := metrics.get(gate.metrics[0].name):
         yield from _idle_tolerance(gate.prefer, metric.name, values_of(metric))
@@ -69,6 +76,36 @@ def _idle_bounds(bound: MetricBound, values: tuple[float, float] | None, where: 
             measured=f"{getattr(bound, field):g}",
             remedy="set a bound that a good model meets and a bad model doesn't, or remove it",
         )
+
+
+def _impossible_averages(gate: GateSpec, metrics: Mapping[str, MetricSpec]) -> Iterator[SpecError]:
+    """Yield an error for each bound on the whole split that an average can't meet if each slice of a feature does."""
+    for index, whole in enumerate(gate.metrics):
+        metric = metrics.get(whole.name)
+        if whole.slices or metric is None or not _is_average(metric):
+            continue
+        for other in gate.metrics:
+            every = [each for each in other.slices if "=" not in each]
+            if other.name != whole.name or not every:
+                continue
+            for field, limit, opposite, there, sign in (
+                ("at_least", whole.at_least, "at_most", other.at_most, 1),
+                ("at_most", whole.at_most, "at_least", other.at_least, -1),
+            ):
+                if limit is not None and there is not None and sign * (limit - there) > 0:
+                    yield SpecError(
+                        f"the average of all slices can't be {field.replace('_', ' ')} {limit:g} if each is "
+                        f"{opposite.replace('_', ' ')} {there:g}",
+                        where=f"gate.metrics[{index}].{field}",
+                        bound=f"a value that the bound on each {every[0]} permits",
+                        measured=f"{field}: {limit:g} on the whole split, {opposite}: {there:g} on each {every[0]}",
+                        remedy="correct one of the two bounds",
+                    )
+
+
+def _is_average(metric: MetricSpec) -> bool:
+    """Whether the value on the whole split is known to be between those on the slices of a feature."""
+    return metric.class_name.lower().endswith(_AVERAGES) or metric.function in _AVERAGE_FUNCTIONS
 
 
 def _idle_tolerance(prefer: PreferenceSpec, metric: str, values: tuple[float, float] | None) -> Iterator[SpecError]:

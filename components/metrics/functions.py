@@ -46,9 +46,11 @@ class Computed(Protocol):
 
     Attributes:
         weighable: Whether the metric can weigh examples.
+        is_ratio: Whether it is the first sum divided by the second of what `examples` returns.
     """
 
     weighable: bool
+    is_ratio: bool
 
     def examples(
         self, predictions: Arrays, targets: Arrays, features: Arrays, weights: Array | None = None
@@ -163,6 +165,7 @@ class _Guarded:
     def __init__(self, metric: MetricSpec, computed: Any) -> None:
         self._metric, self._computed = metric, computed
         self.weighable = not isinstance(computed, OfAccumulator) or computed.takes_weights
+        self.is_ratio = isinstance(computed, RatioOfSums) and type(computed).ratio is RatioOfSums.ratio
 
     def examples(
         self, predictions: Arrays, targets: Arrays, features: Arrays, weights: Array | None = None

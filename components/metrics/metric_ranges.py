@@ -1,4 +1,4 @@
-"""The possible range of a metric. A bound outside the range makes no sense."""
+"""The possible range of a metric, and of the values of single examples."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from components.spec.metric import MetricSpec
 _SHARES = ("accuracy", "auc", "precision", "recall", "sensitivity", "specificity", "iou")
 _SHARES_BY_END = (*_SHARES, "f1", "f1score", "fbetascore", "ndcg", "hammingloss", "fallout", "missrate")
 _NEVER_NEGATIVE = ("error", "crossentropy", "hinge", "divergence", "positives", "negatives", "examplecount")
+# Keras takes the logarithm of no probability below 1e-7.
+_LARGEST_CROSS_ENTROPY = 1.01 * -math.log(1e-7)
 _OTHERS = {
     "cosinesimilarity": (-1.0, 1.0),
     "matthewscorrelationcoefficient": (-1.0, 1.0),
@@ -39,3 +41,11 @@ def values_of(metric: MetricSpec) -> tuple[float, float] | None:
         return metric_range(metric.class_name)
     low, high = metric.range
     return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def limits_of(metric: MetricSpec) -> tuple[float, float] | None:
+    """Return the range of the values of single examples, for means and ratios of sums; None if it has no limits."""
+    found = values_of(metric)
+    if metric.range is None and metric.class_name.lower().endswith("crossentropy"):
+        found = (0.0, _LARGEST_CROSS_ENTROPY)
+    return found if found is not None and math.isfinite(found[1] - found[0]) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,15 +49,11 @@ def macro_auc(labels: Array, scores: Array, weights: Array | None = None) -> flo
     """
     wide = scores.reshape(-1, scores.shape[-1] if scores.ndim > 1 else 1)
     rows, outputs = wide.shape
-    if labels.size == wide.size:
-        columns = labels.reshape(wide.shape).T
-    elif labels.size == rows:
-        numbers = labels.reshape(-1)
-        check_classes(numbers, outputs)
+    if labels.size == rows != wide.size:
+        check_classes(labels.reshape(-1), outputs)
         if outputs == 2:
-            return exact_auc(numbers, wide[:, 1], weights)
-        columns = numbers == np.arange(outputs)[:, None]
-    else:
+            return exact_auc(labels.reshape(-1), wide[:, 1], weights)
+    elif labels.size != wide.size:
         raise SpecError(
             "the metric `auc` compares a class index with one output per class, or each output with a label",
             where="evaluate.metrics",
@@ -65,9 +61,78 @@ def macro_auc(labels: Array, scores: Array, weights: Array | None = None) -> flo
             measured=f"labels {list(labels.shape)}, outputs {list(scores.shape)}",
             remedy="correct the labels, or give the model an output for each class or label",
         )
+    columns = _columns(labels, wide)
     areas = np.array([exact_auc(column, score, weights) for column, score in zip(columns, wide.T, strict=True)])
     known = areas[~np.isnan(areas)]
     return float(known.mean()) if known.size else float("nan")
+
+
+class AreaTerms(NamedTuple):
+    """The area as a ratio of sums over examples, whose denominators add up to 1.
+
+    The sums are those of the projection of the area, a two-sample U-statistic, on single examples (Hoeffding 1948, "A
+    class of statistics with asymptotically normal distribution", Annals of Mathematical Statistics 19:293-325). If all
+    pairs with an example are ranked wrong, its numerator is at least `least` times its denominator.
+
+    Attributes:
+        numerators, denominators: [N].
+        least, greatest: Between which values numerators can be, per denominator.
+        kinds: Numbers of the examples' classes or combinations of labels, [N].
+    """
+
+    numerators: Array
+    denominators: Array
+    least: float
+    greatest: float
+    kinds: Array
+
+
+def area_terms(labels: Array, scores: Array, weights: Array | None = None) -> AreaTerms | None:
+    """Return what each of N examples adds to `macro_auc`, whose arguments these are; None if it has no such terms.
+
+    There are none if an example has several rows of scores, or a label that is neither 0 nor 1, or if no output has an
+    area.
+    """
+    wide = scores.reshape(-1, scores.shape[-1] if scores.ndim > 1 else 1)
+    rows, outputs = wide.shape
+    columns = _columns(labels, wide)
+    if outputs == 2 and labels.size == rows:
+        columns, wide = columns[1:], wide[:, 1:]
+    if not np.isin(columns, (0, 1)).all():
+        return None
+    counted = np.ones(rows) if weights is None else np.asarray(weights, np.float64).reshape(-1)
+    numerators, denominators, areas = np.zeros(rows), np.zeros(rows), list[float]()
+    for positive, score in zip(columns.astype(bool), wide.T, strict=True):
+        sums = np.where(positive, counted[positive].sum(), counted[~positive].sum())
+        if not (counted[positive].sum() and counted[~positive].sum()):
+            continue
+        won = np.empty(rows)
+        won[positive] = _below(score[~positive], counted[~positive], score[positive])
+        won[~positive] = 1 - _below(score[positive], counted[positive], score[~positive])
+        areas.append(float(counted[positive] @ won[positive] / counted[positive].sum()))
+        share = counted / (2 * sums)
+        numerators += share * (2 * won - areas[-1])
+        denominators += share
+    if not areas:
+        return None
+    kinds = np.unique(columns, axis=1, return_inverse=True)[1].reshape(-1)
+    return AreaTerms(numerators / len(areas), denominators / len(areas), -max(areas), 2 - min(areas), kinds)
+
+
+def _columns(labels: Array, wide: Array) -> Array:
+    """Labels [outputs, N] of 0 or 1 (usually) for scores [N, outputs]."""
+    if labels.size == wide.size:
+        return labels.reshape(wide.shape).T
+    return labels.reshape(-1) == np.arange(wide.shape[1])[:, None]
+
+
+def _below(others: Array, weights: Array, scores: Array) -> Array:
+    """The share of the others, by weight, that each score is above. Equal scores count half."""
+    order = np.argsort(others, kind="stable")
+    sums = np.concatenate([[0.0], np.cumsum(weights[order])])
+    ranked = others[order]
+    both = sums[np.searchsorted(ranked, scores, "left")] + sums[np.searchsorted(ranked, scores, "right")]
+    return both / (2 * sums[-1])
 
 
 def exact_auc(labels: Array, scores: Array, weights: Array | None = None) -> float:

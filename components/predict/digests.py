@@ -27,6 +27,11 @@ def buckets_of(examples: Iterable[bytes]) -> npt.NDArray[np.int64]:
     return np.array([zlib.crc32(example) % BUCKETS for example in examples], np.int64)
 
 
+def unit_numbers(digests: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """A number of 32 bits for each of N examples, from their digests, [N]."""
+    return digests.view("<u4").reshape(len(digests), -1)[:, 0].astype(np.int64)
+
+
 def hexadecimal(digests: npt.NDArray[Any]) -> list[str]:
     """The digests as text."""
     return [digest.tobytes().hex() for digest in digests]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
@@ -145,8 +146,8 @@ class GateSpec(FrozenModel):
             raise ValueError(contradiction)
         for number, one in enumerate(self.metrics):
             for other in self.metrics[number + 1 :]:
-                if one.name == other.name and set(one.slices) == set(other.slices):
-                    _check_range(one, other)
+                if one.name == other.name and (where := _shared_slice(one, other)) is not None:
+                    _check_range(one, other, where)
         return self
 
     def _of_champion(self) -> str | None:
@@ -170,10 +171,24 @@ class GateSpec(FrozenModel):
         return None
 
 
-def _check_range(one: MetricBound, other: MetricBound) -> None:
+def _shared_slice(one: MetricBound, other: MetricBound) -> str | None:
+    """A slice on which both bounds hold: empty for the whole split, None if there is none."""
+    if not one.slices or not other.slices:
+        return None if one.slices or other.slices else ""
+    for here, there in itertools.product(one.slices, other.slices):
+        mine, theirs = (dict(part.strip().partition("=")[::2] for part in each.split(",")) for each in (here, there))
+        # A feature without a value stands for each of its values.
+        if mine.keys() == theirs.keys() and all(
+            "" in (mine[key], theirs[key]) or mine[key] == theirs[key] for key in mine
+        ):
+            return there if "=" in there else here
+    return None
+
+
+def _check_range(one: MetricBound, other: MetricBound, where: str) -> None:
     for low, high in ((one.at_least, other.at_most), (other.at_least, one.at_most)):
         if low is not None and high is not None and low > high:
             raise ValueError(
-                f"two bounds on {one.name!r} contradict each other: at_least ({low:g}) is above at_most ({high:g}), "
-                "so nothing can pass"
+                f"two bounds on {one.name!r}{f' on {where}' if where else ''} contradict each other: at_least "
+                f"({low:g}) is above at_most ({high:g}), so nothing can pass"
             )

@@ -105,8 +105,9 @@ class MetricSpec(FrozenModel):
             the only one; a function gets all of them.
         features: Names of dense features that your own function also reads.
         less_is_better: Whether a smaller value is better. By default, that of the class or function, if it is known.
-        range: The least and the greatest possible value, null for no limit, such as `[0, null]`. By default,
-            that of the class or function, if it is known.
+        range: The least and the greatest possible value, null for no limit, such as `[0, null]`. For means and ratios
+            of sums, that of single examples, which `decide_on: test` needs. By default, that of the class or function,
+            if it is known.
     """
 
     name: str

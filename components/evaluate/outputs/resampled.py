@@ -16,6 +16,7 @@ from tensorflow_model_analysis.slicer import slicer_lib
 
 from components.core.files import write_atomically
 from components.facts.evaluation import Flips
+from components.facts.sample import Sample
 
 # Key of the evaluator's result.
 RESAMPLED_KEY = "resampled"
@@ -30,12 +31,14 @@ class Resampled(NamedTuple):
         groups: About how many groups the examples belong to; None without groups.
         flips: (candidate, metric, lost, gained), as in `components.facts.evaluation.Flips`.
         without: (model, metric, the metric's value without each part).
+        samples: (model, metric, its sample).
     """
 
     sizes: list[int]
     groups: int | None
     flips: list[tuple[str, str, int, int]]
     without: list[tuple[str, str, list[float]]]
+    samples: list[tuple[str, str, Sample]]
 
 
 @beam.ptransform_fn
@@ -49,7 +52,12 @@ def take_resampled(folder: Path) -> dict[bytes, Resampled]:
     path = folder / _FILE
     held = json.loads(path.read_bytes())
     path.unlink()
-    return {bytes.fromhex(key): Resampled(*resampled) for key, resampled in held}
+    return {
+        bytes.fromhex(key): Resampled(
+            sizes, groups, flips, without, [(model, name, Sample.model_validate(one)) for model, name, one in samples]
+        )
+        for key, (sizes, groups, flips, without), samples in held
+    }
 
 
 def of_model(resampled: Resampled, model: str) -> Mapping[str, Any]:
@@ -59,12 +67,17 @@ def of_model(resampled: Resampled, model: str) -> Mapping[str, Any]:
         "groups": resampled.groups,
         "flips": {name: Flips(lost=lost, gained=gained) for of, name, lost, gained in resampled.flips if of == model},
         "without": {name: tuple(values) for of, name, values in resampled.without if of == model},
+        "samples": {name: one for of, name, one in resampled.samples if of == model},
     }
 
 
 def _write(slices: list[tuple[Any, Resampled]], path: str) -> None:
     held = [
-        (slicer_lib.serialize_slice_key(key).SerializeToString(deterministic=True).hex(), resampled)
+        (
+            slicer_lib.serialize_slice_key(key).SerializeToString(deterministic=True).hex(),
+            resampled[:-1],
+            [(model, name, one.model_dump(mode="json")) for model, name, one in resampled.samples],
+        )
         for key, resampled in slices
     ]
     write_atomically(Path(path), json.dumps(held).encode())

@@ -3,6 +3,7 @@ import pytest
 
 from components.evaluate.groups import MOST_PARTS, are_together, bit, count, group_numbers, together
 from components.metrics.jackknife_error import standard_error
+from components.metrics.ranks import exact_auc
 
 
 def test_number_of_a_group_depends_on_its_value_alone():
@@ -45,3 +46,26 @@ def test_interval_of_groups_covers_the_truth_where_that_of_examples_does_not():
             covered[name] += abs(right.mean() - 0.8) <= 2.093 * standard_error(right.mean(), deleted, sizes)
     assert 0.92 <= covered["groups"] / 400 <= 0.98
     assert covered["examples"] / 400 < 0.6
+
+
+def test_interval_of_an_area_is_as_wide_as_a_bootstrap_over_clips():
+    """250 sounds of 10 windows with scores that go together, 60 of them anomalous. The bootstrap is NumPy alone."""
+    random, widths = np.random.default_rng(9), {"groups": [], "examples": [], "bootstrap": []}
+    labels = np.repeat(np.arange(250) < 60, 10).astype(float)
+    for _ in range(20):
+        scores = np.repeat(random.normal(0, 1, 250), 10) + random.normal(0, 0.5, 2500) + 1.5 * labels
+        for name, numbers in (
+            ("groups", np.repeat(random.integers(20, size=250), 10)),
+            ("examples", random.integers(20, size=2500)),
+        ):
+            deleted = [exact_auc(labels[numbers != part], scores[numbers != part]) for part in range(20)]
+            error = standard_error(exact_auc(labels, scores), deleted, np.bincount(numbers, minlength=20))
+            widths[name].append(2 * 2.093 * error)
+        areas = []
+        for _ in range(150):
+            drawn = (random.integers(250, size=250)[:, None] * 10 + np.arange(10)).ravel()
+            areas.append(exact_auc(labels[drawn], scores[drawn]))
+        widths["bootstrap"].append(np.subtract(*np.quantile(areas, [0.975, 0.025])))
+    groups, examples, bootstrap = (np.mean(each) for each in widths.values())
+    assert 0.9 <= groups / bootstrap <= 1.25
+    assert examples / bootstrap < 0.6

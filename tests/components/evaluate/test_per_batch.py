@@ -3,6 +3,7 @@ from tensorflow_model_analysis import FEATURES_KEY
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluate.means import MEANS_KEY
+from components.evaluate.outputs.units import TERMS_KEY, UNIT_KEY
 from components.evaluate.parts import BUCKET_KEY
 from components.evaluate.per_batch import AddUp
 from components.evaluate.slicing import Slicer
@@ -40,14 +41,21 @@ def test_slices_are_those_that_examples_have_one_by_one():
 
 def test_sums_of_a_bundle_are_those_of_its_batches():
     random = np.random.default_rng(3)
-    step = AddUp([config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=["label"])], [], grouped=False)
+    slicing = [config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=["label"])]
+    step = AddUp(slicing, [], grouped=False, ranked=False)
     step.start_bundle()
     batches = []
     # The second batch has new labels, and lacks others.
     for count, labels in ((30, [0, 1]), (7, [1, 5])):
         batches.append((random.choice(labels, count), random.normal(size=(count, 3)), random.integers(20, size=count)))
         label, values, buckets = batches[-1]
-        element = {MEANS_KEY: values, BUCKET_KEY: buckets, FEATURES_KEY: {"label": label[:, None]}}
+        element = {
+            MEANS_KEY: values,
+            BUCKET_KEY: buckets,
+            UNIT_KEY: buckets + 1000,
+            TERMS_KEY: values[:, 1:],
+            FEATURES_KEY: {"label": label[:, None]},
+        }
         assert list(step.process(element)) == []
     found = {each.value[0]: each.value[1] for each in step.finish_bundle()}
     label, values, buckets = (np.concatenate(parts) for parts in zip(*batches, strict=True))
@@ -58,6 +66,10 @@ def test_sums_of_a_bundle_are_those_of_its_batches():
         for bucket, part in parts.items():
             assert part.size == (rows & (buckets == bucket)).sum()
             np.testing.assert_allclose(part.sums, values[rows & (buckets == bucket)].sum(axis=0), rtol=1e-12)
+        (units,) = [part.units for part in parts.values() if part.units is not None]
+        assert units.keys.tolist() == sorted(set((buckets[rows] + 1000).tolist()))
+        for unit, sums in zip(units.keys, units.sums, strict=True):
+            np.testing.assert_allclose(sums, values[rows & (buckets + 1000 == unit), 1:].sum(axis=0), rtol=1e-12)
     # The next bundle starts over.
     step.start_bundle()
     assert list(step.finish_bundle()) == []

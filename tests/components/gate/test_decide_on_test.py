@@ -62,8 +62,13 @@ def decision_on(*candidates, size=1000, **gate):
     [
         (2, 3, "pass", "shown by the exact paired test, p "),
         (60, 5, "fail", "the exact paired test shows that the bound does not hold, p "),
-        (30, 20, "not_enough_data", "about 1,439 examples would be enough if the estimate stays the same"),
-        (30, 10, "not_enough_data", "no number of examples would be enough if the estimate stays"),
+        (
+            30,
+            20,
+            "not_enough_data",
+            "examples would be enough in 80 % of evaluations if the true value is the measured one",
+        ),
+        (30, 10, "not_enough_data", "no number of examples would be enough if the true value is the measured one"),
     ],
 )
 def test_verdict_says_what_was_shown_when_answers_are_paired(lost, gained, expected, words):
@@ -116,10 +121,11 @@ def test_bound_on_the_value_is_tested_by_its_share():
     assert decision_on([slice_of(200, 150)], **gate).verdict == "fail"
 
 
-def test_weighted_answers_are_resampled_and_refused_without_an_interval():
+def test_metric_is_refused_when_nothing_bounds_what_an_example_adds():
     decision = decision_on([slice_of(1000, 900, weighted=True)])
     assert decision.verdict == "not_enough_data"
-    assert "1000 examples: no confidence interval" in in_words(decision.candidates[0].checks[-1]).measured
+    expected = "1000 examples: it can't be tested: it must be a mean or a ratio of sums with a `range`"
+    assert expected in in_words(decision.candidates[0].checks[-1]).measured
 
 
 @pytest.mark.parametrize("alpha", [0, 0.5, -0.1, 1, float("nan")])
@@ -143,6 +149,32 @@ def test_bounds_are_refused_when_two_entries_contradict_each_other():
             [slice_of(100, 90)],
             metrics=[{"name": "accuracy", "at_most": 0.8}, {"name": "accuracy", "at_least": 0.9}],
         )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "where"),
+    [
+        (["label"], ["label=6"], "label=6"),
+        (["age, sex=f"], ["sex, age=30"], "sex, age=30"),
+        (["label"], ["label"], "label"),
+    ],
+)
+def test_bounds_are_refused_when_they_contradict_each_other_on_a_slice_that_both_name(first, second, where):
+    low, high = {"name": "accuracy", "at_least": 0.9}, {"name": "accuracy", "at_most": 0.8}
+    message = f"two bounds on 'accuracy' on {where} contradict each other: at_least (0.9) is above at_most (0.8)"
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        decision_on([slice_of(100, 90)], metrics=[{**low, "slices": first}, {**high, "slices": second}])
+    decision_on([slice_of(100, 90)], metrics=[{**low, "slices": ["label=5"]}, {**high, "slices": ["label=6"]}])
+
+
+def test_decision_says_that_bounds_contradict_each_other_given_the_baseline():
+    bounds = [{"name": "accuracy", "max_drop_from_baseline": 0.01}, {"name": "accuracy", "at_most": 0.8}]
+    decision = decision_on([slice_of(1000, 900)], metrics=bounds)
+    assert decision.why.endswith(
+        "; the bounds on accuracy on overall contradict each other: the baseline has 0.9, so they ask for at least "
+        "0.89 and for at most 0.8"
+    )
+    assert "contradict" not in decision_on([slice_of(1000, 850)], metrics=bounds[:1]).why
 
 
 def test_report_says_what_an_estimate_does_not_tell():

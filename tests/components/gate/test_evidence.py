@@ -1,13 +1,17 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from components.gate.bounded import of_samples
+from components.gate.bounded import p_value as p_of_mean
 from components.gate.evidence import Jackknife, PairedCounts, Share, of_parts
 from components.gate.holm import corrected
 from components.gate.paired import p_value, p_value_of_harm, score
+from tests.samples import sample_of
 
 COUNTS = [(0, 0, 30, 0.1), (1, 0, 30, 0.1), (2, 3, 30, 0.05), (5, 5, 60, 0.1), (10, 2, 40, 0.05), (3, 8, 30, 0.0)]
 
@@ -84,57 +88,106 @@ def test_jackknife_is_a_t_test_when_one_example_matters_little():
     deleted = [np.delete(values, part, axis=0).mean() for part in range(20)]
     found = of_parts(values.mean() + 0.2, values.mean(), deleted, [50] * 20, 1, span=1e-9)
     means = values.mean(axis=1)
-    assert found.p == pytest.approx(stats.ttest_1samp(means, -0.2, alternative="greater").pvalue, rel=1e-6)
-    assert found.p_of_harm == pytest.approx(stats.ttest_1samp(means, -0.2, alternative="less").pvalue, rel=1e-6)
-    # Without a known span, the worst part bounds what one error can do.
-    unknown = of_parts(values.mean() + 0.2, values.mean(), deleted, [50] * 20, 1, span=None)
-    assert unknown.worst == pytest.approx(50 * (means.mean() - means.min()), rel=1e-9)
-    assert found.p < unknown.p < 0.5
+    # The worst part bounds what one error can do, unless the span does.
+    assert found.worst == pytest.approx(50 * (means.mean() - means.min()), rel=1e-9)
+    assert of_parts(0.2, values.mean(), deleted, [50] * 20, 1, span=9.0).worst == 90
+    alone = replace(found, worst=0.0, best=0.0)
+    assert alone.p == pytest.approx(stats.ttest_1samp(means, -0.2, alternative="greater").pvalue, rel=1e-6)
+    assert alone.p_of_harm == pytest.approx(stats.ttest_1samp(means, -0.2, alternative="less").pvalue, rel=1e-6)
+    assert alone.p < found.p < 0.5
 
 
 def test_equal_outputs_pass_only_if_a_rare_error_would_have_been_seen():
     """No change on n examples: with an error rate of the margin, that has a probability of (1 - margin) ** n."""
     for n in (100, 200, 400):
-        paired, resampled = PairedCounts(0, 0, n, 0.01), Jackknife(0.01, 0.0, 20, n, 1.0, 1.0, grows=False)
+        paired, bounded = (
+            PairedCounts(0, 0, n, 0.01),
+            of_samples(sample_of([1.0] * n), sample_of([1.0] * n), -0.01, 1, n),
+        )
         # More gains than losses are as good an outcome, so the p-value is a little higher.
         assert 0.99**n <= paired.p <= 1.2 * 0.99**n
-        assert (paired.p <= 0.05) == (resampled.p <= 0.05) == (n >= 299)
+        assert bounded.p == pytest.approx(0.99**n, rel=1e-6)
+        assert (paired.p <= 0.05) == (bounded.p <= 0.05) == (n >= 299)
 
 
-def test_enough_examples_are_enough_when_the_rates_stay():
-    for lost, gained, n, margin in ((3, 1, 100, 0.05), (0, 0, 50, 0.01), (40, 38, 1000, 0.01)):
-        evidence = PairedCounts(lost, gained, n, margin)
-        enough = evidence.enough(0.05)
-        assert evidence.p > 0.05
-        times = enough / n
-        assert p_value(math.ceil(lost * times), math.floor(gained * times), enough, margin) <= 0.065
-        fewer = int(enough / 1.6)
-        assert p_value(round(lost * fewer / n), round(gained * fewer / n), fewer, margin) > 0.05
-    share = Share(88, 100, 0.85, 1)
-    assert stats.binomtest(math.floor(0.88 * share.enough(0.05)), share.enough(0.05), 0.85, "greater").pvalue <= 0.05
-    for grows in (False, True):
-        few = Jackknife(0.02, 0.05, 20, 400, 1.0, 1.0, grows)
-        enough = few.enough(0.05)
-        times = enough / 400
-        worst = math.sqrt(times) if grows else 1.0
-        assert Jackknife(0.02, 0.05 / math.sqrt(times), 20, enough, worst, 1.0, grows).p == pytest.approx(
-            0.05, rel=0.01
-        )
+def test_numbers_of_examples_that_are_named_pass_in_four_of_five_evaluations():
+    """Evaluations of that size are drawn from the measured rates."""
+    random, level = np.random.default_rng(7), 0.05
+    for lost, gained, n, margin in ((3, 1, 100, 0.05), (40, 38, 1000, 0.01)):
+        enough = PairedCounts(lost, gained, n, margin).enough(level)
+        drawn = random.multinomial(enough, [lost / n, gained / n, 1 - (lost + gained) / n], size=400)
+        passing = np.mean([p_value(int(a), int(b), enough, margin) <= level for a, b, _ in drawn])
+        assert 0.74 <= passing <= 0.93, (lost, gained, passing)
+    assert PairedCounts(0, 0, 50, 0.01).enough(level) in range(299, 315)
+    enough = Share(88, 100, 0.85, 1).enough(level)
+    passing = np.mean(
+        [stats.binomtest(int(k), enough, 0.85, "greater").pvalue <= level for k in random.binomial(enough, 0.88, 400)]
+    )
+    assert 0.74 <= passing <= 0.88
+    changes = random.normal(-0.01, 0.1, 100)
+    samples = sample_of(0.5 + changes), sample_of([0.5] * 100)
+    enough = of_samples(*samples, -0.03, 1, 100).enough(level)
+    passing = np.mean(
+        [
+            of_samples(sample_of(0.5 + random.choice(changes, enough)), sample_of([0.5] * enough), -0.03, 1, enough).p
+            <= level
+            for _ in range(400)
+        ]
+    )
+    assert 0.72 <= passing <= 0.88
+    few = Jackknife(0.03, 0.02, 20, 2000, 1.0, 1.0)
+    enough = few.enough(level)
+    estimates = random.normal(0.03, 0.02 * np.sqrt(2000 / enough), 400)
+    passing = np.mean(
+        [Jackknife(gap, 0.02 * np.sqrt(2000 / enough), 20, enough, 1.0, 1.0).p <= level for gap in estimates]
+    )
+    assert 0.74 <= passing <= 0.88
 
 
 def test_no_number_of_examples_is_enough_when_the_estimate_is_beyond_the_bound():
     assert PairedCounts(10, 2, 100, 0.05).enough(0.05) is None
     assert PairedCounts(0, 0, 100, 0.0).enough(0.05) is None
     assert Share(80, 100, 0.85, 1).enough(0.05) is None
-    assert Jackknife(-0.01, 0.05, 20, 100, 1.0, 1.0, grows=False).enough(0.05) is None
+    assert Jackknife(-0.01, 0.05, 20, 100, 1.0, 1.0).enough(0.05) is None
+    assert of_samples(sample_of([0.4] * 50), sample_of([0.5] * 50), -0.05, 1, 50).enough(0.05) is None
 
 
-def test_metric_without_a_span_is_not_tested_when_it_says_too_little():
-    sizes = [10] * 20
-    few_changes = [0.5, 0.51, 0.49] + [0.5] * 17
-    assert of_parts(0.1, 0.5, few_changes, sizes, 1, None) == "only 2 of 20 parts of the examples change the metric"
-    few_examples = of_parts(0.1, 0.5, list(np.linspace(0.4, 0.6, 20)), [4] * 20, 1, None)
-    assert few_examples == "fewer than 100, which a metric needs that is not a mean between two bounds"
+def test_function_is_not_tested_when_it_has_few_examples_or_groups():
+    values = list(np.linspace(0.4, 0.6, 20))
+    found = of_parts(0.1, 0.5, values, [40] * 20, 1, 1.0)
+    assert found == "fewer than 1,000, which a metric needs that is neither a mean nor a ratio of sums"
+    found = of_parts(0.1, 0.5, values, [500] * 20, 1, 1.0, groups=200)
+    assert found.startswith("they say as much as 200 groups of equal sizes")
+
+
+@pytest.mark.parametrize(("losses", "n", "margin"), [(0, 300, 0.01), (3, 200, 0.05), (1, 30, 0.2), (60, 5000, 0.02)])
+def test_bounded_mean_is_the_binomial_test_when_values_are_zero_or_one(losses, n, margin):
+    sample = sample_of([1.0] * (n - losses) + [0.0] * losses)
+    found = of_samples(sample, None, 1 - margin, 1, n)
+    assert found.p == pytest.approx(stats.binom.cdf(losses, n, margin), rel=1e-6)
+    assert found.p_of_harm == pytest.approx(stats.binom.sf(losses - 1, n, margin), rel=1e-6)
+    # An error that must be at most the bound.
+    mirrored = of_samples(sample_of([0.0] * (n - losses) + [1.0] * losses), None, margin, -1, n)
+    assert mirrored.p == pytest.approx(found.p, rel=1e-6)
+    assert mirrored.p_of_harm == pytest.approx(found.p_of_harm, rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [20, 300, 3000])
+def test_bounded_mean_is_the_probability_under_random_weights(n):
+    random = np.random.default_rng(8)
+    values = random.choice([-0.2, 0.0, 0.1, 0.4], n, p=[0.1, 0.6, 0.2, 0.1]) + random.normal(0, 0.05, n)
+    values += 1.2 * values.std() / np.sqrt(n) - values.mean()
+    weights = random.exponential(size=(10_000, n + 2))
+    drawn = (weights @ np.append(values, [-0.7, -0.3]) <= 0).mean()
+    assert p_of_mean(values, [-0.7, -0.3]) == pytest.approx(drawn, abs=4 * np.sqrt(drawn * (1 - drawn) / 10_000))
+
+
+def test_samples_are_refused_when_they_do_not_fit_together():
+    sample = sample_of([0.5] * 9)
+    assert "divide by different sums" in of_samples(sample, sample_of([0.5] * 9, [1.0] * 8 + [2.0]), 0.0, 1, 9)
+    assert "divide by different sums" in of_samples(sample, sample_of([0.5] * 8), 0.0, 1, 9)
+    outside = sample.model_copy(update={"outside": 2})
+    assert "2 examples or groups have values outside its `range`" in of_samples(outside, sample, 0.0, 1, 9)
 
 
 def test_correction_is_holms_when_all_hypotheses_are_tested_by_closure():

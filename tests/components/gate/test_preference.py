@@ -12,11 +12,12 @@ from components.gate.policy import decide
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
 from pipelines.report.wording import place_on_the_front
+from tests.samples import sample_of
 
 PHONE = DeviceProfile(name="phone", device_class="phone", description="any", schemes=("static_wi8_ai8",))
 
 
-def candidate(name, accuracy, size, ratio=None, without=(), parts=(), groups=None):
+def candidate(name, accuracy, size, ratio=None, without=(), parts=(), groups=None, sample=None):
     outcome = Converted(
         inspection=Inspection(
             file_bytes=size,
@@ -39,6 +40,7 @@ def candidate(name, accuracy, size, ratio=None, without=(), parts=(), groups=Non
         parts=parts,
         groups=groups,
         without={"accuracy": without} if without else {},
+        samples={"accuracy": sample} if sample else {},
     )
     latency = None if ratio is None else Latency(microseconds=100.0, ratio=ratio)
     recipe = {"name": name, "scheme": "static_wi8_ai8"}
@@ -48,8 +50,7 @@ def candidate(name, accuracy, size, ratio=None, without=(), parts=(), groups=Non
 def chosen(*candidates, decide_on="estimate", bound=None, less_is_better=False, **prefer):
     metrics = [{"name": "accuracy", **(bound or {"at_least": 0.0})}]
     policy = GateSpec.model_validate({"metrics": metrics, "prefer": prefer, "decide_on": decide_on})
-    spans = {"accuracy": 1.0}
-    report = EvaluationReport(baseline_slices=(), baseline_bytes=4000, candidates=candidates, spans=spans)
+    report = EvaluationReport(baseline_slices=(), baseline_bytes=4000, candidates=candidates)
     return decide(report, PHONE, policy, less_is_better)
 
 
@@ -94,7 +95,8 @@ def drawn(random, examples, loss, gain, groups=None):
         without = ((right.sum() - np.bincount(numbers, right, 20)) / (examples - sizes))[used]
         parts = tuple(int(each) for each in sizes[used])
         among = None if groups is None else len(groups)
-        made.append(candidate(name, right.mean(), size, None, tuple(without.tolist()), parts, among))
+        terms = [np.bincount(own, each) for each in (right, np.ones(examples))]
+        made.append(candidate(name, right.mean(), size, None, tuple(without.tolist()), parts, among, sample_of(*terms)))
     return made
 
 

@@ -699,6 +699,33 @@ def test_bound_that_a_metric_cannot_meet_is_refused_and_others_are_not(
 
 
 @pytest.mark.parametrize(
+    ("metric", "whole", "slices", "refused"),
+    [
+        ("accuracy", {"at_least": 0.9}, {"at_most": 0.8}, True),
+        ("accuracy", {"at_most": 0.7}, {"at_least": 0.8}, True),
+        ("accuracy", {"at_least": 0.8}, {"at_most": 0.9}, False),
+        # The whole split can have a greater area than each slice.
+        ("auc", {"at_least": 0.9}, {"at_most": 0.8}, False),
+    ],
+)
+def test_bound_on_the_whole_split_is_refused_when_no_average_of_slices_meets_it(
+    small: SmallPipeline, metric: str, whole: dict[str, float], slices: dict[str, float], refused: bool
+) -> None:
+    small.spec["evaluate"] |= {"metrics": [metric], "slices": [["label"]]}
+    both = {"at_least": 0.1, "at_most": 0.99}
+    small.spec["gate"]["metrics"] = [
+        {"name": metric, **both, **whole},
+        {"name": metric, **both, **slices, "slices": ["label"]},
+    ]
+    if refused:
+        ((field, limit),) = whole.items()
+        expected = f"the average of all slices can't be {field.replace('_', ' ')} {limit:g} if each is"
+        assert f"gate.metrics[0].{field}: {expected}" in errors_of(small)
+    else:
+        load_pipeline(small.write())
+
+
+@pytest.mark.parametrize(
     ("metric", "within", "expected"),
     [
         ("accuracy", 0.99, None),

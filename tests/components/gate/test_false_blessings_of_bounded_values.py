@@ -1,0 +1,213 @@
+"""How often a broken bound passes, for metrics that are not right or wrong, and how often one passes that holds.
+
+Each case draws 2,000 evaluations from a truth in which the true change is the margin, and 200 without a change. The
+rates are properties of the test report. `benchmarks/false_blessings.py` draws more of them, and worse ones.
+"""
+
+import numpy as np
+import pytest
+
+from components.facts.evaluation import MetricValue, SliceResult
+from components.facts.sample import Sample
+from components.gate.evidence import evidence_of_values, of_parts
+from components.metrics.ranks import area_terms
+from tests.samples import sample_of
+
+EVALUATIONS, POWER_EVALUATIONS, ALPHA = 2000, 200, 0.05
+# Three standard errors of a rate of 5 % over 2,000 evaluations.
+MOST = ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / EVALUATIONS)
+
+
+def passes(candidate: Sample, baseline: Sample, examples, margin):
+    """Whether the test of one bound on a drop passes, as the gate decides it."""
+    own, theirs = (
+        SliceResult(slice="overall", examples=examples, metrics={"m": MetricValue(value=0.5)}, samples={"m": one})
+        for one in (candidate, baseline)
+    )
+    return evidence_of_values(own, theirs, "m", -margin, 1, None).p <= ALPHA
+
+
+def rates(name, draw, margin, record_property):
+    """`draw` gets the true change, and returns samples of candidate and baseline, and the number of examples."""
+    found = {
+        "false blessings": np.mean([passes(*draw(-margin), margin) for _ in range(EVALUATIONS)]),
+        "power": np.mean([passes(*draw(0.0), margin) for _ in range(POWER_EVALUATIONS)]),
+    }
+    for key, value in found.items():
+        record_property(key, float(value))
+    print(f"{name}: {found}")
+    assert found["false blessings"] <= MOST
+    return found["power"]
+
+
+def paired(changes, denominators=None):
+    """Samples whose difference is `changes`, with values between 0 and 1 per denominator."""
+    denominators = np.ones(len(changes)) if denominators is None else denominators
+    changes = np.clip(changes, -denominators, denominators)
+    return tuple(sample_of((denominators + sign * changes) / 2, denominators) for sign in (1, -1))
+
+
+random = np.random.default_rng(14)
+# Changes per example with a mean of `mean`: even; most of them zero; rare and half or wholly wrong; skewed; of a heavy
+# tail that ends at the range.
+CHANGES = {
+    "normal": lambda n, mean: random.normal(mean, 0.1, n),
+    "many ties": lambda n, mean: np.where(random.random(n) < 0.1, random.normal(10 * mean, 0.2, n), 0.0),
+    "rare, half wrong": lambda n, mean: np.where(random.random(n) < -2 * mean, -0.5, 0.0),
+    "rare, wholly wrong": lambda n, mean: np.where(random.random(n) < -mean, -1.0, 0.0) + random.normal(0, 1e-4, n),
+    "skewed": lambda n, mean: mean - (random.lognormal(0, 1, n) - np.exp(0.5)) * 0.05,
+    "heavy tail": lambda n, mean: -np.minimum(0.0083 * (random.pareto(1.2, n) + 1), 1.0) + 0.0339 + mean,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "examples", "margin", "least_power"),
+    [
+        *((kind, 300, 0.03, 0.4) for kind in CHANGES),
+        ("rare, wholly wrong", 30, 0.12, 0.9),
+    ],
+)
+def test_false_blessings_of_means_are_at_most_alpha(kind, examples, margin, least_power, record_property):
+    draw = CHANGES[kind]
+    power = rates(
+        f"{kind}, {examples} examples",
+        lambda mean: (*paired(draw(examples, mean)), examples),
+        margin,
+        record_property,
+    )
+    assert power >= least_power
+
+
+def test_false_blessings_of_ratios_are_at_most_alpha_when_long_sequences_are_harmed(record_property):
+    """The share of correct steps of 300 sequences of 5 to 60 steps. Only those of more than 40 are lost, as a whole."""
+
+    def draw(mean):
+        steps = random.integers(5, 61, 300)
+        # A share of 0.5549 of all steps belongs to these.
+        lost = np.where((steps > 40) & (random.random(300) < -mean / 0.5549), steps, 0)
+        return *paired(-lost.astype(float), steps.astype(float)), 300
+
+    assert rates("ratio of sums", draw, 0.04, record_property) >= 0.9
+
+
+@pytest.mark.parametrize("case", ["equal sizes", "unequal sizes", "large groups alone are harmed"])
+def test_false_blessings_of_groups_are_at_most_alpha_when_groups_are_wrong_as_a_whole(case, record_property):
+    """The largest of 400 groups of unequal sizes has about five times as many examples as the mean."""
+
+    def draw(mean):
+        members = np.full(400, 10.0) if case == "equal sizes" else np.ceil(random.lognormal(2, 0.6, 400))
+        chance = np.full(400, -mean)
+        if case == "large groups alone are harmed":
+            # They have a share of .0882 of all examples.
+            chance = np.where(members > 24, -mean / 0.0882, 0.0)
+        return *paired(-1.0 * (random.random(400) < chance) * members, members), int(members.sum())
+
+    assert rates(f"400 groups, {case}", draw, 0.06, record_property) >= 0.9
+
+
+def test_false_blessings_are_at_most_alpha_when_one_group_in_twenty_has_a_large_error(record_property):
+    def draw(mean):
+        members = np.ceil(random.lognormal(2, 0.6, 400))
+        own = np.where(random.random(400) < 0.05, -0.4, 0.0) + 0.02 + mean + random.normal(0, 0.02, 400)
+        return *paired(own * members, members), int(members.sum())
+
+    assert rates("400 groups, one in twenty", draw, 0.06, record_property) >= 0.9
+
+
+def area_samples(labels, baseline, candidate, groups=None):
+    samples = []
+    for scores in (candidate, baseline):
+        terms = area_terms(labels, scores)
+        sums = [np.bincount(np.arange(len(labels)) if groups is None else groups, each) for each in terms[:2]]
+        kinds = [terms.denominators[terms.kinds == kind].max() for kind in (0, 1)]
+        largest = kinds if groups is None else None
+        samples.append(sample_of(*sums, least=terms.least, greatest=terms.greatest, largest=largest))
+    return (*samples, len(labels))
+
+
+# With scores 2 above those of negatives, an area of .9214; with 3, of .9831.
+@pytest.mark.parametrize(
+    ("positives", "negatives", "distance", "area", "margin", "least_power"),
+    [(30, 300, 3, 0.9831, 0.1, 0.4), (30, 300, 2, 0.9214, 0.15, 0.9), (100, 300, 3, 0.9831, 0.05, 0.9)],
+)
+def test_false_blessings_of_areas_are_at_most_alpha_when_scores_of_positives_collapse(
+    positives, negatives, distance, area, margin, least_power, record_property
+):
+    """The harm is as rare and as large as it can be: a few of the positives fall below all negatives."""
+    labels = np.arange(positives + negatives) < positives
+
+    def draw(mean):
+        baseline = random.normal(distance * labels, 1.0)
+        candidate = np.where(labels & (random.random(len(labels)) < -mean / area), -50.0, baseline)
+        return area_samples(labels, baseline, candidate + random.normal(0, 0.05, len(labels)))
+
+    assert rates(f"area, {positives} positives", draw, margin, record_property) >= least_power
+
+
+def test_false_blessings_of_areas_are_at_most_alpha_when_candidates_are_noisy(record_property):
+    """With noise of 0.6, the area of normal scores falls from .9214 to .8714 if positives move by .1318 less."""
+    labels = np.arange(500) < 150
+
+    def draw(mean):
+        baseline = random.normal(2.0 * labels, 1.0)
+        noise, shift = (0.6, 0.1318) if mean else (0.2, 0.0)
+        return area_samples(labels, baseline, baseline + random.normal(0, noise, 500) - shift * labels)
+
+    assert rates("area, noise", draw, 0.05, record_property) >= 0.9
+
+
+def test_false_blessings_of_areas_are_at_most_alpha_when_clips_collapse(record_property):
+    """Of 60 anomalous and 140 normal clips of 4 to 8 windows, scores of whole anomalous clips fall below all others."""
+
+    def draw(mean):
+        windows = random.integers(4, 9, 200)
+        clips = np.repeat(np.arange(200), windows)
+        labels = clips < 60
+        baseline = np.repeat(random.normal(0, 0.8, 200), windows) + random.normal(2.0 * labels, 0.6)
+        harmed = np.repeat(random.random(200) < -mean / 0.9214, windows) & labels
+        return area_samples(labels, baseline, np.where(harmed, -50.0, baseline), clips)
+
+    assert rates("area, clips", draw, 0.12, record_property) >= 0.9
+
+
+# Share of harmed images for a change of -.06.
+@pytest.mark.parametrize(("kind", "harm"), [("lost images", 0.03), ("a confused class", 0.276)])
+def test_false_blessings_of_functions_with_a_range_are_at_most_alpha(kind, harm, record_property):
+    """The mean IoU of 4 classes over 1,500 images, which is no ratio of sums. One image in eight has the last class."""
+    margin, images, classes = 0.06, 1500, 4
+
+    def sums_of(pixels, wrong):
+        # What is wrong is taken for the next class.
+        return np.concatenate([pixels - wrong, pixels + np.roll(wrong, 1, axis=1)], axis=1).astype(float)
+
+    def draw(harm):
+        pixels = random.multinomial(100, [0.5, 0.3, 0.2], images)
+        pixels = np.column_stack([pixels, np.where(random.random(images) < 1 / 8, 40, 0)])
+        harmed = (random.random(images) < harm)[:, None] & ((np.arange(classes) == 3) | (kind == "lost images"))
+        baseline, candidate = random.binomial(pixels, 0.05), random.binomial(pixels, 0.05)
+        return sums_of(pixels, np.where(harmed, pixels, candidate)), sums_of(pixels, baseline)
+
+    def iou(totals):
+        return (totals[..., :classes] / totals[..., classes:]).mean(axis=-1)
+
+    def passing(harm):
+        parts = np.eye(20)[random.integers(20, size=images)].T
+        totals = [np.vstack([each.sum(axis=0), each.sum(axis=0) - parts @ each]) for each in draw(harm)]
+        change = iou(totals[0]) - iou(totals[1])
+        evidence = of_parts(change[0] + margin, change[0], change[1:].tolist(), parts.sum(axis=1).tolist(), 1, 1.0)
+        return evidence.p <= ALPHA
+
+    harmed, unharmed = (
+        iou(np.sum([each.sum(axis=0) for each in sums], axis=0))
+        for sums in zip(*(draw(harm) for _ in range(100)), strict=True)
+    )
+    assert harmed - unharmed == pytest.approx(-margin, abs=0.002)
+    found = {
+        "false blessings": np.mean([passing(harm) for _ in range(EVALUATIONS)]),
+        "power": np.mean([passing(0.0) for _ in range(POWER_EVALUATIONS)]),
+    }
+    print(f"mean IoU, {kind}: {found}")
+    for key, value in found.items():
+        record_property(key, float(value))
+    assert found["false blessings"] <= MOST
+    assert found["power"] >= 0.9
