@@ -16,12 +16,7 @@ from components.core.files import bytes_of, sha256_of_bytes
 from components.evaluate.eval_config import BASELINE
 from components.evaluate.evaluation import run_evaluation
 from components.evaluate.jackknife import EXAMPLE_COUNT
-<<<<<<< HEAD
 from components.evaluate.latency.measure import kernel_note
-from components.evaluate.means import mean_metrics
-=======
-from components.evaluate.latency import kernel_note, measure_latency
->>>>>>> ae9c746 (Test bounded values with one worst example added, and refuse what has no known largest error)
 from components.evaluate.outputs.resampled import of_model, take_resampled
 from components.evaluate.outputs.unequal import unequal_ranges
 from components.facts.artifact_paths import OUTCOME_FILE, SERVING_FOLDER, TFLITE_FILE
