@@ -49,7 +49,7 @@ RECIPE = SCHEME | {
     "spec.steps.qat",
     "spec.steps.sparsity",
 }
-EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.slices"}
+EVALUATED = READS | RECIPE | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.sample", "facts.slices"}
 ON_DEVICE = {"facts.device", "facts.differences", "facts.tools.phone"}
 DEVICE = {f"spec.devices.{name}" for name in ("device", "device_tools", "operators", "pinned")}
 EVALUATES = KERAS | {
@@ -92,7 +92,7 @@ DEPENDS = {
     "device_check.measure": READS
     | RECIPE
     | FUNCTION
-    | {"facts.conversion", "facts.evaluation", "facts.outputs", *ON_DEVICE}
+    | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.sample", *ON_DEVICE}
     | {"data", "device_check", "model", "predict", "ranges", "spec.devices.device_tools", "spec.prediction"}
     | {"upstream.beam", "upstream.keras", "upstream.litert", "upstream.tflite.objects", "upstream.tflite.schema"},
     "evaluate": EVALUATED | EVALUATES | {"upstream.tfx.executors"},
@@ -100,7 +100,7 @@ DEPENDS = {
     "evaluate.latency": READS
     | RECIPE
     | FUNCTION
-    | {"facts.conversion", "facts.evaluation", "facts.outputs"}
+    | {"facts.conversion", "facts.evaluation", "facts.outputs", "facts.sample"}
     | {"data", "evaluate", "model", "predict", "ranges", "spec.prediction", "upstream.beam", "upstream.keras"}
     | {"upstream.tflite.objects", "upstream.tflite.schema"},
     "changes": FUNCTION
