@@ -175,7 +175,7 @@ def config_in(artifact: bytes) -> str:
     """Return the digest of an artifact's configuration; empty if it isn't an artifact."""
     try:
         return str(json.loads(artifact)["config"]["digest"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return ""
 
 

@@ -124,5 +124,5 @@ def _claims(content: bytes, releases: Collection[str] | None) -> bool:
         return True
     try:
         return not set(json.loads(content)["releases"]).isdisjoint(releases)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return True  # It can be anything.

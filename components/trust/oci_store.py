@@ -180,7 +180,7 @@ class OciStore:
         try:
             (layer,) = json.loads(artifact)["layers"]
             content = self._repository.blob(str(layer["digest"]))
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        except (ValueError, RecursionError, KeyError, TypeError, FileNotFoundError) as error:
             raise DamagedError(
                 "this is not an artifact with signed metadata, or its content is missing",
                 where=f"{self._place(name)}: {name}",
@@ -203,7 +203,7 @@ class OciStore:
             return tag
         try:
             return str(json.loads(self._repository.manifest(tag) or b"")["annotations"][_TITLE])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             return tag
 
     def _place(self, name: str) -> str:
@@ -216,5 +216,5 @@ def _owner_in(lock: bytes | None) -> str:
         return _FREE
     try:
         return str(json.loads(lock)["annotations"][_OWNER])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return ""

@@ -36,7 +36,7 @@ class OciNotes:
         content = self._repository.manifest(name)
         try:
             return None if content is None else str(json.loads(content)["annotations"][_ANNOTATION]).encode()
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             return b""
 
     def write(self, name: str, content: bytes) -> None:

@@ -249,7 +249,7 @@ def _names_in(answer: requests.Response, what: str, place: str) -> list[str]:
     try:
         found = answer.json().get(what) or []
         return [str(one) for one in found]
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, RecursionError, AttributeError, TypeError):
         raise RefusedError(
             f"the registry answers with something other than a list of {what}",
             where=place,

@@ -157,7 +157,7 @@ class Transport:
         try:
             found = answer.json()
             return str(found.get("token") or found["access_token"])
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, RecursionError, KeyError, AttributeError):
             raise StorageError(
                 "the token server of the registry does not return a token",
                 where=f"{parts.scheme}://{parts.netloc}",
@@ -257,7 +257,7 @@ def _is_full(answer: requests.Response) -> bool:
 
 def _code_of(answer: requests.Response) -> str:
     """Return the code of the registry's error, and nothing else of what it says, which can contain secrets."""
-    with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+    with contextlib.suppress(ValueError, RecursionError, KeyError, IndexError, TypeError):
         code = str(answer.json()["errors"][0]["code"])
         return code if _CODE.fullmatch(code) else ""
     return ""

@@ -6,19 +6,22 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from components.core.compression import gzip_of
-from components.core.errors import RegistryError, RegistryUnreachableError
+from components.core.errors import EdgemillError, RegistryError, RegistryUnreachableError
 from components.core.files import sha256_of_bytes
 from components.object_store import limits
 from components.object_store.limits import LONGEST_DOCUMENT
-from components.push import signed
+from components.push import claims, signed
+from components.push.beside import CLAIMS, notes_at
 from components.push.several import publish
 from components.push.upkeep.check import verify
+from components.push.upkeep.collect import collect
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
@@ -133,6 +136,51 @@ def test_flipped_bits_of_a_download_are_an_explained_error(store: Store, tmp_pat
             place.versions()
         gateway.reset()
     assert place.current() is not None
+
+
+NESTED = "[" * 100_000
+
+
+def test_deeply_nested_document_is_an_explained_error(store: Store, tmp_path: Path) -> None:
+    if store.kind in {"s3", "gcs"}:
+        pytest.skip("the same readers as those of folders")
+    place, keys = store.place(tmp_path / "registry"), tmp_path / "keys"
+    create(root := signed.normal(place.root), store_at(root), keys)
+    claim = notes_at(place.root, CLAIMS)
+
+    def all_commands() -> None:
+        for command in (
+            lambda: verify(place.root), lambda: push(place, OTHER), lambda: collect(place.root, grace=0.0)
+        ):  # fmt: skip
+            with suppress(EdgemillError):
+                command()
+
+    with mock.patch.dict(os.environ, {VARIABLE: str(keys)}), mock.patch.object(claims, "LEASE_SECONDS", 0.1):
+        push(place)
+        claim.write("0123456789abcdef", NESTED.encode())
+        push(place, OTHER)  # It waits, because it can't know what is claimed, and removes the claim.
+        assert claim.names() == []
+        if (gateway := store.gateway) is None:
+            names = [name for name in place.files.all() if "model" not in name]
+            assert len(names) > 10
+            for name in names:
+                if (good := place.files.all().get(name)) is None:
+                    continue  # It was superseded.
+                place.files.write(name, NESTED.encode())
+                all_commands()
+                place.files.write(name, good)
+        else:
+            for line in documents(gateway, lambda: verify(place.root)):
+                gateway.fault = lambda number, asked, line=line: (200, NESTED) if asked == line else None
+                with suppress(EdgemillError):
+                    verify(place.root)
+                gateway.reset()
+            for part in ("edgemill-gc/", "edgemill-tuf/manifests/lock", "tags/list", "edgemill-audit/manifests"):
+                gateway.fault = lambda number, asked, part=part: (200, NESTED) if part in asked else None
+                with mock.patch.object(oci_store, "_MOST_ATTEMPTS", 2):
+                    all_commands()
+                gateway.reset()
+        assert push(place, OTHER) in place.versions()
 
 
 PAGES = {
