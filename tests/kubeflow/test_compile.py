@@ -141,7 +141,7 @@ def test_every_command_line_writes_the_same_bytes_without_secrets(
             result = CliRunner().invoke(app, arguments)
             assert (result.exit_code, result.output.strip()) == (
                 0,
-                f"{output}: small, 18 nodes, for Kubeflow Pipelines (schema 2.1)",
+                f"{output}: small, 20 nodes, for Kubeflow Pipelines (schema 2.1)",
             )
         else:
             child = [sys.executable, "-m", "edgemill", *arguments]

@@ -23,7 +23,7 @@ from components.facts.verified import verified
 from components.predict.component import Predictor
 from components.spec.evaluate import EvaluationSpec
 from components.spec.prediction import PredictionSpec
-from components.tfx.candidate_inputs import candidate_node
+from components.tfx.candidate_inputs import LATENCY, candidate_node
 from tests.artifacts import read_manifest
 from tests.predicted import write_predictions
 
@@ -129,7 +129,7 @@ def run(world, task, tmp_path_factory):
         Evaluator,
         {name: imported[name].outputs["result"] for name in SCHEMES},
         {name: node.outputs["predictions"] for name, node in predictors.items()},
-        {name: node.outputs["latency"] for name, node in timers.items()},
+        {LATENCY: {name: node.outputs["latency"] for name, node in timers.items()}},
         predictions=on_floats.outputs["predictions"],
         examples=examples.outputs["result"],
         baseline=imported["baseline"].outputs["result"],
