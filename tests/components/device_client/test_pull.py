@@ -36,8 +36,8 @@ def test_device_gets_the_release_keeps_the_previous_one_and_asks_little_for_noth
     assert len(fleet.server.asked) <= 3
     assert sum(size for _, _, size in fleet.server.asked) < 10_000
     release = json.loads((device.path / "current/release.json").read_bytes())
-    assert {one["name"] for one in release["statement"]["subject"]} == {
-        "model.tflite", "model.tflite.gz", "manifest.json"}  # fmt: skip
+    assert {one["name"].rpartition("/")[2] for one in release["statement"]["subject"]} == {
+        "model.tflite", "model.tflite.gz", "manifest.json", "oci-manifest.json"}  # fmt: skip
     fleet.push(OTHER)
     pull(device)
     assert sorted(path.name for path in device.models.iterdir()) == sorted({new, device.version() or ""})
