@@ -11,11 +11,17 @@ from unittest import mock
 
 import pytest
 
-from components.core.errors import RegistryUnreachableError
+from components.core.errors import RegistryError, RegistryUnreachableError
 from components.object_store import gcs
 from components.object_store.oci import transport
-from components.spec.registry import OciRegistry
-from tests.components.push.places import KINDS, MODEL, OciFiles, Place, Store, store_of
+from components.push import signed
+from components.push.several import publish
+from components.push.upkeep.check import verify
+from components.spec.registry import LocalRegistry, OciRegistry
+from components.trust.keys import VARIABLE
+from components.trust.setup import create
+from components.trust.storage import store_at
+from tests.components.push.places import KINDS, MODEL, FolderFiles, OciFiles, Place, Store, manifest_of, store_of
 from tests.gateway import Fault
 from tests.oci_server import oci_server
 
@@ -112,3 +118,51 @@ def test_full_disk_of_a_real_registry_is_explained_and_keeps_the_old_release(tmp
             assert place.push(MODEL) == place.current()
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_full_disk_below_a_signed_folder_keeps_the_signed_release(tmp_path: Path) -> None:
+    disk, keys = tmp_path / "disk", tmp_path / "keys"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs needs root and a kernel that allows it")
+    try:
+        place = Place(LocalRegistry(root=str(disk / "registry")), FolderFiles(disk / "registry"))
+        create(place.root, store_at(place.root), keys)
+        with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
+            old, filler, failed = signed_push(place, OTHER), disk / "filler", 0
+            for pages in range(40):
+                filler.write_bytes(b"")
+                free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+                filler.write_bytes(bytes(max(0, free - pages * 4096)))
+                try:
+                    new = signed_push(place, MODEL)
+                except RegistryError as error:
+                    assert "No space left on device" in str(error)
+                    failed += 1
+                    filler.unlink()
+                    assert signed_version(place) == old
+                    assert not (health := verify(place.root)).problems, health.problems
+                else:
+                    break
+            filler.unlink(missing_ok=True)
+            assert failed >= 5
+            assert signed_version(place) == new == signed_push(place, MODEL)
+            assert not verify(place.root).problems
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def signed_push(place: Place, model: bytes) -> str:
+    (release,), is_signed = publish([place.spec], "phone", "shoes", model, manifest_of(model))
+    assert is_signed
+    return release.version
+
+
+def signed_version(place: Place) -> str:
+    registry = signed.open_signed(place.root)
+    assert registry is not None
+    (stage,) = registry.channel("phone", "shoes", "stable").stages
+    return stage.release.version
