@@ -14,7 +14,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-own-models test-arm test-metadata test-next-generation test-registries check docs reference format install-hooks wheel test-serve test-wheel lock benchmark zoo image containers clean
+.PHONY: help setup run run-anomaly run-detector run-segmentation run-transcriber test test-fast test-beam test-examples test-own-models test-arm test-metadata test-next-generation test-registries test-key-services check docs reference format install-hooks wheel test-serve test-wheel lock benchmark zoo image containers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,11 @@ test-beam: setup ## Test runs in Beam's worker processes and in a worker pool be
 test-registries: setup ## Kill pushes, changes, and collections in every kind of registry, thousands of times (about 30 minutes)
 	$(VENV)/bin/pytest tests/servers/registries.py -k "local or oci" & others=$$!; \
 	$(VENV)/bin/pytest tests/servers/registries.py -k "s3 or gcs"; status=$$?; wait $$others && exit $$status
+
+test-key-services: setup ## Sign through the clients of Google, Microsoft, and HashiCorp, with their services as servers of this machine
+	$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python build/key-services
+	$(UV) pip install --quiet --python build/key-services/bin/python 'securesystemslib[crypto,azurekms,gcpkms,vault]==1.6.0' tuf==6.0.0 pydantic pytest
+	PYTHONPATH=. build/key-services/bin/python -m pytest -q -c /dev/null --rootdir=. --noconftest -p no:cacheprovider tests/servers/key_services.py
 
 install-hooks: setup ## Check each commit before it is made (.githooks/pre-commit)
 	git config core.hooksPath .githooks
