@@ -1,10 +1,11 @@
 """A whole pipeline whose examples and artifacts lie in an object store, and whose releases go to signed registries.
 
-Against real servers: one that speaks S3, and Debian's registry of OCI artifacts.
+Against real servers: one that speaks S3, an emulator of Google Cloud Storage, and Debian's registry of OCI artifacts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from unittest import mock
 from urllib.parse import quote
 
 import pytest
+import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -25,6 +27,7 @@ from components.core.files import sha256_of_bytes
 from components.device_client.main import main as edgemill_device
 from components.object_store.oci.repository import Repository
 from components.push.folder_releases import current
+from components.push.signed import open_signed
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from edgemill.exit_codes import ExitCode
@@ -32,6 +35,7 @@ from edgemill.main import app
 from pipelines.file.environment import environment
 from pipelines.storage.metadata_connection import open_store
 from tests.components.device_client.fleet import Server
+from tests.components.push.places import KINDS, ObjectFiles, store_of
 from tests.node_ids import node_of
 from tests.object_store import BUCKET, S3Server, free_port, s3_server, s3_user
 from tests.oci_server import MEMORY, PROGRAM, oci_server
@@ -57,7 +61,11 @@ class Twice:
 
     def __init__(self, folder: Path, server: S3Server, oci: str | None) -> None:
         self.folder, self.server = folder, server
-        self.registries = {"local": str(folder / "registry"), "s3": f"s3://{BUCKET}/registry"}
+        self.registries = {
+            "local": str(folder / "registry"),
+            "s3": f"s3://{BUCKET}/registry",
+            "gcs": f"gs://{BUCKET}/registry",
+        }
         if oci is not None:
             self.registries["oci"] = f"oci://{oci}/mill"
         small = SmallPipeline(folder)
@@ -88,6 +96,26 @@ class Twice:
     def staged(self) -> Path:
         return self.first.root / "small" / "staged"
 
+    def subjects(self, kind: str, version: str) -> dict[str, str]:
+        """The digest of each file of a release by its path."""
+        if kind == "oci":
+            host, _, root = self.registries[kind].removeprefix("oci://").partition("/")
+            artifact = json.loads(Repository(host, f"{root}/phone_cpu/small").manifest(version) or b"")
+            return {
+                one["annotations"]["org.cncf.model.filepath"]: one["digest"].removeprefix("sha256:")
+                for one in artifact["layers"]
+            }
+        folder = f"phone_cpu/small/{version}/"
+        named = {name: one for name, one in self.files(kind).items() if name.startswith(folder)}
+        return {name.removeprefix(folder): hashlib.sha256(one).hexdigest() for name, one in named.items()}
+
+    def artifact(self, node: str, output: str) -> dict[str, bytes]:
+        """The files of an artifact of the first run, by their paths."""
+        beginning = f"{ARTIFACTS}/{node}/{output}/"
+        named = {key.removeprefix(beginning): one for key, one in self.stored.items() if key.startswith(beginning)}
+        # The first part is the number of the execution.
+        return {key.partition("/")[2]: one for key, one in named.items() if not key.endswith("/")}
+
     def keys(self, kind: str) -> Path:
         return self.folder / "keys" / kind
 
@@ -97,8 +125,8 @@ class Twice:
 
     def files(self, kind: str) -> dict[str, bytes]:
         """The files of a registry by their paths, except for one of OCI."""
-        if kind == "s3":
-            return {key.removeprefix("registry/"): one for key, one in self.server.objects("registry/").items()}
+        if kind in {"s3", "gcs"}:
+            return ObjectFiles(self.registries[kind]).all()
         root = self.folder / "registry"
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -130,6 +158,7 @@ def server() -> Iterator[S3Server]:
 @pytest.fixture(scope="module")
 def twice(server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twice]:
     with ExitStack() as stack, mock.patch.multiple(oci_store, **QUICK):
+        stack.enter_context(store_of("gcs"))
         oci = None
         if PROGRAM is not None:
             oci = stack.enter_context(oci_server(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))))
@@ -152,8 +181,9 @@ def test_whole_pipeline_runs_and_the_blessed_candidate_is_pushed(twice: Twice) -
 def test_every_registry_has_the_same_files_and_the_report_and_every_command_know_all(twice: Twice) -> None:
     # Each has its own audit log and signatures.
     own = ("_audit/", "_tuf/")
-    files, stored = (
-        {name: one for name, one in twice.files(kind).items() if not name.startswith(own)} for kind in ("local", "s3")
+    files, *stored = (
+        {name: one for name, one in twice.files(kind).items() if not name.startswith(own)}
+        for kind in ("local", "s3", "gcs")
     )
     assert sorted(name.rpartition("/")[2] for name in files) == [
         "manifest.json",
@@ -163,11 +193,11 @@ def test_every_registry_has_the_same_files_and_the_report_and_every_command_know
         "model_card.md",
         "stable.json",
     ]
-    assert stored == files
+    assert stored == [files, files]
     (release,) = twice.first.summary.releases
     addresses = [f"{root}/phone_cpu/small/{release.version}" for root in twice.registries.values()]
     if "oci" in twice.registries:
-        host, _, name = addresses[2].removeprefix("oci://").rpartition("/")[0].partition("/")
+        host, _, name = addresses[-1].removeprefix("oci://").rpartition("/")[0].partition("/")
         artifact = json.loads(Repository(host, name).manifest(release.version) or b"")
         named = {one["annotations"]["org.cncf.model.filepath"]: one["digest"] for one in artifact["layers"]}
         expected = {
@@ -184,7 +214,6 @@ def test_every_registry_has_the_same_files_and_the_report_and_every_command_know
     commands = [
         ("verify", "latest", [f"release {address}: verified" for address in addresses]),
         ("verify", addresses[1], ["all unchanged"]),
-        ("lineage", addresses[1], [f"uri: {ROOT}/small/artifacts/examples/examples/1"]),
         *(("rollback", one, [f"stable of small for phone_cpu: {release.version}, signed"]) for one in addresses),
     ]
     for name, target, texts in commands:
@@ -193,12 +222,104 @@ def test_every_registry_has_the_same_files_and_the_report_and_every_command_know
         assert (result.exit_code, [one for one in texts if one not in result.output]) == (0, []), result.output
 
 
-@pytest.mark.parametrize("kind", ["local", "s3", "oci"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_signed_statement_has_the_digests_of_what_the_run_stored_and_leads_to_ml_metadata(
+    twice: Twice, kind: str
+) -> None:
+    skip_without(twice, kind)
+    (release,) = twice.first.summary.releases
+    with twice.signing():
+        registry = open_signed(twice.registries[kind])
+        assert registry is not None
+        (stage,) = registry.channel("phone_cpu", "small", "stable").stages
+    statement = json.loads(json.dumps(stage.release.statement))
+    digests = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+    assert digests == twice.subjects(kind, str(release.version))
+    predicate = statement["predicate"]
+    written = json.loads(twice.files("local")[f"phone_cpu/small/{release.version}/manifest.json"])["recipe"]
+    (declared,) = yaml.safe_load(twice.first.file.read_text())["recipes"]
+    assert (written["name"], written["scheme"]["kind"]) == (declared["name"], declared["scheme"])
+    recipe = json.dumps(written, separators=(",", ":")).encode()
+    assert predicate["recipe"] == {"name": "int8", "digest": {"sha256": hashlib.sha256(recipe).hexdigest()}}
+    assert (predicate["device_class"], predicate["name"], predicate["device"]) == ("phone_cpu", "small", "phone_cpu")
+    convert = node_of("convert", "int8", twice.first.file)
+    assert {one["name"]: one["digest"]["sha256"] for one in predicate["materials"]} == {
+        "calibration": digest_of(twice.artifact("calibrate", "sample"), "Split-calibration"),
+        "candidate": digest_of(twice.artifact(convert, "candidate"), "Format-Serving/tflite"),
+        "decision": digest_of(twice.artifact("gate__phone_cpu", "blessing"), "decision.json"),
+        "evaluation": digest_of(twice.artifact("evaluate", "evaluation"), "report.json"),
+        "examples": digest_of(twice.artifact("examples", "examples"), "Split-eval"),
+        "model": digest_of(twice.artifact("baseline", "model"), "Format-Serving"),
+    }
+    # The second run made the same release, so the signed one is still that of the first.
+    lineage = predicate["lineage"]
+    assert lineage["run"] == twice.first.summary.run_id
+    store = open_store(environment(twice.first.root, None).metadata_url)
+    (found,) = zip(*(store.get_artifacts_by_id([int(lineage[name])]) for name in ("chosen", "blessing")), strict=True)
+    assert [(one.type, one.uri.rpartition("/")[0]) for one in found] == [
+        ("Model", f"{ROOT}/small/artifacts/gate__phone_cpu/chosen"),
+        ("ModelBlessing", f"{ROOT}/small/artifacts/gate__phone_cpu/blessing"),
+    ]
+
+
+def digest_of(files: dict[str, bytes], path: str) -> str:
+    """The digest of a file, or of the names and digests of the files in a folder, as sha256sum writes them."""
+    if path in files:
+        return hashlib.sha256(files[path]).hexdigest()
+    inside = {name.removeprefix(f"{path}/"): one for name, one in files.items() if name.startswith(f"{path}/")}
+    assert inside, (path, sorted(files))
+    named = sorted(inside.items(), key=lambda one: one[0].split("/"))
+    lines = "".join(f"{hashlib.sha256(one).hexdigest()}  {name}\n" for name, one in named)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def skip_without(twice: Twice, kind: str) -> None:
+    if kind not in twice.registries:
+        pytest.skip("Debian's package docker-registry is not installed")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lineage_of_a_release_verifies_everything_back_to_the_examples_and_names_what_was_changed(
+    twice: Twice, kind: str
+) -> None:
+    skip_without(twice, kind)
+    (release,) = twice.first.summary.releases
+    address = f"{twice.registries[kind]}/phone_cpu/small/{release.version}"
+
+    def traced(target: str) -> tuple[int, dict[str, str]]:
+        done = command("lineage", target, "--root", str(twice.first.root), "--json")
+        return done.exit_code, verified_in(json.loads(done.stdout))
+
+    code, nodes = traced(address)
+    assert (code, set(nodes.values())) == (0, {"yes"}), nodes
+    kinds = {label.partition(" ")[0] for label in nodes}
+    assert kinds >= {"PushedModel", "Model", "ModelBlessing", "ModelEvaluation", "Examples"}
+    # The training examples, in the store.
+    (key,) = (one for one in twice.server.objects(f"{ARTIFACTS}/examples/examples/") if "/Split-train/" in one)
+    before, client = twice.server.objects(key)[key], twice.server.client()
+    client.put_object(Bucket=BUCKET, Key=key, Body=before[:-1] + bytes([before[-1] ^ 1]))
+    try:
+        code, nodes = traced(address)
+    finally:
+        client.put_object(Bucket=BUCKET, Key=key, Body=before)
+    changed = {label.partition(" ")[0]: said for label, said in nodes.items() if said != "yes"}
+    assert (code, set(changed)) == (ExitCode.NODE_FAILED, {"Examples"}), nodes
+    assert "is not the one that was written" in changed["Examples"]
+
+
+def verified_in(node: dict[str, Any]) -> dict[str, str]:
+    """The label of each artifact that a lineage compares, and how it compares."""
+    found = {node["label"]: node["details"]["verified"]} if "verified" in node["details"] else {}
+    for child in node["children"]:
+        found |= verified_in(child)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_device_gets_what_was_promoted_and_its_bytes_lead_to_the_examples(
     twice: Twice, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if kind not in twice.registries:
-        pytest.skip("Debian's package docker-registry is not installed")
+    skip_without(twice, kind)
     (release,) = twice.first.summary.releases
     root, device = twice.registries[kind], tmp_path / "device"
     with twice.signing():
@@ -216,6 +337,7 @@ def test_device_gets_what_was_promoted_and_its_bytes_lead_to_the_examples(
     assert sha256_of_bytes(model.read_bytes()) == release.sha256
     lineage = command("lineage", str(model), "--root", str(twice.first.root))
     assert (lineage.exit_code, f"uri: {ROOT}/small/artifacts/examples/examples/1" in lineage.output) == (0, True)
+    assert "verified: NO" not in lineage.output
 
 
 def test_second_run_is_served_from_cache_also_without_the_copies(twice: Twice) -> None:

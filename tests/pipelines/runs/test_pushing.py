@@ -218,20 +218,47 @@ def test_release_is_staged_and_pushed_later(
         assert code == ExitCode.OK, said
 
 
-def test_push_to_several_says_which_hold_it_and_changes_no_channel(stores: dict[str, Store], tmp_path: Path) -> None:
-    places = [stores[kind].place(tmp_path / "registry") for kind in ("local", "s3", "oci")]
-    run = Recorded(tmp_path, *places)
-    with unreachable(places[1], stores["s3"]):
+@pytest.mark.parametrize("absent", KINDS)
+def test_push_to_several_says_which_hold_it_and_changes_no_channel(
+    stores: dict[str, Store], tmp_path: Path, absent: str
+) -> None:
+    places = {kind: stores[kind].place(tmp_path / "registry") for kind in KINDS}
+    run = Recorded(tmp_path, *places.values())
+    with unreachable(places[absent], stores[absent]):
         outcome = run.push()
     assert outcome.staged
-    said = outcome.error
-    for place, has in zip(places, ("has the release", "failed", "has the release"), strict=True):
-        assert f"{place.root} (stable) {has}" in said
+    for kind, place in places.items():
+        assert f"{place.root} (stable) {'failed' if kind == absent else 'has the release'}" in outcome.error
         assert place.current() is None
     code, said = run.command("push", "--json", RUN)
     assert code == ExitCode.OK
-    assert len(json.loads(said)["pushes"][0]["others"]) == 2
-    assert all(place.current() is not None for place in places)
+    assert len(json.loads(said)["pushes"][0]["others"]) == len(KINDS) - 1
+    assert all(place.current() is not None for place in places.values())
+
+
+@pytest.mark.parametrize("is_signed", [False, True], ids=["unsigned", "signed"])
+def test_push_that_a_registry_breaks_off_says_whose_channel_changed_and_is_finished(
+    stores: dict[str, Store], tmp_path: Path, is_signed: bool
+) -> None:
+    places = [stores[kind].place(tmp_path / "registry") for kind in ("local", "s3", "gcs")]
+    keys = [tmp_path / f"keys-{number}" for number in range(len(places))] if is_signed else []
+    with mock.patch.dict(os.environ, {VARIABLE: os.pathsep.join(map(str, keys))}):
+        for place, folder in zip(places, keys, strict=False):
+            create(signed.normal(place.root), store_at(signed.normal(place.root)), folder)
+        run = Recorded(tmp_path, *places)
+        gateway = stores["s3"].gateway
+        assert gateway is not None
+        file = "timestamp.json" if is_signed else "stable.json"
+        gateway.fault = lambda number, line: DENIED if line.startswith("PUT") and file in line else None
+        outcome = run.push()
+        gateway.reset()
+        assert outcome.staged
+        for place, what in zip(places, ("changed", "failed", "changed"), strict=True):
+            assert f"{place.root} (stable) {what}" in outcome.error
+        assert [place.current() is not None for place in places] == [True, False, True]
+        code, said = run.command("push", RUN)
+        assert code == ExitCode.OK, said
+        assert [one.version for place in places if (one := place.current())] == [outcome.version] * 3
 
 
 def test_staged_model_that_was_changed_is_not_pushed(stores: dict[str, Store], tmp_path: Path) -> None:
