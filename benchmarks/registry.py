@@ -6,7 +6,7 @@ machine. Seconds do, and the servers take most of them.
 
 Bounds: a device with nothing new makes at most 3 requests and fetches at most 10 kB. With 200 device classes and 10,000
 releases, a push makes at most 1.1 times the requests that it makes in an empty registry. A folder has no requests: the
-files that are opened below it are counted instead, with the sizes of those that are read.
+files below it that are read are counted instead, with their sizes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -250,13 +250,14 @@ def _counter(gateway: Gateway) -> Callable[[Callable[[], object]], Count]:
 
 
 def _opened_below(root: Path) -> Callable[[Callable[[], object]], Count]:
-    """Count the files of a folder that are opened, in place of requests, and their sizes."""
+    """Count the files of a folder that are read, in place of requests, and their sizes."""
     opened: list[int] = []
 
     def seen(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open" and str(arguments[0]).startswith(f"{root}/"):
-            with suppress(OSError):
-                opened.append(Path(str(arguments[0])).stat().st_size)
+        if event == "open" and str(arguments[0]).startswith(f"{root}/") and not int(str(arguments[2])) & os.O_CREAT:
+            path = Path(str(arguments[0]))
+            if not path.is_dir():  # Missing files count too, as requests for them do.
+                opened.append(path.stat().st_size if path.exists() else 0)
 
     sys.addaudithook(seen)
 

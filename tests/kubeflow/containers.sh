@@ -33,3 +33,5 @@ fi
 "$python" -m tests.kubeflow.containers prepare "$work"
 kubeflow/build_image.sh --tag edgemill:test --project "$work/project" ${DEBOOTSTRAP:+--debootstrap}
 "$python" -m tests.kubeflow.containers run "$work"
+# The nodes that use registries, in containers too.
+EDGEMILL_TEST_IMAGE=edgemill:test "$python" -m pytest -rs tests/servers/kubeflow_registries.py

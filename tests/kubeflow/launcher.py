@@ -77,6 +77,9 @@ class Launcher:
         scratch: Where containers' file systems lie.
         run: Runs one command.
         secrets: Name of each secret of the cluster -> key -> value.
+
+    Attributes:
+        run_command: Runs one command; `run` at first.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class Launcher:
         kubernetes = platforms[0]["platforms"]["kubernetes"] if platforms else {"deploymentSpec": {"executors": {}}}
         self.pods: dict[str, Json] = kubernetes["deploymentSpec"]["executors"]
         self._secrets = secrets
-        self._store, self._scratch, self._run = store, scratch, run
+        self._store, self._scratch, self.run_command = store, scratch, run
         self._root = f"{self.spec['defaultPipelineRoot'].rstrip('/')}/{self.spec['pipelineInfo']['name']}/run-1"
         self.launched = Launched()
 
@@ -137,7 +140,7 @@ class Launcher:
             ]
             env = {each["name"]: each["value"] for each in container.get("env", ())}
             env = self._with_secrets(name, self.pods.get(component["executorLabel"], {}), env, place)
-            status = self._run(command, {**env, "EDGEMILL_STAGING_PREFIX": str(place)})
+            status = self.run_command(command, {**env, "EDGEMILL_STAGING_PREFIX": str(place)})
             if status != 0:
                 raise LaunchError(f"{name}: exit status {status}")
             output = _executor_output(Path(handed["outputs"]["outputFile"]))
