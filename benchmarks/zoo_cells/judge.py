@@ -130,7 +130,7 @@ def judge_file(recipe: str, error: float, agrees: bool, plain: Callable[[], Plai
         recipe: Name of the recipe.
         error: From `error_of`.
         agrees: From `same_as_loop`.
-        plain: Makes the file of a plain script; None for recipes that train.
+        plain: Makes the file of a plain script; for `qat`, that of int8; None for other recipes that train.
     """
     if not agrees:
         return "defect", "the evaluation and a plain interpreter loop differ"
@@ -140,9 +140,14 @@ def judge_file(recipe: str, error: float, agrees: bool, plain: Callable[[], Plai
     if plain is None:
         return "defect", said
     other = plain()
-    if other.error is not None and error <= _LIKE_PLAIN * other.error:
+    if other.error is not None and error <= _allowed(recipe, other.error):
         return "works", f"{said}, as with a plain script ({other.error:.3g})"
     return "defect", f"{said}, and {other.note or f'{other.error:.3g} with a plain script'}"
+
+
+def _allowed(recipe: str, plain: float) -> float:
+    """The largest error beside that of a plain script."""
+    return plain + HALF_A_POINT if recipe == "qat" else _LIKE_PLAIN * plain
 
 
 def judge_refusal(reason: str, plain: Callable[[], PlainFile] | None) -> tuple[Verdict, str]:

@@ -119,7 +119,7 @@ def written_out_in_training(layer: Any) -> bool:
         return config["data_format"] == "channels_last" and not config["return_state"] and not any(starts)
     if kind == "LSTM":
         return bool(config["return_state"]) or any(starts)
-    return all(starts) and config.get("reset_after", True)
+    return all(starts)
 
 
 def _functions(kind: str, config: Mapping[str, Any]) -> Refusal | None:

@@ -21,6 +21,8 @@ _ALIGNMENT = 16
 _MOST_INSIDE = 2**31 - 2**20
 # Names that the converter generates for tensors without a name in the model: one of its operations and a number.
 _MADE_UP = re.compile(rb"(arith\.\w+?|tfl\.\w+?|input_to_\w+_intermediate|effective_hidden_scale_intermediate)\d*")
+# The converter joins the names of operations that it merges. It names each part of a split after all of them.
+_JOINT, _MOST_JOINED = b";", 8
 _OF_THE_CONVERSION = b"CONVERSION_METADATA"
 
 
@@ -177,8 +179,9 @@ def compacted(content: bytes) -> bytes:
     """Rewrite a file in fewer bytes.
 
     Equal parts are stored once. Buffers of activations, ranges that scales were computed from (`min`, `max`), and the
-    record of the converter's options are removed. Tensor names that the converter generated become "". The order of
-    tensors and operators, names from the model, signatures, other metadata, and the alignment of buffers don't change.
+    record of the converter's options are removed. Tensor names that the converter generated become "", and of names that
+    it joined from more than eight, only the first and the last stay. The order of tensors and operators, other names from
+    the model, signatures, other metadata, and the alignment of buffers don't change.
 
     Args:
         content: Any TFLite file. Data behind the flatbuffer moves into it. A file above 2 GB has no room for that, and
@@ -199,8 +202,8 @@ def compacted(content: bytes) -> bytes:
         border = {*map(int, graph.inputs), *map(int, graph.outputs)}
         for index, tensor in enumerate(graph.tensors):
             tensor.buffer = buffers.place_of(tensor.buffer)
-            if index not in border and _MADE_UP.fullmatch(tensor.name or b""):
-                tensor.name = b""
+            if index not in border:
+                tensor.name = _short(tensor.name or b"")
             if tensor.quantization is not None:
                 _strip(tensor)
     for each in model.metadata:
@@ -209,6 +212,14 @@ def compacted(content: bytes) -> bytes:
         model.metadataBuffer = [buffers.place_of(index) for index in model.metadataBuffer]
     model.buffers = buffers.kept
     return packed(model, len(content))
+
+
+def _short(name: bytes) -> bytes:
+    """The name of a tensor without what the converter added."""
+    if _MADE_UP.fullmatch(name):
+        return b""
+    parts = name.split(_JOINT)
+    return _JOINT.join((parts[0], parts[-1])) if len(parts) > _MOST_JOINED else name
 
 
 class _Buffers:

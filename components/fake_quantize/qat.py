@@ -53,7 +53,7 @@ def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
     Raises:
         SpecError: A name or glob matches no layer, or nothing is left to quantize.
     """
-    flat = _flat(model, step)
+    flat = _flat(model, step, scheme)
     by_name = policies(step, scheme, _names(flat))
     if step.scheme is None:
         return planned(flat, by_name, not getattr(scheme, "float_io", False))[1].layers
@@ -96,7 +96,7 @@ def quantized(
             wrong type.
         ModelError: A layer cannot be quantized; the message names all such layers and how to fix them.
     """
-    flat = _flat(model, step)
+    flat = _flat(model, step, scheme)
     by_name = policies(step, scheme, _names(flat))
     own = None if step.scheme is None else own_object(step.scheme, QuantizeScheme, "scheme")
     ours = Tflite8BitScheme(
@@ -210,7 +210,7 @@ def _range(tensor: str, quantizer: ActivationQuantizer, variables: dict[str, Any
     )
 
 
-def _flat(model: Any, step: QatStep) -> Any:
+def _flat(model: Any, step: QatStep, scheme: Scheme) -> Any:
     """Return the model with nested models flattened and layers of several tensors replaced.
 
     Wrappers accept one argument, so tensor operations and attention become layers that take one argument. Attention
@@ -224,11 +224,12 @@ def _flat(model: Any, step: QatStep) -> Any:
         or (type(layer).__name__ in ATTENTION and not any(fits(name, layers) for layers in own))
         or (type(layer).__name__ != "ConvLSTM2D" and written_out_in_training(layer))
     }
-    flat = rewrite(model, lambda name: name not in nested)
+    coarse = scheme.activation_bits == 8
+    flat = rewrite(model, lambda name: name not in nested, coarse=coarse)
     masks = {name for name, layer in all_layers(model) if type(layer).__name__ in MASKING}
     if masks and not flat.refusals:
         # No layer uses the masks, which wrappers would pass to each layer.
-        flat = rewrite(model, lambda name: name not in nested | masks)
+        flat = rewrite(model, lambda name: name not in nested | masks, coarse=coarse)
     return flat.model
 
 

@@ -43,23 +43,24 @@ from components.upstream.autograph import leave_keras_as_it_is
 from components.upstream.keras import called_function, is_graph
 
 _layers = tf.keras.layers
+_Chosen = Callable[[str], bool]
 
 
 def rewrite(
-    model: Any, kept: Callable[[str], bool] = lambda _: False, folds: Callable[[str], bool] = lambda _: False
+    model: Any, kept: _Chosen = lambda _: False, folds: _Chosen = lambda _: False, *, coarse: bool = False
 ) -> Rewritten:
     """Rewrite a model.
 
     Args:
         model: A built functional or Sequential Keras model.
-        kept: Returns whether the layer of a name must stay unchanged, because it has a custom config or stays float.
-            Layers of nested models are called `outer/inner`.
+        kept: Returns whether the layer of a name, `outer/inner` if nested, stays as it is: float, or by its own config.
         folds: Returns whether the batch normalization after the convolution of a name must be folded into its weights
-            now. The converter can fold it only if each channel has its own scale.
+            now. The converter folds it only if each channel has a scale.
+        coarse: Whether activations have 8 bits.
     """
     leave_keras_as_it_is()
     inputs = [input_like(tensor) for tensor in model.inputs]
-    rewriter = _Rewriter(kept, folds, model)
+    rewriter = _Rewriter(kept, folds, model, coarse)
     outputs = rewriter.follow(model, inputs, "")
     # Output names are layer names and part of the exported signature, so they must not change.
     result = tf.keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name=model.name)
@@ -67,8 +68,8 @@ def rewrite(
 
 
 class _Rewriter:
-    def __init__(self, kept: Callable[[str], bool], folds: Callable[[str], bool], model: Any) -> None:
-        self._kept, self._folds = kept, folds
+    def __init__(self, kept: _Chosen, folds: _Chosen, model: Any, coarse: bool) -> None:
+        self._kept, self._folds, self._coarse = kept, folds, coarse
         self.call_counts = call_counts(model)
         self._made: dict[tuple[str, str], Any] = {}
         # Name of a layer of the user's -> what it calls; and the name of that which is being rewritten.
@@ -149,7 +150,7 @@ class _Rewriter:
         return tf.nest.pack_sequence_as(model.output, outputs)
 
     def _parts(self, name: str) -> Parts:
-        return Parts(self._new, name, self._activate)
+        return Parts(self._new, name, self._activate, coarse=self._coarse)
 
     def _unfolded(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Rewrite an operation on tensors as layers, or keep it if its arguments can't be written down."""
@@ -165,8 +166,7 @@ class _Rewriter:
             return self._copy(layer, name, name)(x)
         self.notes[name] = "computes all time steps as one batch"
         parts = self._parts(name)
-        sizes = list(x.shape[2:])
-        y = self._call(layer.layer, name, (parts.function("reshape", "frames", x, [-1, *sizes]),), {})
+        y = self._call(layer.layer, name, (parts.function("reshape", "frames", x, [-1, *x.shape[2:]]),), {})
         return parts.function("reshape", "sequence", y, [-1, x.shape[1], *y.shape[1:]])
 
     def _recurrent(self, layer: Any, name: str, x: Any) -> Any:

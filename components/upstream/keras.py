@@ -28,6 +28,12 @@ def layer_behind(tensor: Any) -> Any:
     return tensor._keras_history.layer
 
 
+def argument_behind(tensor: Any) -> Any:
+    """The first argument of the call that returned a symbolic tensor, which isn't an input."""
+    layer, index, _ = tensor._keras_history
+    return layer._inbound_nodes[index].call_args[0]
+
+
 def layers_that_read(tensor: Any) -> list[Any]:
     """The layers that are called on a symbolic tensor, in any model."""
     nodes = tensor._keras_history.layer._outbound_nodes

@@ -54,6 +54,9 @@ def test_error_as_large_as_that_of_a_plain_script_is_no_defect():
     assert judge_file("int8", 0.2, True, lambda: PlainFile(0.19))[0] == "works"
     assert judge_file("int8", 0.2, True, lambda: PlainFile(0.1))[0] == "defect"
     assert judge_file("int8", 0.2, True, lambda: PlainFile(None, "it crashes"))[0] == "defect"
+    # Training may lose half a point.
+    assert judge_file("qat", 0.204, True, lambda: PlainFile(0.2))[0] == "works"
+    assert judge_file("qat", 0.206, True, lambda: PlainFile(0.2))[0] == "defect"
 
 
 def test_evaluation_that_differs_from_a_plain_loop_is_a_defect():

@@ -39,14 +39,16 @@ class Parts:
         name: The layer's name. The last part has it too, because names of layers are names of outputs.
         activate: Applies an activation function to a tensor.
         origin: Name of the layer of the user's model, if it is another.
+        coarse: Whether activations have 8 bits, so that parts must not need finer steps.
     """
 
-    def __init__(self, new: NewLayer, name: str, activate: Activate, origin: str = "") -> None:
+    def __init__(self, new: NewLayer, name: str, activate: Activate, origin: str = "", *, coarse: bool = False) -> None:
         self._new, self.name, self._activate, self.origin = new, name, activate, origin or name
+        self.coarse = coarse
 
     def of(self, origin: str) -> Parts:
         """The same, for a part of the layer of another name."""
-        return Parts(self._new, self.name, self._activate, origin)
+        return Parts(self._new, self.name, self._activate, origin, coarse=self.coarse)
 
     def named(self, suffix: str) -> str:
         """The name of a part; without suffix, that of the last part."""

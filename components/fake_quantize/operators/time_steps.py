@@ -69,9 +69,12 @@ class _Cell:
 
     def _gru(self, frame: Any, h: Any, step: int) -> Any:
         parts, layer = self._parts, self._layer
-        read, recurrent = self._read(frame, 3), self._recurrent(h, 3)
+        read = self._read(frame, 3)
+        # If the reset comes before the product, only two gates read the state as it is.
+        recurrent = self._recurrent(h, 3) if layer.reset_after else self._of_state("recurrent", h, slice(0, 2))
         xs = [self._part(read, place, f"x_{gate}_{step}") for place, gate in enumerate(_GRU)]
-        hs = [self._part(recurrent, place, f"h_{gate}_{step}") for place, gate in enumerate(_GRU)]
+        gates = _GRU if layer.reset_after else _GRU[:2]
+        hs = [self._part(recurrent, place, f"h_{gate}_{step}") for place, gate in enumerate(gates)]
         z, r = (
             parts.activation(
                 layer.recurrent_activation,
@@ -80,12 +83,19 @@ class _Cell:
             )
             for place, gate in enumerate("zr")
         )
-        reset = parts.layer(_layers.Multiply, "reset", {}, [r, hs[2]])
+        reset = parts.layer(_layers.Multiply, "reset", {}, [r, hs[2] if layer.reset_after else h])
+        if not layer.reset_after:
+            reset = self._of_state("reset_recurrent", reset, slice(2, 3))
         total = parts.layer(_layers.Add, "total", {}, [xs[2], reset])
         candidate = parts.activation(layer.activation, "candidate", total)
         delta = parts.layer(_layers.Subtract, "delta", {}, [h, candidate])
         update = parts.layer(_layers.Multiply, "update", {}, [z, delta])
         return parts.layer(_layers.Add, "h", {}, [candidate, update])
+
+    def _of_state(self, name: str, h: Any, gates: slice) -> Any:
+        """What some gates read from the state, without a bias."""
+        part = slice(gates.start * self._units, gates.stop * self._units)
+        return self._projected(name, h, gates.stop - gates.start, [self._weights[1][:, part]])
 
     def _simple(self, frame: Any, h: Any) -> Any:
         total = self._parts.layer(_layers.Add, "total", {}, [self._read(frame, 1), self._recurrent(h, 1)])
@@ -93,7 +103,7 @@ class _Cell:
 
     def _read(self, frame: Any, gates: int) -> Any:
         """What the gates read from a frame."""
-        bias = [] if len(self._weights) < 3 else [self._weights[2][0] if self._kind == "GRU" else self._weights[2]]
+        bias = [] if len(self._weights) < 3 else [self._weights[2].reshape(-1, self._weights[0].shape[-1])[0]]
         return self._projected("input", frame, gates, [self._weights[0], *bias])
 
     def _recurrent(self, h: Any, gates: int) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.fake_quantize.operators.parts import Parts
+from components.fake_quantize.operators.places import mean_of_places
 from components.upstream.keras import function_named, is_symbolic
 
 _layers = tf.keras.layers
@@ -202,6 +203,8 @@ def _dense(parts: Parts, given: _Given) -> Any:
     if kernel is None or kernel.ndim != 2 or not is_symbolic(given["a"]) or set(turned) - {"transpose_b"}:
         return None
     kernel = (kernel.T if turned else kernel).astype(np.float32)
+    if parts.coarse and (mean := mean_of_places(parts, given["a"], kernel)) is not None:
+        return mean
     config = {"units": kernel.shape[1], "use_bias": False}
     return parts.layer(_layers.Dense, "", config, given["a"], [kernel], trainable=False)
 

@@ -49,6 +49,8 @@ _AS_OPERATION: dict[str, tuple[str, Config]] = {
 _ENDS_WITH_ACTIVATION = re.compile(
     r"Activation|Dense|EinsumDense|(Separable|Depthwise)?Conv[123]D(Transpose)?|DepthwiseConv[12]D|SeparableConv[12]D"
 )
+# What the name of a graph's scope must not contain, and what it must not start with.
+_UNFIT, _UNFIT_START = re.compile(r"[^A-Za-z0-9_.\\/>-]"), re.compile(r"(?=[^A-Za-z0-9.])")
 
 
 class Operation(NamedTuple):
@@ -108,6 +110,29 @@ def entries_within(value: Any) -> Iterator[Config]:
         yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from entries_within(item)
+
+
+class Names:
+    """The names that tf-keras gets for those in a file. What its graphs don't take, such as a space, becomes "_".
+
+    Args:
+        config: The configuration of the model. Names that stay must not meet names that change.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._taken = {name_of(entry) for entry in entries_within(config)}
+        self._given: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        """The name for one of the file; always the same for the same name."""
+        if name not in self._given:
+            found = _UNFIT.sub("_", name)
+            found = f"layer{found}" if _UNFIT_START.match(found) else found
+            while found != name and found in self._taken:
+                found += "_"
+            self._taken.add(found)
+            self._given[name] = found
+        return self._given[name]
 
 
 def translated(layer: str, entry: Config, accepted: Collection[str]) -> Translated:

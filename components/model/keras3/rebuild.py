@@ -13,6 +13,7 @@ from components.core.errors import ModelError
 from components.model.keras3.configs import (
     MODELS,
     Config,
+    Names,
     Operation,
     dtype_name,
     is_entry,
@@ -77,13 +78,14 @@ def rebuild(config: Config) -> Part:
             remedy=f"wrap it in a functional model (`keras.Model(inputs, model(inputs))`) if it consists of layers, "
             f"or {EXPORT}",
         )
-    return _Builder().part(config, outermost=True)
+    return _Builder(Names(config)).part(config, outermost=True)
 
 
 class _Builder:
     """Builds layers, each shared one once."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
+        self._names = names
         self._shared: dict[int, Part] = {}
 
     def part(self, entry: Config, *, outermost: bool = False) -> Part:
@@ -116,17 +118,17 @@ class _Builder:
         if is_custom(entry):
             registered = tf.keras.utils.get_registered_object(registered_name(entry))
             with refused_as(name):
-                config = {**config, "dtype": dtype_name(name, config.get("dtype"))}
+                config = {**config, "name": self._names(name), "dtype": dtype_name(name, config.get("dtype"))}
                 return Part(name, kind, registered.from_config(config), {}, custom=True), None
         if kind in _IN_APPLICATIONS:
             with refused_as(name):
-                return Part(name, kind, _IN_APPLICATIONS[kind](config), {}), None
+                return Part(name, kind, _IN_APPLICATIONS[kind]({**config, "name": self._names(name)}), {}), None
         layer_class = _layer_class(kind)
         if layer_class is None:
             raise refusal(name, f"tf-keras has no layer {kind}", bound="layers of tf-keras", measured=kind)
         if kind == "Lambda":
             with refused_as(name), lambdas_allowed():
-                config = {**config, "dtype": dtype_name(name, config.get("dtype"))}
+                config = {**config, "name": self._names(name), "dtype": dtype_name(name, config.get("dtype"))}
                 return Part(name, kind, layer_class.from_config(config), {}), None
         arguments, then = translated(name, entry, _accepted(layer_class))
         inside: dict[str, list[Part]] = {}
@@ -136,6 +138,8 @@ class _Builder:
                 inside[option] = [self.part(one) for one in values]
                 built = [part.layer for part in inside[option]]
                 arguments[option] = built if isinstance(value, list) else built[0]
+        if "name" in arguments:
+            arguments["name"] = self._names(arguments["name"])
         with refused_as(name):
             return Part(name, kind, layer_class(**arguments), inside), then
 
@@ -143,9 +147,9 @@ class _Builder:
         name, entries = config["name"], list(config["layers"])
         if entries and entries[0]["class_name"] == "InputLayer":
             first = entries.pop(0)["config"]
-            tensor = _input(first["name"], first)
+            tensor = _input(self._names(first["name"]), first)
         elif config.get("build_input_shape"):
-            tensor = _input(f"{name}_input", {"batch_shape": config["build_input_shape"]})
+            tensor = _input(self._names(f"{name}_input"), {"batch_shape": config["build_input_shape"]})
         else:
             raise ModelError(
                 "the model does not define its inputs",
@@ -161,9 +165,9 @@ class _Builder:
                 with refused_as(part.name):
                     tensor = part.layer(tensor)
                 tensor = self._follow(part.name, then, tensor)
-            model = tf.keras.Model(inputs, tensor, name=name)
+            model = tf.keras.Model(inputs, tensor, name=self._names(name))
         else:
-            model = tf.keras.Sequential([tensor], name=name)
+            model = tf.keras.Sequential([tensor], name=self._names(name))
             for part, _ in built:
                 with refused_as(part.name):
                     model.add(part.layer)
@@ -177,7 +181,7 @@ class _Builder:
             name = entry["name"]
             if entry["class_name"] == "InputLayer":
                 built[name] = Part(name, "InputLayer", None, {}), None
-                graph.store(name, [_input(keys.get(name, name), entry["config"])])
+                graph.store(name, [_input(self._names(keys.get(name, name)), entry["config"])])
             elif is_layer(entry):
                 built[name] = self._part(entry)
 
@@ -200,10 +204,10 @@ class _Builder:
         graph.run(call)
         inputs = [tensor(place) for place in places(config["input_layers"])]
         outputs = [
-            _named(key if outermost and key not in built else None, tensor(place))
+            _named(self._names(key) if key and outermost and key not in built else None, tensor(place))
             for key, place in named_places(config["output_layers"])
         ]
-        model = tf.keras.Model(inputs, _only(outputs), name=config["name"])
+        model = tf.keras.Model(inputs, _only(outputs), name=self._names(config["name"]))
         return Part(
             config["name"], "Functional", _frozen(model, config), {"layers": [part for part, _ in built.values()]}
         )
@@ -226,7 +230,7 @@ class _Builder:
                 remedy="register it with tf.keras.utils.register_keras_serializable in the task's module",
             )
         with refused_as(name):
-            return tf.keras.layers.Activation(registered, name=f"{name}_{registered.__name__}")(result)
+            return tf.keras.layers.Activation(registered, name=self._names(f"{name}_{registered.__name__}"))(result)
 
     def _operate(self, name: str, label: str, operation: Operation, args: Sequence[Any], kwargs: Config) -> Any:
         if operation.kind not in KNOWN_OPERATIONS:
@@ -237,7 +241,7 @@ class _Builder:
                 measured=f"keras.ops, {operation.kind}",
             )
         with refused_as(name):
-            return apply_operation(operation.kind, operation.config, label, args, kwargs)
+            return apply_operation(operation.kind, operation.config, self._names(label), args, kwargs)
 
 
 def _input(name: str, config: Config) -> Any:

@@ -179,6 +179,19 @@ def test_names_from_the_model_stay_and_the_inspection_counts_tensors_without(lst
     assert inspection.model_dump(include=same) == inspect_model(content).model_dump(include=same)
 
 
+@pytest.mark.parametrize(("joined", "kept"), [(8, 8), (9, 2)])
+def test_of_a_name_that_is_joined_from_many_only_the_ends_stay(lstm, joined, kept):
+    model = read(lstm["static_wi8_ai8"])
+    parts = [f"model/up/split{index}" for index in range(joined)]
+    border = {*model.subgraphs[0].inputs, *model.subgraphs[0].outputs}
+    inner = next(index for index, _ in enumerate(model.subgraphs[0].tensors) if index not in border)
+    for index in (inner, model.subgraphs[0].outputs[0]):
+        model.subgraphs[0].tensors[index].name = ";".join(parts).encode()
+    tensors = read(compacted(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))).subgraphs[0].tensors
+    assert tensors[inner].name.decode().split(";") == (parts if kept == joined else [parts[0], parts[-1]])
+    assert tensors[model.subgraphs[0].outputs[0]].name.decode().split(";") == parts
+
+
 def test_name_that_looks_made_up_stays_when_it_is_the_models_border(files):
     model = read(files["convnet float32"])
     model.signatureDefs = None

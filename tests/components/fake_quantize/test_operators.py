@@ -30,6 +30,12 @@ def twin(name, activation=None):
     return layers.Conv1D(3, 2, padding="causal", dilation_rate=2, activation=activation, name=name)
 
 
+def mean_of_places(x, places):
+    """The mean place of a heatmap, which has several groups if there are many places."""
+    heat = tf.nn.softmax(tf.reshape(x, [-1, 1, places]))
+    return tf.matmul(heat, np.linspace((0, 1), (3, -2), places, dtype=np.float32))
+
+
 @tf.keras.utils.register_keras_serializable("test_operators")
 def squared_relu(x):
     return tf.square(tf.nn.relu(x))
@@ -163,6 +169,9 @@ WRITTEN_OUT = {
         GRU=lambda name: (
             lambda h: layers.GRU(3, return_sequences=True)(layers.Reshape([2, 3])(h), initial_state=h[:, 3:])
         ),
+        GRU_before=lambda name: (
+            lambda h: layers.GRU(3, reset_after=False, return_sequences=True)(h, initial_state=h[:, 0])
+        ),
         SimpleRNN=lambda name: lambda x: layers.SimpleRNN(3)(x, initial_state=x[:, 0]),
     ),
     "given_cell": branch(
@@ -201,6 +210,8 @@ WRITTEN_OUT_IN_8_BITS = {
             )
         ),
     ),
+    "places": branch("image", places_of=lambda name: lambda x: mean_of_places(x, 144)),
+    "few_places": branch("series", few_places=lambda name: lambda x: mean_of_places(x, 32)),
     "tile": branch("shared", tile=lambda name: lambda x: tf.tile(x, [1, 2])),
     "repeated": branch("shared", repeated=lambda name: lambda x: tf.repeat(x, 2, axis=1)),
     "rolled": branch("shared", rolled=lambda name: lambda x: tf.roll(x, 2, axis=1)),

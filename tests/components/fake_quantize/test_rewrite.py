@@ -275,3 +275,25 @@ def test_depthwise_convolutions_of_one_tensor_with_one_dilation_are_refused() ->
     assert refused(3) == set()
     # Others are exported as one operation each.
     assert refused(2, tf.keras.layers.Conv1D, filters=4, kernel_size=2) == set()
+
+
+def of_places(places, softmax):
+    logits = layers.Input([3, places], name="logits")
+    values = np.random.default_rng(4).normal(size=(places, 2)).astype(np.float32)
+    return tf.keras.Model(logits, tf.matmul(softmax(logits), values))
+
+
+@pytest.mark.parametrize(
+    "softmax", [layers.Softmax(), layers.Activation("softmax"), tf.nn.softmax], ids=["layer", "activation", "function"]
+)
+@pytest.mark.parametrize(
+    ("places", "coarse", "kernels"), [(256, True, 2), (256, False, 1), (64, True, 1), (131, True, 1)]
+)
+def test_softmax_over_many_places_becomes_two_in_8_bits(softmax, places, coarse, kernels):
+    model = of_places(places, softmax)
+    rewritten = rewrite(model, coarse=coarse).model
+    of_softmax = ["softmax" in f"{type(each).__name__} {each.get_config().get('activation')}".lower()
+                  for each in rewritten.layers]  # fmt: skip
+    assert sum(of_softmax) == kernels
+    logits = np.random.default_rng(5).normal(0, 4, (6, 3, places)).astype(np.float32)
+    np.testing.assert_allclose(rewritten(logits), model(logits), atol=2e-6)

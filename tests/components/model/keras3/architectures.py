@@ -20,7 +20,7 @@ FAMILIES = (
 # The kinds of paths that weights have in HDF5.
 IN_HDF5 = (
     "sequential", "normalizations", "nested", "distributed_over_time", "bidirectional", "recurrent_cells",
-    "transformer", "moves",
+    "transformer", "moves", "spaced_names",
 )  # fmt: skip
 LAYERS = 110
 BUILT: dict[str, Callable[[Any], Any]] = {}
@@ -205,6 +205,20 @@ def nested(keras: Any) -> Any:
     again, _ = functional(layers.ReLU()(image))
     x = layers.Concatenate()([layers.Flatten()(one), other, layers.Flatten()(again)])
     return keras.Model(image, head(x))
+
+
+@architecture
+def spaced_names(keras: Any) -> Any:
+    """Names that the scopes of tf-keras don't take, beside one that they would become."""
+    layers = keras.layers
+    tile = keras.Input([8], name="the tile")
+    nested = keras.Model(tile, layers.Dense(8, "relu", name="größe 1")(tile), name="a nested model")
+    vector = keras.Input([8], name="my input")
+    shared = layers.Dense(6, name="a dense")
+    x = layers.Dense(6, "tanh", name="a_dense")(shared(vector)) + shared(nested(vector))
+    x = layers.TimeDistributed(layers.Dense(4, name="each: step"), name="over time")(layers.Reshape([2, 3])(x))
+    x = layers.LayerNormalization(name="_norm")(x)
+    return keras.Model(vector, layers.Dense(3, "silu", name="class scores")(x), name="my model")
 
 
 @architecture

@@ -16,6 +16,7 @@ from tests.components.model.keras3.architectures import BUILT, FAMILIES, IN_HDF5
 KEPT = {
     "sequential", "nested", "transformer", "simple_attention", "arithmetic", "activations_as_operations",
     "activation_layers", "moves", "reductions", "products", "images", "registered",
+    "spaced_names",
 }  # fmt: skip
 
 
@@ -43,3 +44,9 @@ def test_rebuilt_model_computes_what_keras_3_computes_also_after_saving(saved: P
 def test_rebuilt_model_of_an_hdf5_file_computes_the_same(saved: Path, name: str) -> None:
     with np.load(saved / f"{name}.npz") as stored:
         assert max(differences(rebuild_file(saved / f"{name}.h5").model, stored)) <= TOLERANCE
+
+
+def test_names_that_scopes_do_not_take_are_replaced_without_meeting_others(saved: Path) -> None:
+    model = rebuild_file(saved / "spaced_names.keras").model
+    assert [tensor.name for tensor in model.inputs] == ["my_input"]
+    assert {"a_dense", "a_dense_", "a_nested_model", "over_time"} <= {layer.name for layer in model.layers}
