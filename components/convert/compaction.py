@@ -179,8 +179,8 @@ def compacted(content: bytes) -> bytes:
     """Rewrite a file in fewer bytes.
 
     Equal parts are stored once. Buffers of activations, ranges that scales were computed from (`min`, `max`), and the
-    record of the converter's options are removed. Tensor names that the converter generated become "", and of names that
-    it joined from more than eight, only the first and the last stay. The order of tensors and operators, other names from
+    record of the converter's options are removed. Tensor names that the converter generated become "". Of names that it
+    joined from more than eight, only the first and the last stay. The order of tensors and operators, other names from
     the model, signatures, other metadata, and the alignment of buffers don't change.
 
     Args:
