@@ -13,11 +13,23 @@ from benchmarks.zoo_models import (
     families,
     further,
     sequence,
+    unusual,
     ways_in,
 )
 from benchmarks.zoo_models.entry import ZooModel
 
-_KINDS = (dense, convolution, dense_outputs, sequence, attention, further, brought, ways_in, families)
+_KINDS = (
+    dense,
+    convolution,
+    dense_outputs,
+    sequence,
+    attention,
+    further,
+    brought,
+    unusual,
+    ways_in,
+    families,
+)
 _MODELS = tuple(chain.from_iterable(each.MODELS for each in _KINDS))
 ZOO: dict[str, ZooModel] = {model.name: model for model in _MODELS}
 if len(ZOO) != len(_MODELS):

@@ -51,14 +51,14 @@ FUNCTIONS: dict[str, FunctionRow] = {
             *("reshape", "compat.v1.transpose", "compat.v1.squeeze", "expand_dims", "identity"),
             *("__operators__.getitem", "slice", "split", "stop_gradient"),
             *("image.resize", "math.reduce_max", "math.reduce_min", "nn.max_pool2d", "nn.avg_pool2d"),
-            *("compat.v1.shape", "math.argmax", "compat.v1.pad"),
+            *("compat.v1.shape", "math.argmax", "math.argmin", "compat.v1.pad"),
             "compat.v1.gather",
         ),
         _PASSING,
     ),
     **dict.fromkeys(
         (
-            *("nn.depth_to_space", "nn.space_to_depth", "tile"),
+            *("nn.depth_to_space", "nn.space_to_depth", "tile", "math.top_k"),
             *("math.greater", "math.greater_equal", "math.less", "math.less_equal"),
         ),
         _PASSING_8,

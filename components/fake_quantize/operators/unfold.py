@@ -197,6 +197,15 @@ def _one_hot(parts: Parts, given: _Given) -> Any:
     return parts.layer(_layers.Embedding, "", config, rows, [table], trainable=False)
 
 
+def _looked_up(parts: Parts, given: _Given) -> Any:
+    """Rows of a constant matrix: an embedding that does not train, because the converter needs their range."""
+    table, ids, axis = _constant(given["params"]), given["indices"], given["axis"]
+    if table is None or table.ndim != 2 or not is_symbolic(ids) or axis not in {None, 0} or given["batch_dims"]:
+        return None
+    config = {"input_dim": len(table), "output_dim": table.shape[1]}
+    return parts.layer(_layers.Embedding, "", config, ids, [table.astype(np.float32)], trainable=False)
+
+
 def _dense(parts: Parts, given: _Given) -> Any:
     """A product with a constant matrix: a dense layer."""
     kernel, turned = _constant(given["b"]), [key for key in _TURNED if given.get(key)]
@@ -244,6 +253,7 @@ _ROWS: dict[str, _Row] = {
     "clip_by_value": _clip,
     "reverse": _reverse,
     "one_hot": _one_hot,
+    "compat.v1.gather": _looked_up,
     "unstack": _unstacked,
     "math.reduce_variance": _variance,
     "math.reduce_std": _deviation,

@@ -229,6 +229,12 @@ WRITTEN_OUT_IN_8_BITS = {
     ),
     "cosine": branch("pair", Dot1=partial(layers.Dot, 1, normalize=True)),
     "argmax": branch("shared", argmax=lambda name: lambda x: tf.argmax(x, -1, output_type=tf.int32)),
+    "argmin": branch("shared", argmin=lambda name: lambda x: tf.argmin(x, -1, output_type=tf.int32)),
+    "looked_up": branch(
+        "shared",
+        looked_up=lambda name: lambda x: tf.gather(np.eye(6, 3, dtype=np.float32) - 0.3, tf.argmin(x, -1)),
+    ),
+    "top_k": branch("shared", top_k=lambda name: lambda x: tf.math.top_k(x, 2).values),
 }
 # In steps of the output. A kernel requantizes once, so its result is at most one step from that of fake quantization,
 # and the output itself adds one more. After n kernels whose gain is at most 1, that is n + 1 steps. A LeakyReLU and a
