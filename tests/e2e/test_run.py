@@ -76,6 +76,7 @@ def test_every_artifact_of_ours_has_a_manifest_whose_digest_holds(first: tuple[S
         "calibration",
         "candidate",
         "predictions",
+        "latency",
         "evaluation",
         "explanation",
         "changes",
