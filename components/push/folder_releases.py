@@ -249,7 +249,7 @@ def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
         RegistryError: The release is incomplete or belongs elsewhere, the channel doesn't exist, or the registry isn't
             writable.
     """
-    found = find_release(release)
+    found = find_release(release, in_files=False)
     folder = Path(found.path).resolve().parent
     check_place(str(folder), found)
     channels = [one.stem for one in pointers(folder)]

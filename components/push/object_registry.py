@@ -145,7 +145,8 @@ class ObjectRegistry:
                     where=target,
                     remedy="name a release's address or that of a .tflite file",
                 )
-        release, written = _find(folder)
+        # Whoever knows the manifest's digest compares it first, and says more: see `edgemill registry verify`.
+        release, written = _find(folder, in_files=False)
         return Located(
             address=folder,
             sha256=release.manifest.sha256,
@@ -159,7 +160,7 @@ class ObjectRegistry:
         address = address.rstrip("/")
         with explained(address):
             named_file = address.endswith((f"/{MODEL_NAME}", f"/{COMPRESSED_NAME}"))
-            release, _ = _find(_parent(address) if named_file else address)
+            release, _ = _find(_parent(address) if named_file else address, in_files=False)
             folder = _parent(release.path)
             check_place(folder, release)
             bucket, pointer = bucket_of(folder), f"{folder}/{channel}.json"
@@ -199,7 +200,7 @@ class ObjectRegistry:
             return True
 
 
-def _find(folder: str) -> tuple[Release, bytes]:
+def _find(folder: str, *, in_files: bool = True) -> tuple[Release, bytes]:
     """Read and verify a release. Also return its manifest as written, in which a hand can have changed spaces."""
     bucket, key = bucket_of(folder), split(folder)[2]
     files: dict[str, bytes] = {}
@@ -208,7 +209,7 @@ def _find(folder: str) -> tuple[Release, bytes]:
         files[name] = bucket.read(f"{key}/{name}", largest(name))
         return files[name]
 
-    return read_release(folder, folder.rpartition("/")[2], read), files[MANIFEST_NAME]
+    return read_release(folder, folder.rpartition("/")[2], read, in_files=in_files), files[MANIFEST_NAME]
 
 
 def _pointed_at(pointer: str) -> Release | None:
