@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Stored = Literal["uint8", "int16", "int64", "float32"]
+Stored = Literal["uint8", "int16", "int64", "float32", "bool"]
 Objective = Literal["classes", "two_classes", "values"]
 LabelType = Literal["int64", "float32"]
 # Features of these types hold bytes, row by row.
@@ -28,7 +28,7 @@ class Input:
 
     Attributes:
         features: Feature name -> type of its values. Several features are columns of numbers, in the order of the
-            input.
+            input. A column of type `bool` holds the texts true and false in any case, which are 1 and 0.
         shape: Shape of one example of the input.
         scale, offset: The input is `value * scale + offset`. With tuples, each column has its own.
         dtype: Type of the input.
@@ -47,7 +47,7 @@ class Input:
         size = math.prod(self.shape) // len(self.features)
         raw = tf.io.FixedLenFeature([], tf.string)
         return {
-            name: raw if stored in _RAW else tf.io.FixedLenFeature([size], tf.as_dtype(stored))
+            name: raw if stored in _RAW | {"bool"} else tf.io.FixedLenFeature([size], tf.as_dtype(stored))
             for name, stored in self.features.items()
         }
 
@@ -59,6 +59,8 @@ class Input:
         columns = [
             tf.io.decode_raw(features[name], stored, fixed_length=size * tf.as_dtype(stored).size)
             if stored in _RAW
+            else _truths(features[name])
+            if stored == "bool"
             else features[name]
             for name, stored in self.features.items()
         ]
@@ -136,6 +138,16 @@ class SeveralInputsTask:
     def compile(self, model: Any) -> None:
         """Compile with Adam, and with the loss of the objective."""
         _compile(model, self.objective, self.learning_rate, logits=self.logits)
+
+
+def _truths(texts: tf.Tensor) -> tf.Tensor:
+    """Texts [N] as 1 for true and 0 for false [N, 1]. Raises an InvalidArgumentError for other texts."""
+    import tensorflow as tf
+
+    digits = tf.strings.lower(tf.strings.strip(texts))
+    for word, digit in (("true", "1"), ("false", "0")):
+        digits = tf.strings.regex_replace(digits, f"^{word}$", digit)
+    return tf.strings.to_number(digits)[:, tf.newaxis]
 
 
 def _label_spec(label: str, label_type: LabelType) -> dict[str, Any]:

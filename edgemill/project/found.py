@@ -14,6 +14,7 @@ from components.core.values import FrozenModel
 from components.data.ready_made import Objective
 from components.ingest.listing import number
 from edgemill.project.unclear import UnclearError
+from edgemill.project.unusable import Unusable
 
 TRAINING = ("train", "training")
 HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
@@ -61,6 +62,7 @@ class Data(FrozenModel):
         classes: Names of the classes, sorted; empty if labels are numbers.
         label_type: Type of the labels.
         columns: Feature of the input -> type of its values. Without images and audio.
+        unusable: Column that can't be an input -> the reason. Only matters if the model reads it.
         splits: The field `splits`.
         fields: Other fields of `examples` that don't depend on the model.
         scalars: Whether each feature that a generator yields for the input is one number, as a column of a table is.
@@ -72,7 +74,8 @@ class Data(FrozenModel):
     label: str = "label"
     classes: tuple[str, ...] = ()
     label_type: Literal["int64", "float32"] = "int64"
-    columns: dict[str, Literal["uint8", "int64", "float32"]] = {}
+    columns: dict[str, Literal["uint8", "int64", "float32", "bool"]] = {}
+    unusable: dict[str, Unusable] = {}
     splits: dict[str, Any]
     fields: dict[str, Any] = {}
     scalars: bool = False

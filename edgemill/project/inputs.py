@@ -16,6 +16,7 @@ from components.spec.examples import AUDIO, IMAGE
 from edgemill.project.found import Data, Options
 from edgemill.project.scales import Scale, candidates
 from edgemill.project.unclear import UnclearError
+from edgemill.project.unusable import refuse
 
 Array = npt.NDArray[Any]
 _PAGE = "docs/own-model.md"
@@ -203,11 +204,18 @@ def _of_media(data: Data, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[s
 def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Options) -> dict[str, dict[str, Stored]]:
     """Input -> its columns, or its array: by the names of the inputs, or else in their order."""
     sizes = {name: prod(shape) if data.is_table else 1 for name, shape in shapes.items()}
-    named = len(shapes) > 1 and not options.columns and shapes.keys() <= data.columns.keys()
-    if named and {*sizes.values()} == {1}:
+    wrong, count = data.unusable, len(data.columns)
+    by_name = not options.columns and shapes.keys() <= data.columns.keys() | wrong.keys() and {*sizes.values()} == {1}
+    # Text that the model has no room for is left out. Missing values can be a mistake in a column that it does read.
+    if by_name:
+        wrong = {name: why for name, why in wrong.items() if name in shapes}
+    elif count == sum(sizes.values()):
+        wrong = {name: why for name, why in wrong.items() if why.missing}
+    refuse(wrong, tuple(data.columns), str(data.folder), data.count)
+    if by_name:
         return {name: {name: data.columns[name]} for name in shapes}
     what = "column" if data.is_table else "array"
-    if not data.is_table and len(data.columns) != len(shapes):
+    if not data.is_table and count != len(shapes):
         raise UnclearError(
             "it is not clear which array is the input"
             if len(shapes) == 1
@@ -223,7 +231,7 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
             if len(shapes) == 1
             else "call the arrays like the inputs, or name them with --columns in the order of the inputs",
         )
-    if len(data.columns) != sum(sizes.values()):
+    if count != sum(sizes.values()):
         raise UnclearError(
             "the model takes a different number of values than the examples have columns",
             option="columns",
@@ -231,7 +239,7 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
             default=",".join(list(data.columns)[: sum(sizes.values())]),
             bound=f"{counted(sum(sizes.values()), what)}, in the order of the model's input"
             + (f"s: {', '.join(f'{name} ({size})' for name, size in sizes.items())}" if len(shapes) > 1 else ""),
-            measured=f"{counted(len(data.columns), what)}: {some_of(data.columns, 20)}",
+            measured=f"{counted(count, what)}: {some_of(data.columns, 20)}",
             remedy="choose the columns with --columns",
         )
     left = iter(data.columns.items())

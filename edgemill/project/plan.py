@@ -115,6 +115,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     taken = ", ".join(
         (f"{name}: " if len(inputs) > 1 else "") + f"{each.size} of {each.dtype}" for name, each in inputs.items()
     )
+    ignored = [*(name for name in data.columns if name not in used), *data.unusable]
     facts = (
         f"{counted(data.count, 'file' if data.kind in {'images', 'audio'} else 'example')} of the kind `{data.kind}`"
         + (f" in {len(classes)} classes: {some_of(classes, 10)}" if classes else ""),
@@ -123,6 +124,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         if len(trials) > 1
         else f"the input takes the values without scaling, with a {measure} of {trial.error:.3f} on {len(labels)} "
         "examples",
+        *([f"the model does not read {some_of(ignored, 10)}"] if ignored else []),
     )
     return Plan(
         data=data,
@@ -176,7 +178,7 @@ def _read(
         files = [file for _, found in files_by_split(examples) for file in found]
         rows = [row for file in files for row in _rows(file, data, features)]
         rows = rows[:: max(1, len(rows) // _TRIED)][:_TRIED]
-        values = {name: [np.array(float(row[name])) for row in rows] for name in features}
+        values = {name: [np.array(_number(row[name])) for row in rows] for name in features}
         labels = [row[data.label] for row in rows]
     elif isinstance(examples, ArrayExamples):
         for split, pattern in examples.patterns.items():
@@ -209,6 +211,12 @@ def _read(
     if classes:
         labels = [class_number(label, classes, "--data") for label in labels]
     return {name: np.stack(held) for name, held in values.items()}, np.array(labels, np.float64)
+
+
+def _number(cell: Any) -> float:
+    """The number in a cell, or 1 for true and 0 for false."""
+    text = str(cell).strip().lower()
+    return float(text == "true") if text in {"true", "false"} else float(cell)
 
 
 def _rows(file: Path, data: Data, features: Iterable[str]) -> list[dict[str, Any]]:

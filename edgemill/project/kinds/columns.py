@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from components.core.errors import DataError, counted, some_of
+from components.core.errors import DataError, some_of
 from components.ingest.arrays import arrays_in, check_lengths, class_numbers
 from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, chosen_columns, file_splits, read_table
-from edgemill.project.unclear import UnclearError
+from edgemill.project.unusable import Unusable, refuse
 
 # What stands for a missing value in tables.
 _MISSING = frozenset({"", "?", "n/a", "na", "nan", "none", "null"})
@@ -22,7 +22,12 @@ _LARGEST = 2**63
 
 
 def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], options: Options) -> Data:
-    """Recognize the columns of CSV tables. Raises a DataError for empty cells, and for text that is not the label."""
+    """Recognize the columns of CSV tables.
+
+    Raises:
+        DataError: The label, or a column that the user chose, has empty cells.
+        UnclearError: No column, or a column that the user chose, holds something other than numbers.
+    """
     names: list[str] = []
     rows: list[dict[str, str]] = []
     for file in files:
@@ -41,32 +46,45 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     label, columns = chosen_columns(names, options)
     where = ", ".join(map(str, files))
     cells = {name: [row[name].strip() for row in rows] for name in (*columns, label)}
-    if empty := {name: count for name, held in cells.items() if (count := sum(map(_is_missing, held)))}:
-        raise DataError(
-            f"columns have empty cells: {', '.join(f'{name} ({count})' for name, count in empty.items())}",
-            where=where,
-            bound=f"a value in each of {counted(len(rows), 'row')}",
-            measured=_first({name: cells[name] for name in empty}, _is_missing),
-            remedy="fill in the cells or remove the rows, or choose other columns with --columns",
-        )
-    if text := {name: cells[name] for name in columns if not all(map(_is_number, cells[name]))}:
-        raise UnclearError(
-            f"columns hold text: {some_of(text)}",
-            option="columns",
-            question="Which columns are the input, in its order?",
-            default=",".join(name for name in columns if name not in text),
-            bound="columns of numbers, in the order of the model's input",
-            measured=_first(text, lambda cell: not _is_number(cell)),
-            remedy="choose the columns of the input with --columns, and write text as numbers as in the training of "
-            "the model",
-        )
+    if missing := sum(map(_is_missing, cells[label])):
+        empty = Unusable(reason="missing values", measured=_first(cells[label], _is_missing), missing=missing)
+        refuse({label: empty}, (), where, len(rows))
+    found = {name: _unusable(cells[name]) for name in columns}
+    unusable = {name: why for name, why in found.items() if why is not None}
+    usable = [name for name in columns if name not in unusable]
+    if options.columns or not usable:
+        refuse(unusable, usable, where, len(rows))
     classes = () if all(map(_is_number, cells[label])) else tuple(sorted({row[label] for row in rows}))
-    types = {name: "int64" if all(map(_whole, cells[name])) else "float32" for name in columns}
+    types = {name: _type(cells[name]) for name in usable}
     label_type = "int64" if classes or all(map(_whole, cells[label])) else "float32"
     return Data.model_validate(
         {"kind": "csv", "folder": folder, "label": label, "classes": classes, "label_type": label_type,
-         "columns": types, "splits": splits, "count": len(rows)}
+         "columns": types, "unusable": unusable, "splits": splits, "count": len(rows)}
     )  # fmt: skip
+
+
+def _unusable(cells: Sequence[str]) -> Unusable | None:
+    """Why these cells can't be an input; None if they can."""
+    held = [cell for cell in cells if not _is_missing(cell)]
+    truths = sum(map(_is_truth, held))
+    # True and false, and nothing else, are 1 and 0.
+    wrong = [cell for cell in held if not _is_number(cell)] if truths < len(held) else []
+    if wrong:
+        odd = (lambda cell: not _is_missing(cell) and not _is_truth(cell)) if truths else wrong.__contains__
+        return Unusable(reason="text", measured=_first(cells, odd))
+    if missing := len(cells) - len(held):
+        return Unusable(reason="missing values", measured=_first(cells, _is_missing), missing=missing)
+    return None
+
+
+def _type(cells: Sequence[str]) -> str:
+    if all(map(_is_truth, cells)):
+        return "bool"
+    return "int64" if all(map(_whole, cells)) else "float32"
+
+
+def _is_truth(cell: str) -> bool:
+    return cell.lower() in {"true", "false"}
 
 
 def _check_first_line(file: Path, names: Sequence[str]) -> None:
@@ -84,10 +102,9 @@ def _check_first_line(file: Path, names: Sequence[str]) -> None:
         )
 
 
-def _first(cells: Mapping[str, Sequence[str]], wrong: Callable[[str], bool]) -> str:
-    """The first wrong cell of up to three columns."""
-    shown = {name: next(index for index, cell in enumerate(held) if wrong(cell)) for name, held in cells.items()}
-    return ", ".join(f"{name}: {cells[name][row]!r} in row {row + 1}" for name, row in list(shown.items())[:3])
+def _first(cells: Sequence[str], wrong: Callable[[str], bool]) -> str:
+    """The first wrong cell of a column."""
+    return next(f"{cell!r} in row {row}" for row, cell in enumerate(cells, 1) if wrong(cell))
 
 
 def _is_missing(cell: str) -> bool:

@@ -8,13 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from components.core.errors import DataError, counted, some_of, summary_line
+from components.core.errors import DataError, summary_line
 from edgemill.project.found import Data, Options, chosen_columns
 from edgemill.project.unclear import UnclearError
+from edgemill.project.unusable import Unusable, refuse
 
 
 def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], options: Options) -> Data:
-    """Recognize the columns of Parquet tables. Raises a DataError for missing values and for types without numbers."""
+    """Recognize the columns of Parquet tables.
+
+    Raises:
+        DataError: The label, or a column that the user chose, has missing values.
+        UnclearError: No column, or a column that the user chose, holds something other than numbers.
+    """
     from pyarrow import types
 
     tables = [parquet_table(file) for file in files]
@@ -30,30 +36,32 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
             remedy="give all tables the same columns",
         )
     kinds = {name: tables[0].schema.field(name).type for name in wanted}
-    if empty := {name: count for name in wanted if (count := sum(_missing_in(table[name]) for table in tables))}:
-        raise DataError(
-            f"columns have missing values: {', '.join(f'{name} ({count})' for name, count in empty.items())}",
-            where=", ".join(map(str, files)),
-            bound=f"a finite value in each of {counted(sum(map(len, tables)), 'row')}",
-            remedy="fill in the values or remove the rows, or choose other columns with --columns",
-        )
+    where, count = ", ".join(map(str, files)), sum(map(len, tables))
+    missing = {name: sum(_missing_in(table[name]) for table in tables) for name in wanted}
+    if missing[label]:
+        refuse({label: _lacking(missing[label])}, (), where, count)
     text = types.is_string(kinds[label]) or types.is_large_string(kinds[label])
-    if wrong := [name for name in wanted if not (_numeric(kinds[name]) or (name == label and text))]:
+    if not (_numeric(kinds[label]) or text):
         raise UnclearError(
-            f"columns hold no numbers: {some_of(wrong)}",
-            option="label" if wrong == [label] else "columns",
-            question="Which column is the label?" if wrong == [label] else "Which columns are the input, in its order?",
-            default="" if wrong == [label] else ",".join(name for name in columns if name not in wrong),
-            bound="integers, floats, or booleans; for the label also text",
-            measured=", ".join(f"{name}: {kinds[name]}" for name in wrong),
-            remedy="choose the columns of the input with --columns, or write numbers as in the training of the model",
+            f"the label holds neither numbers nor text: {label}",
+            option="label",
+            question="Which column is the label?",
+            bound="integers, floats, booleans, or text",
+            measured=str(kinds[label]),
+            remedy="choose another column with --label",
         )
+    unusable = {name: Unusable(reason="text", measured=str(kinds[name])) for name in columns
+                if not _numeric(kinds[name])}  # fmt: skip
+    unusable |= {name: _lacking(missing[name]) for name in columns if missing[name] and name not in unusable}
+    usable = [name for name in columns if name not in unusable]
+    if options.columns or not usable:
+        refuse(unusable, usable, where, count)
     classes = {each for table in tables for each in table[label].unique().to_pylist()} if text else ()
     return Data.model_validate(
         {"kind": "parquet", "folder": folder, "label": label, "classes": tuple(sorted(classes)),
          "label_type": "float32" if types.is_floating(kinds[label]) else "int64",
-         "columns": {name: "float32" if types.is_floating(kinds[name]) else "int64" for name in columns},
-         "splits": splits, "count": sum(map(len, tables))}
+         "columns": {name: "float32" if types.is_floating(kinds[name]) else "int64" for name in usable},
+         "unusable": unusable, "splits": splits, "count": count}
     )  # fmt: skip
 
 
@@ -73,6 +81,10 @@ def parquet_table(file: Path) -> Any:
     if not len(table):
         raise DataError("the table has no rows", where=str(file), remedy="write rows")
     return table
+
+
+def _lacking(missing: int) -> Unusable:
+    return Unusable(reason="missing values", measured=f"{missing} null or not finite", missing=missing)
 
 
 def _numeric(kind: Any) -> bool:

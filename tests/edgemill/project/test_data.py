@@ -162,18 +162,35 @@ def test_table_of_numbers(tmp_path: Path) -> None:
     found = recognize_data(tmp_path / "a.csv", NONE)
     assert found.columns == {"h": "int64", "w": "float32"} and found.label_type == "int64" and not found.classes
     assert recognize_data(tmp_path / "a.csv", Options(label="w", columns=("h",))).label_type == "float32"
+    (tmp_path / "a.csv").write_text("2023,on,y\n1,True,red\n2,FALSE,blue\n")
+    assert recognize_data(tmp_path / "a.csv", NONE).columns == {"2023": "int64", "on": "bool"}
+
+
+def test_columns_that_are_no_input_matter_only_if_the_model_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,a,b,y\nn,1,,3\nm,2,5,3\n")
+    pq.write_table(pa.table({"name": ["n", "m"], "a": [1, 2], "b": [None, 5.0], "y": [3, 3]}), tmp_path / "a.parquet")
+    for file in ("a.csv", "a.parquet"):
+        found = recognize_data(tmp_path / file, NONE)
+        assert found.columns == {"a": "int64"}
+        assert {name: why.reason for name, why in found.unusable.items()} == {"name": "text", "b": "missing values"}
+        assert recognize_data(tmp_path / file, Options(columns=("a",))).unusable == {}
+        with pytest.raises(DataError, match="other than numbers: name"):
+            recognize_data(tmp_path / file, Options(columns=("name", "a")))
 
 
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ("a,label\n1,x\n,y\n", r"columns have empty cells: a \(1\)"),
-        ("a,b,label\n1,red,0\n", "columns hold text: b .*'red'.*--columns"),
+        ("a,label\n1,x\n,y\n", r"columns have missing values: a \(1\)"),
+        ("b,label\nred,0\n", "columns hold something other than numbers: b .*'red'.*--columns"),
+        ("b,label\nyes,0\nno,1\n", "other than numbers: b .*or of true and false.*'yes' in row 1.*1 for yes and 0 for"),
+        ("b,label\ntrue,0\nmaybe,1\n", "other than numbers: b .*'maybe' in row 2"),
+        ("b,label\ntrue,0\n1,1\n", "other than numbers: b .*'1' in row 2"),
         ("a,b\n1,2\n", "it is not clear what the label is .*one of a, b.*--label"),
         ("a,label\n", "the table has no rows"),
-        ("a,label\n1,x\nNaN,y\n", r"columns have empty cells: a \(1\) .*'NaN' in row 2"),
-        ("a,label\n1,x\ninf,y\n", "columns hold text: a .*'inf' in row 2"),
-        ("a,label\n99999999999999999999,0\n", "columns hold text: a"),
+        ("a,label\n1,x\nNaN,y\n", r"columns have missing values: a \(1\) .*'NaN' in row 2"),
+        ("a,label\n1,x\ninf,y\n", "columns hold something other than numbers: a .*'inf' in row 2"),
+        ("a,label\n99999999999999999999,0\n", "columns hold something other than numbers: a"),
         ("a;label\n1;0\n", "columns are separated by semicolons"),
         ("a\tlabel\n1\t0\n", "columns are separated by tabs"),
         (",a,label\n0,1,0\n", r"column 1 of the table has no name .*index=False"),
@@ -182,7 +199,6 @@ def test_table_of_numbers(tmp_path: Path) -> None:
         ("1,2,0\n1,2,0\n", "the table has no header line"),
         ("red,52.99,yes\nblue,1.5,no\n", "the table has no header line"),
         ("2024-01-31,3,yes\n2024-02-01,4,no\n", "the table has no header line"),
-        ("2023,2024,y\n1,2,red\n1,x,blue\n", "columns hold text: 2024"),
         ("a,label\n1,0\n1,2,0\n", "line 3: a row has more or fewer cells .*found: 3 cells"),
         ("a,label\n1,0\n1\n", "line 3: a row has more or fewer cells .*found: 1 cell"),
         ('"a",label\n1,0\n', "names have quotes .*index=False"),
@@ -299,9 +315,9 @@ def test_parquet_tables(tmp_path: Path) -> None:
         ({"x": [1.0, None], "y": [0, 1]}, r"missing values: x \(1\)"),
         ({"x": [1.0, float("inf")], "y": [0, 1]}, r"missing values: x \(1\)"),
         ({"x": [1.0, 2.0], "y": [0, None]}, r"missing values: y \(1\)"),
-        ({"x": [{"a": 1}, {"a": 2}], "y": [0, 1]}, "hold no numbers: x .*x: struct<a: int64>"),
-        ({"x": [[1.0], [2.0]], "y": [0, 1]}, "hold no numbers: x .*list"),
-        ({"x": ["red", "blue"], "y": [0, 1]}, "hold no numbers: x .*x: string"),
+        ({"x": [{"a": 1}, {"a": 2}], "y": [0, 1]}, "hold something other than numbers: x .*x: struct<a: int64>"),
+        ({"x": [[1.0], [2.0]], "y": [0, 1]}, "hold something other than numbers: x .*list"),
+        ({"x": ["red", "blue"], "y": [0, 1]}, "hold something other than numbers: x .*x: string"),
         ({"x": [1.0, 2.0]}, "not clear what the label is"),
         ({"x": pa.array([], pa.float32()), "y": pa.array([], pa.int64())}, "the table has no rows"),
     ],

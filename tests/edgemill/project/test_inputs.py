@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.core.errors import EdgemillError
+from components.core.errors import DataError, EdgemillError
 from edgemill.project.found import Data, Options
 from edgemill.project.inputs import ModelInput, match, with_ranges
+from edgemill.project.unusable import Unusable
 
 
 def data(kind: str, *columns: str) -> Data:
@@ -34,8 +35,35 @@ def test_arrays_go_to_the_inputs_of_their_names_or_in_the_order_that_the_user_sa
 def test_columns_go_to_the_inputs_of_their_names_or_in_their_order() -> None:
     scalars = inputs(b=(1,), a=())
     assert matched(data("csv", "a", "b", "other"), scalars) == {"b": ["b"], "a": ["a"]}
+    assert matched(data("csv", "a", "b"), inputs(b=(1,))) == {"b": ["b"]}
     wide = inputs(a=(2,), b=(1,))
     assert matched(data("csv", "a", "b", "c"), wide) == {"a": ["a", "b"], "b": ["c"]}
+
+
+TEXT = Unusable(reason="text", measured="'red' in row 1")
+EMPTY = Unusable(reason="missing values", measured="'' in row 1", missing=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "unusable", "refused"),
+    [
+        (inputs(b=(1,), a=()), {"name": TEXT, "c": EMPTY}, ""),
+        (inputs(x=(2,)), {"name": TEXT}, ""),
+        (inputs(x=(2,)), {"name": TEXT, "c": EMPTY}, "missing values: c"),
+        (inputs(x=(3,)), {"name": TEXT}, "other than numbers: name .*'red'"),
+        (inputs(a=(1,), name=(1,)), {"name": TEXT}, "other than numbers: name"),
+        (inputs(a=(1,), c=(1,)), {"c": EMPTY, "name": TEXT}, "missing values: c"),
+    ],
+)
+def test_columns_without_numbers_matter_only_if_the_model_reads_them(
+    model: dict[str, ModelInput], unusable: dict[str, Unusable], refused: str
+) -> None:
+    found = data("csv", "a", "b").model_copy(update={"unusable": unusable})
+    if not refused:
+        assert {name for names in matched(found, model).values() for name in names} == {"a", "b"}
+        return
+    with pytest.raises(DataError, match=refused):
+        matched(found, model)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def asked(folder: Path, text: str, shape: tuple[int | None, ...] = (2,), **optio
         ("a,b,kind\n1,2,x\n", {}, "label", "kind"),
         ("a,b,y,target\n1,2,3,4\n", {}, "label", "y"),
         ("a,b,kind\n1,2,x\n", {"label": "kid"}, "label", "kind"),
-        ("name,a,b,y\nn,1,2,3\n", {}, "columns", "a,b"),
+        ("name,a,b,c,y\nn,1,2,3,4\n", {}, "columns", "a,b,c"),
         ("a,b,c,y\n1,2,3,4\n", {}, "columns", "a,b"),
         ("a,b,y\n1,2,3\n", {"columns": ("z",)}, "columns", ""),
     ],

@@ -1,0 +1,63 @@
+"""Columns of a table that can't be an input, which only matters if the model reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from components.core.errors import DataError, counted, some_of
+from components.core.values import FrozenModel
+from edgemill.project.unclear import UnclearError
+
+
+class Unusable(FrozenModel):
+    """Why a column can't be an input.
+
+    Attributes:
+        reason: What it holds. Text stands for all types other than numbers.
+        measured: What was found, in words.
+        missing: Number of missing values.
+    """
+
+    reason: Literal["text", "missing values"]
+    measured: str
+    missing: int = 0
+
+
+def refuse(columns: Mapping[str, Unusable], usable: Collection[str], where: str, count: int) -> None:
+    """Raise the error for columns that the input needs.
+
+    Args:
+        columns: These columns; without any, nothing is raised.
+        usable: The columns to suggest instead.
+        where: The files.
+        count: Number of rows.
+
+    Raises:
+        DataError: Some of them have empty cells.
+        UnclearError: They hold something other than numbers.
+    """
+    if empty := {name: each for name, each in columns.items() if each.missing}:
+        raise DataError(
+            f"columns have missing values: {', '.join(f'{name} ({each.missing})' for name, each in empty.items())}",
+            where=where,
+            bound=f"a finite value in each of {counted(count, 'row')}",
+            measured=_first(empty),
+            remedy="fill in the values or remove the rows, or choose other columns with --columns",
+        )
+    if columns:
+        raise UnclearError(
+            f"columns hold something other than numbers: {some_of(columns)}",
+            option="columns",
+            question="Which columns are the input, in its order?",
+            default=",".join(usable),
+            bound="columns of numbers, or of true and false, in the order of the model's input",
+            measured=_first(columns),
+            remedy="choose the columns of the input with --columns, and write text as numbers as in the training of "
+            "the model, such as 1 for yes and 0 for no",
+        )
+
+
+def _first(columns: Mapping[str, Unusable]) -> str:
+    """What was found in up to three columns."""
+    return ", ".join(f"{name}: {each.measured}" for name, each in list(columns.items())[:3])
