@@ -100,13 +100,17 @@ class Twice:
         """The digest of each file of a release by its path."""
         if kind == "oci":
             host, _, root = self.registries[kind].removeprefix("oci://").partition("/")
-            artifact = json.loads(Repository(host, f"{root}/phone_cpu/small").manifest(version) or b"")
-            return {
+            artifact = Repository(host, f"{root}/phone_cpu/small").manifest(version) or b""
+            digest = hashlib.sha256(artifact).hexdigest()
+            layers = {
                 one["annotations"]["org.cncf.model.filepath"]: one["digest"].removeprefix("sha256:")
-                for one in artifact["layers"]
+                for one in json.loads(artifact)["layers"]
             }
+            return {**layers, f"content/{digest[:16]}/oci-manifest.json": digest}
         folder = f"phone_cpu/small/{version}/"
         named = {name: one for name, one in self.files(kind).items() if name.startswith(folder)}
+        # The manifest has the digest of its configuration.
+        named = {name: one for name, one in named.items() if not name.endswith("/oci-config.json")}
         return {name.removeprefix(folder): hashlib.sha256(one).hexdigest() for name, one in named.items()}
 
     def artifact(self, node: str, output: str) -> dict[str, bytes]:
@@ -191,6 +195,8 @@ def test_every_registry_has_the_same_files_and_the_report_and_every_command_know
         "model.tflite.gz",
         "model_card.json",
         "model_card.md",
+        "oci-config.json",
+        "oci-manifest.json",
         "stable.json",
     ]
     assert stored == [files, files]
@@ -203,7 +209,7 @@ def test_every_registry_has_the_same_files_and_the_report_and_every_command_know
         expected = {
             name.partition(f"{release.version}/")[2]: f"sha256:{sha256_of_bytes(one)}" for name, one in files.items()
         }
-        assert named == {name: digest for name, digest in expected.items() if name}
+        assert named == {name: digest for name, digest in expected.items() if name and "/oci-" not in name}
     assert (release.signed, release.path, list(release.other_paths)) == (True, addresses[0], addresses[1:])
     said = f"phone_cpu: pushed {release.version} ({release.bytes:,} bytes) to {len(addresses)} registries"
     assert said in twice.first.output
