@@ -185,7 +185,6 @@ def _is(path: Path, content: bytes) -> bool:
 
 def _is_complete(release: Release) -> bool:
     names = [MODEL_NAME, MANIFEST_NAME, *(one.path(name) for name, one in release.manifest.files.items())]
-    names += artifact_files(release)
     return all(is_file(Path(release.path, name)) for name in names)
 
 

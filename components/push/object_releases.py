@@ -57,7 +57,7 @@ def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping
 def is_complete(release: Release) -> bool:
     """Whether all objects of a release exist. They aren't read."""
     expected = {MODEL_NAME, COMPRESSED_NAME, MANIFEST_NAME}
-    expected |= {one.path(name) for name, one in release.manifest.files.items()} | artifact_files(release).keys()
+    expected |= {one.path(name) for name, one in release.manifest.files.items()}
     return expected <= set(names(release.path))
 
 
