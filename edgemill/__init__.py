@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from components.cells.sru import SRU
     from components.cells.weight_quantizer import WeightQuantizer
     from components.core.errors import EdgemillError
-    from components.data.ready_made import Input, OneInputTask, SeveralInputsTask
+    from components.data.ready_made import Input, LabelsTask, OneInputTask, SeveralInputsTask
     from components.data.task import CompilingTask, Task, TrainableTask
     from components.fake_quantize.layer_policy import LayerPolicy
     from components.fake_quantize.tflite_8bit_scheme import Tflite8BitScheme
@@ -33,6 +33,7 @@ __all__ = [
     "FixedQuantizer",
     "HistogramQuantizer",
     "Input",
+    "LabelsTask",
     "LastValueQuantizer",
     "LayerPolicy",
     "MovingAverageQuantizer",
@@ -55,6 +56,7 @@ _HOMES = {
     "WeightQuantizer": "components.cells.weight_quantizer",
     "EdgemillError": "components.core.errors",
     "Input": "components.data.ready_made",
+    "LabelsTask": "components.data.ready_made",
     "OneInputTask": "components.data.ready_made",
     "SeveralInputsTask": "components.data.ready_made",
     "CompilingTask": "components.data.task",

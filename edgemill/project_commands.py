@@ -31,7 +31,10 @@ _Devices = Annotated[
         autocompletion=options.complete_device,
     ),
 ]
-_Label = Annotated[str | None, typer.Option(help="Column or array of the label [label, class, target, or y].")]
+_Label = Annotated[
+    str | None,
+    typer.Option(help="Column or array of the label, or several columns of 0 and 1 [label, class, target, or y]."),
+]
 _Columns = Annotated[
     str | None, typer.Option(help="Columns or arrays of the inputs, in their order, with commas [all others].")
 ]
@@ -49,7 +52,9 @@ _MaxUnreadable = Annotated[
 ]
 _Objective = Annotated[
     str | None,
-    typer.Option(help="What the model answers with: classes, two_classes, or values [from its output and the labels]."),
+    typer.Option(
+        help="What the model answers with: classes, two_classes, labels, or values [from its output and the labels]."
+    ),
 ]
 _MaxLoss = Annotated[
     float | None,

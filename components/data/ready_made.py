@@ -1,4 +1,4 @@
-"""Ready-made tasks for classification of two or more classes, and for regression: for one input, and for several."""
+"""Ready-made tasks for classification and regression: for one input, for several, and for several labels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Stored = Literal["uint8", "int16", "int64", "float32", "bool"]
-Objective = Literal["classes", "two_classes", "values"]
+Objective = Literal["classes", "two_classes", "labels", "values"]
 LabelType = Literal["int64", "float32"]
 # Features of these types hold bytes, row by row.
 _RAW = frozenset({"uint8", "int16"})
 _LOSSES = {
     "classes": ("SparseCategoricalCrossentropy", "SparseCategoricalAccuracy"),
     "two_classes": ("BinaryCrossentropy", "BinaryAccuracy"),
+    "labels": ("BinaryCrossentropy", "BinaryAccuracy"),
     "values": ("MeanSquaredError", "MeanAbsoluteError"),
 }
 
@@ -148,6 +149,45 @@ def _truths(texts: tf.Tensor) -> tf.Tensor:
     for word, digit in (("true", "1"), ("false", "0")):
         digits = tf.strings.regex_replace(digits, f"^{word}$", digit)
     return tf.strings.to_number(digits)[:, tf.newaxis]
+
+
+@dataclass(frozen=True)
+class LabelsTask:
+    """Turns features into the inputs of a model whose examples can have several labels, or none.
+
+    The model has one output for each label. Recipes can fine-tune it.
+
+    Attributes:
+        inputs: Name of an input of the model -> what it is made from.
+        output: Name of the model's output.
+        labels: What the targets are made from: 1 for each label that an example has, 0 for the others.
+        logits: Whether the outputs are logits instead of probabilities.
+        learning_rate: The rate of Adam, unless a step sets another.
+    """
+
+    inputs: Mapping[str, Input]
+    output: str
+    labels: Input
+    logits: bool = False
+    learning_rate: float = 1e-3
+
+    def feature_spec(self) -> Mapping[str, Any]:
+        """The features of all inputs and of the labels."""
+        made = (*self.inputs.values(), self.labels)
+        return {name: kind for each in made for name, kind in each.feature_spec().items()}
+
+    def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor | dict[str, tf.Tensor]:
+        """Read, scale, and shape a batch of each input; of several by name."""
+        made = {name: each.decode(features) for name, each in self.inputs.items()}
+        return made if len(made) > 1 else next(iter(made.values()))
+
+    def targets(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The labels of a batch, float32 [N, labels], for the output."""
+        return {self.output: self.labels.decode(features)}
+
+    def compile(self, model: Any) -> None:
+        """Compile with Adam, and with the loss of the labels."""
+        _compile(model, "labels", self.learning_rate, logits=self.logits)
 
 
 def _label_spec(label: str, label_type: LabelType) -> dict[str, Any]:

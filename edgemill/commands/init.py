@@ -25,8 +25,9 @@ from components.spec.devices.device import DeviceProfile
 from edgemill.progress import WorkProgress
 from edgemill.project.child import ERROR_FILE, JOB_FILE, PLAN_FILE, Job
 from edgemill.project.data import recognize_data
-from edgemill.project.files import METRICS, PIPELINE, README, TASK, refuse_existing, write_project
+from edgemill.project.files import PIPELINE, README, TASK, refuse_existing, write_project
 from edgemill.project.found import Data, Options
+from edgemill.project.objective import METRICS
 from edgemill.project.paths import beside
 from edgemill.project.plan import Plan
 from edgemill.project.questions import answered, can_ask

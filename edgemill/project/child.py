@@ -19,7 +19,8 @@ from components.core.values import Watch
 from components.spec.baseline import PretrainedBaseline
 from edgemill.project.found import Data, Options
 from edgemill.project.inputs import ModelInput
-from edgemill.project.plan import Model, Plan, plan
+from edgemill.project.objective import Model
+from edgemill.project.plan import Plan, plan
 
 JOB_FILE, PLAN_FILE, ERROR_FILE = "job.json", "plan.json", "error.pickle"
 
@@ -97,7 +98,7 @@ def _planned(job: Job, watch: Watch) -> Plan:
             measured=str(numbers),
             remedy="write a pipeline file and a task; pipelines/segmentation/ is an example",
         )
-    model = Model(inputs=inputs, outputs=sizes[0] if sizes else 1)
+    model = Model(inputs=inputs, outputs=sizes[0] if sizes else 1, output=output)
 
     def run(values: dict[str, Any]) -> Any:
         watch(3, STAGES, "trying the model on the examples")

@@ -19,7 +19,6 @@ from edgemill.project.inputs import PlannedInput
 from edgemill.project.plan import Plan
 
 PIPELINE, TASK, README = "pipeline.yaml", "task.py", "README.md"
-METRICS = {"classes": "accuracy", "two_classes": "binary_accuracy", "values": "mean_absolute_error"}
 
 
 def refuse_existing(folder: Path) -> None:
@@ -63,15 +62,15 @@ def write_project(folder: Path, plan: Plan, model: Path, data: Path, devices: Ma
 
 
 def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, DeviceProfile]) -> str:
-    metric, held_out = METRICS[plan.objective], plan.data.evaluated
+    held_out = plan.data.evaluated
     training = next(name for name in plan.data.splits.get("patterns", {"train": ""}) if name != held_out)
     direction = "max_rise_from_baseline" if plan.objective == "values" else "max_drop_from_baseline"
-    bound = {"name": metric, direction: plan.max_loss}
+    bounds = [{"name": metric, direction: plan.max_loss} for metric in plan.metrics]
     schemes = {scheme for device in devices.values() for scheme in device.schemes}
     baseline: dict[str, Any] = {"kind": "pretrained", "path": os.path.relpath(model, folder)}
     if plan.input_shapes:
         baseline["input_shapes"] = {name: list(shape) for name, shape in plan.input_shapes.items()}
-    evaluate: dict[str, Any] = {"split": held_out, "metrics": [metric]}
+    evaluate: dict[str, Any] = {"split": held_out, "metrics": list(plan.metrics)}
     if plan.objective != "values":
         evaluate["outputs"] = "logits" if plan.logits else "probabilities"
     sections: dict[str, Any] = {
@@ -88,7 +87,7 @@ def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, Devic
         "impossible": "skip",
         "evaluate": evaluate,
         "devices": list(devices),
-        "gate": {"metrics": [bound], "prefer": "smallest", "champion": "report"},
+        "gate": {"metrics": bounds, "prefer": "smallest", "champion": "report"},
         "push": {"kind": "local", "root": "registry"},
     }
     # The flow style keeps short sections on one line, as people write them.
@@ -127,22 +126,29 @@ def name_for(folder: Path) -> str:
 
 def _task(plan: Plan, model: Path, data: Path) -> str:
     inputs = [_of_input(each, plan.range) for each in plan.inputs.values()]
+    by_name = "".join(
+        f"        {_python(own)}: Input(\n{_lines(given, 12)}        ),\n"
+        for own, given in zip(plan.inputs, inputs, strict=True)
+    )
     described: dict[str, Any] = {
         "objective": plan.objective,
         "label": plan.data.label,
         "label_type": plan.data.label_type,
         "logits": plan.logits,
     }
-    if len(inputs) == 1:
+    if plan.targets:
+        name, imported = "LabelsTask", "Input, LabelsTask"
+        labels = _lines({"features": plan.data.labels, "shape": plan.targets}, 8)
+        lines = (
+            f"    inputs={{\n{by_name}    }},\n    output={_python(plan.output)},\n    labels=Input(\n{labels}    ),\n"
+        )
+        lines += _lines({"logits": plan.logits})
+    elif len(inputs) == 1:
         name, imported = "OneInputTask", "OneInputTask"
         lines = _lines({**inputs[0], **described})
     else:
         name, imported = "SeveralInputsTask", "Input, SeveralInputsTask"
-        each = "".join(
-            f"        {_python(own)}: Input(\n{_lines(given, 12)}        ),\n"
-            for own, given in zip(plan.inputs, inputs, strict=True)
-        )
-        lines = f"    inputs={{\n{each}    }},\n{_lines(described)}"
+        lines = f"    inputs={{\n{by_name}    }},\n{_lines(described)}"
     return f'''"""How examples of {_shown(data)} become inputs of {_shown(model)}. This file is yours to change.
 
 `edgemill init` chose the range {plan.range} for the input. If scaling is not enough, write a class with the
@@ -184,8 +190,9 @@ def _python(value: Any) -> str:
 
 def _readme(plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> str:
     facts = "\n".join(f"- {fact[0].upper()}{fact[1:]}." for fact in plan.facts)
+    measures = " or of the ".join(metric.replace("_", " ") for metric in plan.metrics)
     bound = (
-        f"lose more than {plan.max_loss:g} of the {METRICS[plan.objective].replace('_', ' ')} of the float model"
+        f"lose more than {plan.max_loss:g} of the {measures} of the float model"
         if plan.objective != "values"
         else f"raise the mean absolute error of the float model by more than {plan.max_loss:g}"
     )

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from components.core.errors import DataError, counted, one_of, some_of
+from components.core.errors import DataError, SpecError, counted, one_of, some_of
 from components.core.values import FrozenModel
-from components.data.ready_made import Objective
+from components.data.ready_made import Objective, Stored
 from components.ingest.listing import number
 from edgemill.project.unclear import UnclearError
 from edgemill.project.unusable import Unusable
@@ -30,7 +30,7 @@ class Options(FrozenModel):
     """What the command line says of the data and the model. By default, it is found out.
 
     Attributes:
-        label: Column or array of the label.
+        label: Column or array of the label; or several columns, with commas.
         columns: Columns or array of the input.
         classes: The classes in the order of the model's outputs.
         scale: Name of a range of the model's input (`edgemill.project.scales`).
@@ -58,7 +58,8 @@ class Data(FrozenModel):
     Attributes:
         kind: Kind of the examples.
         folder: Folder of the files.
-        label: Feature of the label.
+        label: Feature of the label; "" if each example can have several.
+        labels: Features of these labels, each of 0 and 1 -> type of their values.
         classes: Names of the classes, sorted; empty if labels are numbers.
         label_type: Type of the labels.
         columns: Feature of the input -> type of its values. Without images and audio.
@@ -72,9 +73,10 @@ class Data(FrozenModel):
     kind: Literal["images", "audio", "csv", "parquet", "arrays", "generator"]
     folder: Path
     label: str = "label"
+    labels: dict[str, Stored] = {}
     classes: tuple[str, ...] = ()
     label_type: Literal["int64", "float32"] = "int64"
-    columns: dict[str, Literal["uint8", "int64", "float32", "bool"]] = {}
+    columns: dict[str, Stored] = {}
     unusable: dict[str, Unusable] = {}
     splits: dict[str, Any]
     fields: dict[str, Any] = {}
@@ -203,16 +205,48 @@ def label_of(names: Sequence[str], options: Options) -> str:
 
 def chosen_columns(
     names: Sequence[str], options: Options, missing: str = "the table has no column"
-) -> tuple[str, tuple[str, ...]]:
-    """The column of the label, and those of the input. An UnclearError starts with `missing`."""
-    label = label_of(names, options)
-    columns = options.columns or tuple(name for name in names if name != label)
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of the label, and those of the input. An UnclearError starts with `missing`."""
+    given = options.label or ""
+    parts = tuple(name.strip() for name in given.split(",")) if given not in names else (given,)
+    labels = tuple(label_of(names, options.model_copy(update={"label": part or None})) for part in dict.fromkeys(parts))
+    columns = options.columns or tuple(name for name in names if name not in labels)
     if unknown := [name for name in columns if name not in names]:
         raise UnclearError(
             f"{missing} {some_of(map(repr, unknown))}",
             option="columns",
             question="Which ones are the input, in their order?",
-            bound=one_of(name for name in names if name != label),
+            bound=one_of(name for name in names if name not in labels),
             remedy="correct the name",
         )
-    return label, columns
+    return labels, columns
+
+
+def refuse_several(labels: Sequence[str], what: str) -> None:
+    """Raise the SpecError for several labels where only columns of tables can be."""
+    if len(labels) > 1:
+        raise SpecError(
+            "only columns of tables can be several labels",
+            where="--label",
+            bound=f"one {what}, which can hold several numbers for each example",
+            measured=", ".join(labels),
+            remedy=f"save the labels as one {what} of examples x labels",
+        )
+
+
+def refuse_labels(found: str, where: str) -> None:
+    """Raise the DataError for several labels of which some are neither 0 nor 1.
+
+    Args:
+        found: The first of them, in words; empty if there are none.
+        where: The files.
+    """
+    if found:
+        raise DataError(
+            "the labels have several numbers for each example, and not all are 0 or 1",
+            where=where,
+            bound="one number or text for each example, one-hot vectors, or 0 and 1 for each of several labels",
+            measured=found,
+            remedy="name another label with --label, or write a pipeline file and a task with `targets`: see "
+            "docs/outputs.md",
+        )

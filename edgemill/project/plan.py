@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from components.core.errors import DataError, ModelError, SpecError, counted, one_of, some_of
+from components.core.errors import DataError, SpecError, counted, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from components.ingest.arrays import generated, open_arrays
 from components.ingest.listing import class_number
 from components.ingest.sources import matching
 from edgemill.project.found import TABLES, Data, Options, read_table
-from edgemill.project.inputs import ModelInput, PlannedInput, match, with_ranges
+from edgemill.project.inputs import PlannedInput, match, with_ranges
 from edgemill.project.kinds.parquet import parquet_table
+from edgemill.project.objective import Model, metrics_of, objective_of, refuse_near_labels, usual_max_loss
 from edgemill.project.scales import choose
-from edgemill.project.unclear import UnclearError
 from pipelines.checks.examples.made import sampled
 from pipelines.checks.first_records import files_by_split
 from pipelines.file.spec import ArrayExamples, Examples, GeneratorExamples
@@ -29,21 +29,6 @@ from pipelines.file.spec import ArrayExamples, Examples, GeneratorExamples
 Array = npt.NDArray[Any]
 # Examples of all splits that the model is tried on.
 _TRIED = 400
-_MAX_DROP = 0.02
-# Of the labels' standard deviation.
-_MAX_RISE = 0.05
-
-
-class Model(FrozenModel):
-    """The inputs and the output of a model.
-
-    Attributes:
-        inputs: Name of an input -> the input.
-        outputs: Numbers in one output.
-    """
-
-    inputs: dict[str, ModelInput]
-    outputs: int
 
 
 class Plan(FrozenModel):
@@ -53,7 +38,10 @@ class Plan(FrozenModel):
         data: The data.
         examples: The section `examples`, without `path`.
         inputs: Name of an input of the model -> what it is made from.
+        output: Name of the model's output.
+        targets: Shape of the labels of one example, if there are several; otherwise ().
         objective: What the model does.
+        metrics: Names of the metrics, the main one first.
         range: Name of the range of the inputs.
         logits: Whether the outputs are logits.
         max_loss: How much worse than the float model's metric a candidate can be.
@@ -64,7 +52,10 @@ class Plan(FrozenModel):
     data: Data
     examples: dict[str, Any]
     inputs: dict[str, PlannedInput]
+    output: str = ""
+    targets: tuple[int, ...] = ()
     objective: Objective
+    metrics: tuple[str, ...]
     range: str
     logits: bool
     max_loss: float
@@ -89,13 +80,16 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     classes = _classes(data, options)
     media, inputs = match(data, model.inputs, options)
     used = [name for each in inputs.values() for name in each.features]
-    section = {"kind": data.kind, **_fields(data, used), **media, "splits": data.splits, "label": data.label}
+    label = {} if data.labels else {"label": data.label}
+    section = {"kind": data.kind, **_fields(data, used), **media, "splits": data.splits, **label}
     if classes:
         section["classes"] = list(classes)
     examples: Any = TypeAdapter(Examples).validate_python({**section, "path": str(data.folder.resolve())})
     features = {name: stored for each in inputs.values() for name, stored in each.features.items()}
-    columns, labels = _read(data, examples, classes, features)
-    objective = _objective(model, data, classes, labels, options)
+    columns, labels = _read(data, examples, classes, {**features, **data.labels})
+    if data.labels:
+        labels = _joined([columns[name] for name in data.labels]).reshape(len(next(iter(columns.values()))), -1)
+    objective = objective_of(model, data, classes, labels, options)
     if objective == "classes" and not classes:
         section["num_classes"] = model.outputs
     elif objective == "two_classes" and not classes:
@@ -109,8 +103,9 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     }
     trial, trials = choose(outputs, labels, objective, options.scale, classes)
     if objective == "two_classes" and not classes and options.objective is None and trial.logits:
-        _refuse_near_labels(data, outputs[trial.scale])
+        refuse_near_labels(data, outputs[trial.scale])
     measure = "mean absolute error" if objective == "values" else "share of wrong answers"
+    asked = f", with the labels {some_of(data.labels)}" if data.labels else ""
     tried = ", ".join(f"{each.scale}: {each.error:.3f}" for each in trials)
     taken = ", ".join(
         (f"{name}: " if len(inputs) > 1 else "") + f"{each.size} of {each.dtype}" for name, each in inputs.items()
@@ -118,7 +113,8 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     ignored = [*(name for name in data.columns if name not in used), *data.unusable]
     facts = (
         f"{counted(data.count, 'file' if data.kind in {'images', 'audio'} else 'example')} of the kind `{data.kind}`"
-        + (f" in {len(classes)} classes: {some_of(classes, 10)}" if classes else ""),
+        + (f" in {len(classes)} classes: {some_of(classes, 10)}" if classes else "")
+        + asked,
         f"the model takes {taken}, and returns {counted(model.outputs, 'number')}",
         f"input range {trial.scale}, which has the lowest {measure} on {len(labels)} examples ({tried})"
         if len(trials) > 1
@@ -130,23 +126,22 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         data=data,
         examples=section,
         inputs=inputs,
+        output=model.output,
+        targets=labels.shape[1:],
         objective=objective,
+        metrics=metrics_of(objective, labels),
         range=trial.scale,
         logits=trial.logits,
-        max_loss=_max_loss(objective, labels) if options.max_loss is None else options.max_loss,
+        max_loss=usual_max_loss(objective, labels) if options.max_loss is None else options.max_loss,
         facts=facts,
     )
-
-
-def _max_loss(objective: Objective, labels: Array) -> float:
-    return float(f"{_MAX_RISE * labels.std():.2g}") if objective == "values" else _MAX_DROP
 
 
 def _fields(data: Data, used: list[str]) -> dict[str, Any]:
     """The fields of the data, with the names of the arrays that are used."""
     if "names" not in data.fields:
         return data.fields
-    names = {name: array for name, array in data.fields["names"].items() if name in {*used, data.label}}
+    names = {name: array for name, array in data.fields["names"].items() if name in {*used, data.label, *data.labels}}
     return {**data.fields, "names": names}
 
 
@@ -179,14 +174,14 @@ def _read(
         rows = [row for file in files for row in _rows(file, data, features)]
         rows = rows[:: max(1, len(rows) // _TRIED)][:_TRIED]
         values = {name: [np.array(_number(row[name])) for row in rows] for name in features}
-        labels = [row[data.label] for row in rows]
+        labels = [row[data.label] for row in rows] if data.label else []
     elif isinstance(examples, ArrayExamples):
         for split, pattern in examples.patterns.items():
             arrays = open_arrays(examples, matching(Path(examples.path), [pattern]), split or "", data.label)
-            step = max(1, len(arrays[data.label]) * len(examples.patterns) // _TRIED)
+            step = max(1, len(next(iter(arrays.values()))) * len(examples.patterns) // _TRIED)
             for name, held in values.items():
                 held += list(arrays[name][::step])
-            labels += arrays[data.label][::step].reshape(-1).tolist()
+            labels += arrays[data.label][::step].reshape(-1).tolist() if data.label else []
     elif isinstance(examples, GeneratorExamples):
         for split in examples.patterns:
             for row in islice(generated(examples, split), 0, None, max(1, data.count // _TRIED)):
@@ -194,7 +189,7 @@ def _read(
                     held.append(
                         np.frombuffer(row[name], np.uint8) if features[name] == "uint8" else np.array(row[name])
                     )
-                labels += np.ravel(row[data.label]).tolist()
+                labels += np.ravel(row[data.label]).tolist() if data.label else []
     else:
         [(name, stored)] = features.items()
         try:
@@ -222,55 +217,7 @@ def _number(cell: Any) -> float:
 def _rows(file: Path, data: Data, features: Iterable[str]) -> list[dict[str, Any]]:
     if data.kind == "csv":
         return list(read_table(file)[1])
-    table = parquet_table(file).select([*features, data.label])
+    table = parquet_table(file).select([*features, *([data.label] if data.label else [])])
     evenly = list(range(0, len(table), max(1, len(table) // _TRIED)))
     rows: list[dict[str, Any]] = table.take(evenly).to_pylist()
     return rows
-
-
-def _refuse_near_labels(data: Data, outputs: Array) -> None:
-    """Refuse to guess what outputs are that are neither chances nor spread as logits are."""
-    least, most = float(outputs.min()), float(outputs.max())
-    if least < -1 or most > 2:
-        return
-    raise UnclearError(
-        "it is not clear whether the model answers with one of two classes, or with a number",
-        option="objective",
-        question="What is the answer: two_classes or values (a number)?",
-        default="two_classes",
-        measured=f"labels 0 and 1 ({data.label}), and outputs from {least:.2f} to {most:.2f}",
-        remedy="add `--objective two_classes` or `--objective values`",
-    )
-
-
-def _objective(model: Model, data: Data, classes: tuple[str, ...], labels: Array, options: Options) -> Objective:
-    if options.objective is not None and not (options.objective == "values" and classes):
-        possible = ("two_classes", "values") if model.outputs == 1 else ("classes",)
-        if options.objective not in possible:
-            raise SpecError(
-                "the model does not answer so",
-                where="--objective",
-                bound=f"{one_of(possible)}, because it returns {counted(model.outputs, 'number')}",
-                measured=options.objective,
-                remedy="choose one of them, or omit the option",
-            )
-        if options.objective == "values":
-            return "values"
-    count = len(classes)
-    whole = bool((labels == np.floor(labels)).all() and labels.min() >= 0)
-    if model.outputs == 1:
-        if count == 2 or (not count and whole and labels.max() == 1):
-            return "two_classes"
-        if not count:
-            return "values"
-    elif model.outputs == count or (not count and whole and labels.max() < model.outputs):
-        return "classes"
-    raise ModelError(
-        "the labels do not match the model's outputs",
-        where="--model",
-        bound=f"{count} outputs, one for each class: {some_of(classes, 20)}" if count
-        else f"an output for each label from {labels.min():g} to {labels.max():g}",
-        measured=counted(model.outputs, "output"),
-        remedy="remove the folders or rows of classes that the model does not know, or name another model"
-        + (f"; if {data.label!r} is not the label, set --label" if data.kind not in {"images", "audio"} else ""),
-    )  # fmt: skip

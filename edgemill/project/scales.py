@@ -68,7 +68,7 @@ def choose(
 
     Args:
         outputs: Name of a range -> outputs [N, ...] for examples in this range.
-        labels: Numbers of classes, or values, [N].
+        labels: Numbers of classes, or values, [N]; for several labels 0 and 1, [N, labels].
         objective: What the model does.
         wanted: Name of a range; None to choose by accuracy.
         classes: Names of the classes, for messages.
@@ -96,7 +96,8 @@ def choose(
         # Of ranges that are equally good, within a standard error, the first is the most common one.
         tolerated = max(np.sqrt(best.error * (1 - best.error) / len(labels)), 1 / len(labels))
         best = next(trial for trial in trials if trial.error <= best.error + tolerated)
-        _refuse_other_order(best, outputs, labels, classes)
+        if objective != "labels":
+            _refuse_other_order(best, outputs, labels, classes)
         _refuse_chance(best, labels, trials)
     return best, trials
 
@@ -106,6 +107,8 @@ def _trial(scale: str, outputs: Array, labels: Array, objective: Objective) -> T
     if objective == "values":
         error = float(np.abs(found[:, 0] - labels).mean())
         return Trial(scale, error, logits=False)
+    if objective == "labels":
+        return Trial(scale, float((_answers(found) != labels).mean()), bool(found.min() < 0 or found.max() > 1))
     if objective == "two_classes":
         logits = bool(found.min() < 0 or found.max() > 1)
         chance = 1 / (1 + np.exp(-found[:, 0].clip(-500, 500))) if logits else found[:, 0]
@@ -118,7 +121,12 @@ def _trial(scale: str, outputs: Array, labels: Array, objective: Objective) -> T
 
 def _refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
     """Refuse results that are within two standard errors of always answering with the most common class."""
-    most = np.bincount(labels.astype(int)).max() / len(labels)
+    # Of several labels, the most common answer to each.
+    most = (
+        np.maximum(labels.mean(axis=0), 1 - labels.mean(axis=0)).mean()
+        if labels.ndim > 1
+        else np.bincount(labels.astype(int)).max() / len(labels)
+    )
     if 1 - best.error > most + 2 * np.sqrt(most * (1 - most) / len(labels)):
         return
     raise SpecError(
@@ -158,8 +166,11 @@ def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array
 
 
 def _answers(outputs: Array) -> Array:
-    """The places of two classes that one output [N, ...] stands for: a logit, or the chance of the second class."""
-    found = outputs.reshape(len(outputs))
+    """The places of two classes that an output [N] or each of several [N, labels] stands for, of the same shape.
+
+    An output is a logit, or the chance of the second class.
+    """
+    found = outputs.reshape(len(outputs)) if outputs[:1].size == 1 else outputs
     return (found > (0 if found.min() < 0 or found.max() > 1 else 0.5)).astype(int)
 
 

@@ -75,7 +75,9 @@ def test_tutorial_leads_to_an_int8_release(
 def parquet(folder: Path) -> tuple[tf.keras.Model, str]:
     values = GENERATOR.normal(0, 1, [COUNT, 2]).astype(np.float32)
     wanted = values @ np.array([1, -1], np.float32)
-    pq.write_table(pa.table({"a": values[:, 0], "b": values[:, 1], "target": wanted}), folder / "t.parquet")
+    names = [f"row {number}" for number in range(COUNT)]
+    columns = {"name": names, "a": values[:, 0], "b": values[:, 1], "target": wanted}
+    pq.write_table(pa.table(columns), folder / "t.parquet")
     model = tf.keras.Sequential([layers.Input([2]), layers.Dense(8, activation="relu"), layers.Dense(1)])
     model.compile(tf.keras.optimizers.Adam(0.03), "mse")
     model.fit(values, wanted, epochs=20, verbose=0)
@@ -95,6 +97,20 @@ def two_inputs(folder: Path) -> tuple[tf.keras.Model, str]:
     for name, array in {"image": images, "age": ages, "label": wanted.astype(np.float32)}.items():
         np.save(folder / "arrays" / f"{name}.npy", array)
     return model, "arrays"
+
+
+def several_labels(folder: Path) -> tuple[tf.keras.Model, str, str, str]:
+    heat, rainy = GENERATOR.normal(0, 1, COUNT), GENERATOR.integers(0, 2, COUNT)
+    wet, hot = rainy, (heat + rainy > 0.5).astype(int)
+    rows = [f"day {day},{heat[day]:.4f},{bool(rainy[day])},{wet[day]},{hot[day]}\n" for day in range(COUNT)]
+    (folder / "days.csv").write_text("".join(["day,heat,rainy,wet,hot\n", *rows]))
+    inputs = [layers.Input([1], name=name) for name in ("rainy", "heat")]
+    joined = layers.Dense(8, activation="relu")(layers.Concatenate()(inputs))
+    model = tf.keras.Model(inputs, layers.Dense(2, activation="sigmoid")(joined))
+    model.compile(tf.keras.optimizers.Adam(0.03), "binary_crossentropy")
+    values = [rainy.astype(np.float32), heat.astype(np.float32)]
+    model.fit(values, np.stack([wet, hot], axis=1), epochs=30, verbose=0)
+    return model, "days.csv", "--label", "wet,hot"
 
 
 FUNCTION = """
@@ -119,16 +135,16 @@ def function(folder: Path) -> tuple[tf.keras.Model, str]:
     return model, "own_examples:examples"
 
 
-@pytest.mark.parametrize("made", [parquet, two_inputs, function])
+@pytest.mark.parametrize("made", [parquet, two_inputs, several_labels, function])
 def test_one_command_leads_to_a_release(made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tf.keras.utils.set_random_seed(1)
-    model, data = made(tmp_path)
+    model, data, *options = made(tmp_path)
     model.save(tmp_path / "my.keras")
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text(
         "{name: small, device_class: small, description: Integers, schemes: [static_wi8_ai8], integer_only: true}"
     )
-    done = CliRunner().invoke(app, ["optimize", "my.keras", "--data", data, "--device", "small.yaml"])
+    done = CliRunner().invoke(app, ["optimize", "my.keras", "--data", data, "--device", "small.yaml", *options])
     assert done.exit_code == ExitCode.OK, done.output
     (release,) = Path("my/registry").rglob("model.tflite")
     assert release.stat().st_size < 10_000

@@ -11,7 +11,17 @@ import numpy as np
 
 from components.core.errors import DataError, some_of
 from components.ingest.arrays import arrays_in, check_lengths, class_numbers
-from edgemill.project.found import HELD_OUT, TRAINING, Data, Options, chosen_columns, file_splits, read_table
+from edgemill.project.found import (
+    HELD_OUT,
+    TRAINING,
+    Data,
+    Options,
+    chosen_columns,
+    file_splits,
+    read_table,
+    refuse_labels,
+    refuse_several,
+)
 from edgemill.project.unusable import Unusable, refuse
 
 # What stands for a missing value in tables.
@@ -43,24 +53,30 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
             )
         names = names or others
         rows += more
-    label, columns = chosen_columns(names, options)
+    labels, columns = chosen_columns(names, options)
     where = ", ".join(map(str, files))
-    cells = {name: [row[name].strip() for row in rows] for name in (*columns, label)}
-    if missing := sum(map(_is_missing, cells[label])):
-        empty = Unusable(reason="missing values", measured=_first(cells[label], _is_missing), missing=missing)
-        refuse({label: empty}, (), where, len(rows))
+    cells = {name: [row[name].strip() for row in rows] for name in (*columns, *labels)}
+    for label in labels:
+        if missing := sum(map(_is_missing, cells[label])):
+            empty = Unusable(reason="missing values", measured=_first(cells[label], _is_missing), missing=missing)
+            refuse({label: empty}, (), where, len(rows))
     found = {name: _unusable(cells[name]) for name in columns}
     unusable = {name: why for name, why in found.items() if why is not None}
     usable = [name for name in columns if name not in unusable]
     if options.columns or not usable:
         refuse(unusable, usable, where, len(rows))
-    classes = () if all(map(_is_number, cells[label])) else tuple(sorted({row[label] for row in rows}))
     types = {name: _type(cells[name]) for name in usable}
+    facts = {"kind": "csv", "folder": folder, "columns": types, "unusable": unusable, "splits": splits,
+             "count": len(rows)}  # fmt: skip
+    if len(labels) > 1:
+        binary = {"0", "1"}
+        wrong = (f"{name}: {_first(cells[name], lambda cell: cell not in binary)}" for name in labels
+                 if not (binary >= {*cells[name]} or all(map(_is_truth, cells[name]))))  # fmt: skip
+        refuse_labels(next(wrong, ""), where)
+        return Data.model_validate({**facts, "label": "", "labels": {name: _type(cells[name]) for name in labels}})
+    classes = () if all(map(_is_number, cells[label])) else tuple(sorted({row[label] for row in rows}))
     label_type = "int64" if classes or all(map(_whole, cells[label])) else "float32"
-    return Data.model_validate(
-        {"kind": "csv", "folder": folder, "label": label, "classes": classes, "label_type": label_type,
-         "columns": types, "unusable": unusable, "splits": splits, "count": len(rows)}
-    )  # fmt: skip
+    return Data.model_validate({**facts, "label": label, "classes": classes, "label_type": label_type})
 
 
 def _unusable(cells: Sequence[str]) -> Unusable | None:
@@ -172,21 +188,19 @@ def _of_arrays(
     folder: Path, arrays: dict[str, Any], splits: dict[str, Any], names: dict[str, str], options: Options
 ) -> Data:
     """Recognize which array is the input, and which is the label. Raises a DataError if it is not clear."""
-    label, inputs = chosen_columns(list(arrays), options, "there is no array")
+    (label, *others), inputs = chosen_columns(list(arrays), options, "there is no array")
+    refuse_several((label, *others), "array")
     check_lengths({name: arrays[name] for name in (*inputs, label)}, str(folder))
     labels = class_numbers(arrays[label])
     _check_kinds({**{name: (arrays[name], "biuf") for name in inputs}, label: (labels, "biufSU")}, str(folder))
-    if labels[:1].size != 1:
-        raise DataError(
-            f"the label {label!r} has several numbers for each example",
-            where="--label",
-            bound="one number or text for each example, or one-hot vectors",
-            measured=f"an array of {' x '.join(map(str, labels.shape))}",
-            remedy="name another array, or write a pipeline file and a task with `targets`: see docs/outputs.md",
-        )
+    several = labels[:1].size != 1
+    if several:
+        binary = labels.ndim == 2 and labels.dtype.kind in "biuf" and bool(((labels == 0) | (labels == 1)).all())
+        refuse_labels("" if binary else f"{label}: an array of {' x '.join(map(str, labels.shape))}", str(folder))
     texts = labels.ravel().astype(str).tolist() if labels.dtype.kind in "US" else []
     return Data.model_validate(
-        {"kind": "arrays", "folder": folder, "label": label, "classes": tuple(sorted(set(texts))),
+        {"kind": "arrays", "folder": folder, "label": "" if several else label,
+         "labels": {label: _stored(labels)} if several else {}, "classes": tuple(sorted(set(texts))),
          "columns": {name: _stored(arrays[name]) for name in inputs},
          "label_type": "float32" if np.issubdtype(labels.dtype, np.floating) else "int64",
          "splits": splits, "count": len(labels),
@@ -197,7 +211,7 @@ def _of_arrays(
 
 def _stored(array: Any) -> str:
     """The type of an array's values in examples."""
-    if array.dtype == np.uint8 and array.ndim > 2:
+    if array.dtype == np.uint8 and array.ndim > 1:
         return "uint8"
     return "float32" if np.issubdtype(array.dtype, np.floating) else "int64"
 

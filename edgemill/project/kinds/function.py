@@ -13,7 +13,7 @@ from components.core.errors import DataError, EdgemillError, counted, some_of
 from components.data.task import load_object
 from components.ingest.arrays import generated
 from components.spec.examples import GeneratorSource
-from edgemill.project.found import Data, Options, chosen_columns
+from edgemill.project.found import Data, Options, chosen_columns, refuse_several
 from pipelines.file.user_folders import make_importable
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -49,10 +49,13 @@ def of_function(name: str, options: Options) -> Data:
         raise type(error)(
             error.what, where=f"--data {name}", bound=error.bound, measured=error.measured, remedy=error.remedy
         ) from error
-    label, inputs = chosen_columns(list(features), options, "there is no feature")
+    (label, *others), inputs = chosen_columns(list(features), options, "there is no feature")
+    refuse_several((label, *others), "feature")
+    several = features[label].kind in {"int64", "float32"} and features[label].sizes != {1}
     _check({feature: features[feature] for feature in (*inputs, label)}, label, f"--data {name}")
     return Data.model_validate(
-        {"kind": "generator", "folder": Path(inspect.getfile(inspect.unwrap(function))).parent, "label": label,
+        {"kind": "generator", "folder": Path(inspect.getfile(inspect.unwrap(function))).parent,
+         "label": "" if several else label, "labels": {label: features[label].kind} if several else {},
          "classes": tuple(sorted(features[label].texts)), "columns": {each: features[each].kind for each in inputs},
          "label_type": "float32" if features[label].kind == "float32" else "int64", "splits": splits,
          "scalars": all(features[each].sizes == {1} for each in inputs), "fields": {"function": name}, "count": count}
@@ -121,11 +124,11 @@ def _check(features: Mapping[str, _Feature], label: str, where: str) -> None:
             measured=", ".join(f"{name}: {min(sizes):,} to {max(sizes):,}" for name, sizes in uneven.items()),
             remedy="cut them off, or fill them, as in the training of the model",
         )
-    if features[label].sizes != {1} or features[label].kind == "uint8":
+    if features[label].kind == "uint8" or (features[label].kind == "text" and features[label].sizes != {1}):
         raise DataError(
-            f"the label {label!r} is not one number or text",
+            f"the label {label!r} is neither one number or text nor a list of numbers",
             where=where,
-            bound="one number or text for each example",
+            bound="one number or text for each example, or a list with 0 or 1 for each label",
             measured=f"{counted(max(features[label].sizes), 'value')} of the type {features[label].kind}",
             remedy="yield the number or the name of the class, or write a pipeline file and a task with `targets`: see "
             "docs/outputs.md",

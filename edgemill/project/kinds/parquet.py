@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.core.errors import DataError, summary_line
-from edgemill.project.found import Data, Options, chosen_columns
+from edgemill.project.found import Data, Options, chosen_columns, refuse_labels
 from edgemill.project.unclear import UnclearError
 from edgemill.project.unusable import Unusable, refuse
 
@@ -24,8 +24,9 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
     from pyarrow import types
 
     tables = [parquet_table(file) for file in files]
-    label, columns = chosen_columns(tables[0].column_names, options)
-    wanted = [*columns, label]
+    labels, columns = chosen_columns(tables[0].column_names, options)
+    label = labels[0]
+    wanted = [*columns, *labels]
     if other := next(
         (file for file, table in zip(files, tables, strict=True) if not {*wanted} <= {*table.column_names}), None
     ):
@@ -38,8 +39,7 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
     kinds = {name: tables[0].schema.field(name).type for name in wanted}
     where, count = ", ".join(map(str, files)), sum(map(len, tables))
     missing = {name: sum(_missing_in(table[name]) for table in tables) for name in wanted}
-    if missing[label]:
-        refuse({label: _lacking(missing[label])}, (), where, count)
+    refuse({name: _lacking(missing[name]) for name in labels if missing[name]}, (), where, count)
     text = types.is_string(kinds[label]) or types.is_large_string(kinds[label])
     if not (_numeric(kinds[label]) or text):
         raise UnclearError(
@@ -56,13 +56,19 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
     usable = [name for name in columns if name not in unusable]
     if options.columns or not usable:
         refuse(unusable, usable, where, count)
+    facts = {
+        "kind": "parquet", "folder": folder, "unusable": unusable, "splits": splits, "count": count,
+        "columns": {name: _stored(kinds[name]) for name in usable},
+    }  # fmt: skip
+    if len(labels) > 1:
+        held = {name: {each for table in tables for each in table[name].unique().to_pylist()} for name in labels}
+        wrong = (f"{name}: {next(iter(found - {0, 1}))!r}" for name, found in held.items() if not found <= {0, 1})
+        refuse_labels(next(wrong, ""), where)
+        return Data.model_validate({**facts, "label": "", "labels": {name: _stored(kinds[name]) for name in labels}})
     classes = {each for table in tables for each in table[label].unique().to_pylist()} if text else ()
     return Data.model_validate(
-        {"kind": "parquet", "folder": folder, "label": label, "classes": tuple(sorted(classes)),
-         "label_type": "float32" if types.is_floating(kinds[label]) else "int64",
-         "columns": {name: "float32" if types.is_floating(kinds[name]) else "int64" for name in usable},
-         "unusable": unusable, "splits": splits, "count": count}
-    )  # fmt: skip
+        {**facts, "label": label, "classes": tuple(sorted(classes)), "label_type": _stored(kinds[label])}
+    )
 
 
 def parquet_table(file: Path) -> Any:
@@ -85,6 +91,13 @@ def parquet_table(file: Path) -> Any:
 
 def _lacking(missing: int) -> Unusable:
     return Unusable(reason="missing values", measured=f"{missing} null or not finite", missing=missing)
+
+
+def _stored(kind: Any) -> str:
+    """The type of a column's values in examples. Text of a label becomes the number of its class."""
+    from pyarrow import types
+
+    return "float32" if types.is_floating(kind) else "int64"
 
 
 def _numeric(kind: Any) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
-from components.core.errors import DataError
+from components.core.errors import DataError, EdgemillError
 from components.ingest.listing import files_of, items
 from components.spec.examples import ImageSource
 from edgemill.project.data import recognize_data
@@ -245,7 +245,10 @@ def test_folder_of_arrays(tmp_path: Path) -> None:
         ({"x": np.zeros([2, 2], complex), "y": np.zeros(2)}, "neither numbers nor labels: x .*complex128"),
         ({"x": np.full([2, 2], np.nan), "y": np.zeros(2)}, "not finite: x .*x: 4 of 4"),
         ({"x": np.zeros([2, 2]), "y": np.array([0, np.inf])}, "not finite: y .*y: 1 of 2"),
-        ({"x": np.zeros([2, 2]), "y": np.zeros([2, 5])}, "several numbers for each example .*2 x 5"),
+        (
+            {"x": np.zeros([2, 2]), "y": np.full([2, 5], 2)},
+            "several numbers for each example, and not all are 0 or 1 .*2 x 5",
+        ),
         ({"x_train": np.zeros(2), "y_train": np.zeros(2), "x_test": np.zeros(2)}, "there is no array y_test"),
     ],
 )
@@ -253,6 +256,32 @@ def test_arrays_that_are_no_examples(tmp_path: Path, arrays: dict[str, Any], wor
     np.savez(tmp_path / "d.npz", **arrays)
     with pytest.raises(DataError, match=words):
         recognize_data(tmp_path / "d.npz", NONE)
+
+
+@pytest.mark.parametrize(
+    ("labels", "stored"), [(np.uint8, "uint8"), (bool, "int64"), (np.int32, "int64"), (float, "float32")]
+)
+def test_arrays_of_several_labels(tmp_path: Path, labels: Any, stored: str) -> None:
+    held = np.array([[1, 0, 1], [0, 0, 0]], labels)
+    np.savez(tmp_path / "d.npz", x=np.zeros([2, 2]), y=held)
+    found = recognize_data(tmp_path / "d.npz", NONE)
+    assert (found.label, found.labels, found.columns) == ("", {"y": stored}, {"x": "float32"})
+    with pytest.raises(EdgemillError, match=r"only columns of tables can be several labels .*found: x, y"):
+        recognize_data(tmp_path / "d.npz", Options(label="x,y"))
+
+
+def test_columns_of_several_labels(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,wet,hot,y\n1,0,true,3\n2,1,false,4\n")
+    file = parquet(tmp_path / "t.parquet", a=[1, 2], wet=[0, 1], hot=[True, False], y=[3, 4])
+    chosen = Options(label="wet, hot", columns=("a",))
+    assert recognize_data(tmp_path / "t.csv", chosen).labels == {"wet": "int64", "hot": "bool"}
+    assert recognize_data(file, chosen).labels == {"wet": "int64", "hot": "int64"}
+    assert recognize_data(file, Options(label="wet,hot")).columns == {"a": "int64", "y": "int64"}
+    for name in ("t.csv", "t.parquet"):
+        with pytest.raises(DataError, match=r"not all are 0 or 1 .*found: y: '?3"):
+            recognize_data(tmp_path / name, Options(label="wet,y"))
+        with pytest.raises(DataError, match="no column or array 'wett'"):
+            recognize_data(tmp_path / name, Options(label="wett,hot"))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"hello", b"\x93NUMPY\x01\x00\xff\xff{"])

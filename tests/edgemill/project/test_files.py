@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from components.core.errors import SpecError
-from components.data.ready_made import Input, OneInputTask, SeveralInputsTask
+from components.data.ready_made import Input, LabelsTask, OneInputTask, SeveralInputsTask, Stored
 from components.spec.devices.device import DeviceProfile
 from edgemill.project.files import PIPELINE, README, TASK, refuse_existing, write_project
 from edgemill.project.found import Data
@@ -27,13 +27,25 @@ COLUMNS = PlannedInput(
 )
 
 
-def written(folder: Path, *inputs: PlannedInput, name: str = "my.keras") -> tuple[dict[str, Any], Any]:
-    data = Data(kind="arrays", folder=folder, label="it's", label_type="float32", splits={"kind": "hashed"}, count=9)
+def written(
+    folder: Path, *inputs: PlannedInput, name: str = "my.keras", labels: dict[str, Stored] | None = None
+) -> tuple[dict[str, Any], Any]:
+    data = Data(kind="arrays", folder=folder, label="it's", labels=labels or {}, label_type="float32",
+                splits={"kind": "hashed"}, count=9)  # fmt: skip
     named = dict(zip(("first", 'the "second"'), inputs, strict=False))
     plan = Plan(
-        data=data, examples={"kind": "arrays", "splits": data.splits, "label": data.label}, inputs=named,
-        objective="values", range="0..1", logits=False, max_loss=0.02, facts=("found",),
-    )  # fmt: skip
+        data=data,
+        examples={"kind": "arrays", "splits": data.splits, "label": data.label},
+        inputs=named,
+        output='the "output"',
+        targets=(len(labels),) if labels else (),
+        objective="labels" if labels else "values",
+        metrics=("binary_accuracy", "auc") if labels else ("mean_absolute_error",),
+        range="0..1",
+        logits=False,
+        max_loss=0.02,
+        facts=("found",),
+    )
     profile = DeviceProfile.model_validate(yaml.safe_load(shipped_devices()["cortex_m55"].read_text()))
     write_project(folder / "out", plan, folder / name, folder / f"data{name}", {"cortex_m55": profile})
     held: dict[str, Any] = {}
@@ -47,6 +59,16 @@ def test_task_of_one_input(tmp_path: Path) -> None:
         dict(COLUMNS.features), (2,), "values", "it's", "float32", scale=(1.0, 0.5), offset=(0.0, -1.0)
     )
     assert pipeline["examples"]["label"] == "it's" and pipeline["baseline"]["path"] == "../my.keras"
+
+
+def test_task_of_several_labels(tmp_path: Path) -> None:
+    pipeline, task = written(tmp_path, PIXELS, labels={"it's": "int64", "on": "bool"})
+    assert task == LabelsTask(
+        {"first": Input({"image": "uint8"}, (4, 4, 1), scale=1 / 255)},
+        'the "output"',
+        Input({"it's": "int64", "on": "bool"}, (2,)),
+    )
+    assert [each["name"] for each in pipeline["gate"]["metrics"]] == pipeline["evaluate"]["metrics"]
 
 
 def test_task_of_several_inputs(tmp_path: Path) -> None:

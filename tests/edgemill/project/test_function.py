@@ -36,6 +36,9 @@ def words():
 
 def vectors():
     yield {"x": 1.0, "label": [0, 1]}
+
+def tags():
+    yield {"x": 1.0, "label": ["wet", "hot"]}
 """
 
 
@@ -52,6 +55,11 @@ def test_function_without_arguments_has_hashed_splits(tmp_path: Path, monkeypatc
     assert (found.kind, found.folder, found.classes) == ("generator", tmp_path, ("cat", "dog"))
     assert (found.columns, found.is_table, found.count) == ({"image": "uint8"}, False, 6)
     assert (found.fields, found.splits["kind"]) == ({"function": f"{module}:pictures"}, "hashed")
+
+
+def test_list_of_numbers_is_several_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = recognized(tmp_path, monkeypatch, "vectors")
+    assert (found.label, found.labels, found.columns) == ("", {"label": "int64"}, {"x": "float32"})
 
 
 def test_function_of_a_split_is_called_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +80,7 @@ def test_function_of_a_split_is_called_for_both(tmp_path: Path, monkeypatch: pyt
         ("uneven", r"different numbers of values: x .*found: x: 1 to 2"),
         ("missing", r"missing values or values that are not finite: x .*x: 2 values"),
         ("words", "features hold text: x .*x: 'red'.*--columns"),
-        ("vectors", "the label 'label' is not one number or text .*found: 2 values of the type int64"),
+        ("tags", "the label 'label' is neither one number or text nor a list .*found: 2 values of the type text"),
     ],
 )
 def test_function_that_yields_no_examples(

@@ -13,7 +13,8 @@ from edgemill.project import questions
 from edgemill.project.data import recognize_data
 from edgemill.project.found import Options
 from edgemill.project.inputs import ModelInput, match
-from edgemill.project.plan import Model, plan
+from edgemill.project.objective import Model
+from edgemill.project.plan import plan
 from edgemill.project.questions import answered, parsed
 from edgemill.project.unclear import Question, UnclearError
 

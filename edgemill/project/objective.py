@@ -1,0 +1,128 @@
+"""Decides what a model does, by its outputs and the labels, and how the result is judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import ModelError, SpecError, counted, one_of, some_of
+from components.core.values import FrozenModel
+from components.data.ready_made import Objective
+from edgemill.project.found import Data, Options, refuse_labels
+from edgemill.project.inputs import ModelInput
+from edgemill.project.unclear import UnclearError
+
+Array = npt.NDArray[Any]
+_MAX_DROP = 0.02
+# Tried examples with and without each label, so that the evaluation split has some of both.
+_RANKED = 40
+METRICS: dict[Objective, str] = {
+    "classes": "accuracy",
+    "two_classes": "binary_accuracy",
+    "labels": "binary_accuracy",
+    "values": "mean_absolute_error",
+}
+# Of the labels' standard deviation.
+_MAX_RISE = 0.05
+
+
+class Model(FrozenModel):
+    """The inputs and the output of a model.
+
+    Attributes:
+        inputs: Name of an input -> the input.
+        outputs: Numbers in one output.
+        output: Name of the output.
+    """
+
+    inputs: dict[str, ModelInput]
+    outputs: int
+    output: str = ""
+
+
+def _check_labels(model: Model, data: Data, labels: Array, options: Options) -> None:
+    """Check that a model has an output for each of several labels, and that these are 0 or 1."""
+    if options.objective not in {None, "labels"}:
+        raise SpecError(
+            "the examples have several labels each",
+            where="--objective",
+            bound="labels",
+            measured=options.objective,
+            remedy="omit the option, or name one label with --label",
+        )
+    names = ", ".join(data.labels)
+    wrong = labels[(labels != 0) & (labels != 1)]
+    refuse_labels(f"{names}: {wrong[0]:g}" if wrong.size else "", "--data")
+    if model.outputs != labels.shape[1]:
+        raise ModelError(
+            "the labels do not match the model's outputs",
+            where="--model",
+            bound=f"{counted(labels.shape[1], 'output')}, one for each label: {names}",
+            measured=counted(model.outputs, "output"),
+            remedy="name the labels of the model with --label, in the order of its outputs",
+        )
+
+
+def objective_of(model: Model, data: Data, classes: tuple[str, ...], labels: Array, options: Options) -> Objective:
+    """What the model does. Raises a ModelError if its outputs don't fit the labels."""
+    if data.labels:
+        _check_labels(model, data, labels, options)
+        return "labels"
+    if options.objective is not None and not (options.objective == "values" and classes):
+        possible = ("two_classes", "values") if model.outputs == 1 else ("classes",)
+        if options.objective not in possible:
+            raise SpecError(
+                "the model does not answer so",
+                where="--objective",
+                bound=f"{one_of(possible)}, because it returns {counted(model.outputs, 'number')}",
+                measured=options.objective,
+                remedy="choose one of them, or omit the option",
+            )
+        if options.objective == "values":
+            return "values"
+    count = len(classes)
+    whole = bool((labels == np.floor(labels)).all() and labels.min() >= 0)
+    if model.outputs == 1:
+        if count == 2 or (not count and whole and labels.max() == 1):
+            return "two_classes"
+        if not count:
+            return "values"
+    elif model.outputs == count or (not count and whole and labels.max() < model.outputs):
+        return "classes"
+    raise ModelError(
+        "the labels do not match the model's outputs",
+        where="--model",
+        bound=f"{count} outputs, one for each class: {some_of(classes, 20)}" if count
+        else f"an output for each label from {labels.min():g} to {labels.max():g}",
+        measured=counted(model.outputs, "output"),
+        remedy="remove the folders or rows of classes that the model does not know, or name another model"
+        + (f"; if {data.label!r} is not the label, set --label" if data.kind not in {"images", "audio"} else ""),
+    )  # fmt: skip
+
+
+def metrics_of(objective: Objective, labels: Array) -> tuple[str, ...]:
+    """The metrics of an objective. Rare labels hardly count for the accuracy, but for the mean AUC of the labels."""
+    rarest = min(labels.sum(axis=0).min(), (1 - labels).sum(axis=0).min()) if objective == "labels" else 0
+    return (METRICS[objective], *(["auc"] if rarest >= _RANKED else []))
+
+
+def usual_max_loss(objective: Objective, labels: Array) -> float:
+    """How much worse a candidate can be if the user doesn't say it."""
+    return float(f"{_MAX_RISE * labels.std():.2g}") if objective == "values" else _MAX_DROP
+
+
+def refuse_near_labels(data: Data, outputs: Array) -> None:
+    """Refuse to guess what outputs are that are neither chances nor spread as logits are."""
+    least, most = float(outputs.min()), float(outputs.max())
+    if least < -1 or most > 2:
+        return
+    raise UnclearError(
+        "it is not clear whether the model answers with one of two classes, or with a number",
+        option="objective",
+        question="What is the answer: two_classes or values (a number)?",
+        default="two_classes",
+        measured=f"labels 0 and 1 ({data.label}), and outputs from {least:.2f} to {most:.2f}",
+        remedy="add `--objective two_classes` or `--objective values`",
+    )
