@@ -17,6 +17,18 @@ Place = Annotated[
     str, typer.Argument(metavar="PLACE", help="REGISTRY/DEVICE_CLASS/NAME: a pipeline's releases for a device class.")
 ]
 Channel = Annotated[str, typer.Option(help="canary, beta, or stable.")]
+Places = Annotated[
+    list[str] | None,
+    typer.Option("--place", metavar="DEVICE_CLASS/NAME", help="Only this place. Can be repeated. By default all."),
+]
+Trust = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="ROOT.JSON",
+        help="Root that the signatures must lead to. By default, that of the registry's key set in EDGEMILL_KEYS, "
+        "or else the registry's own first root.",
+    ),
+]
 
 
 @app.command()
@@ -55,12 +67,17 @@ def init(
 @contracted
 def status(
     registry: Address,
+    place: Places = None,
+    trust: Trust = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what each channel of a signed registry gives to devices, and when signatures expire."""
+    """Show what each channel gives to devices and, if the registry is signed, when signatures expire.
+
+    It needs no private keys.
+    """
     from edgemill.commands.registry import status as print_status
 
-    print_status(registry, as_json=as_json)
+    print_status(registry, tuple(place or ()), trust, as_json=as_json)
 
 
 @app.command()

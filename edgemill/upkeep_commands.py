@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgemill import options
-from edgemill.registry_commands import Address
+from edgemill.registry_commands import Address, Places, Trust
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
-Places = Annotated[
-    list[str] | None,
-    typer.Option("--place", metavar="DEVICE_CLASS/NAME", help="Only this place. Can be repeated. By default all."),
-]
-Trust = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="ROOT.JSON",
-        help="Root that the signatures must lead to. By default, that of the registry's key set in EDGEMILL_KEYS, "
-        "or else the registry's own first root.",
-    ),
-]
 
 
 def verify(

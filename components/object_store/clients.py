@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 
 from components.core.errors import SpecError
 from components.object_store.bucket import SCHEMES, Bucket, split
@@ -28,7 +29,10 @@ def _client(scheme: str, name: str, environment: tuple[tuple[str, str], ...]) ->
 
             return S3Bucket(name)
         case "gs":
-            from components.object_store.gcs import GoogleBucket
+            # About the versions of Python and gRPC, which are not the user's choice.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                from components.object_store.gcs import GoogleBucket
 
             return GoogleBucket(name)
     raise SpecError(

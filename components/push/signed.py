@@ -18,8 +18,7 @@ from components.push.release_files import PART_PATTERN
 from components.spec.registry import BaseRegistry
 from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets
-from components.trust.names import FOLDER
-from components.trust.storage import Remembering, Store, store_at
+from components.trust.storage import Remembering, Store, place_in_words, store_at
 
 if TYPE_CHECKING:
     from components.trust.repository import SignedRegistry
@@ -94,7 +93,7 @@ def not_signed_any_more(root: str, store: Store, remedy: str) -> RegistryError:
     return RegistryError(
         "this registry was signed, and its signed metadata is gone",
         where=root,
-        bound=f"the folder {FOLDER}",
+        bound=place_in_words(root),
         remedy=remedy,
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,15 +23,14 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Roo
 from components.core.errors import RegistryError
 from components.trust import clock, role_file, rollout
 from components.trust.keys import KeySet, key_in, missing_keys, read_key_set
-from components.trust.names import CHANNELS, CUSTOM, LOG_ENTRY, SIGNED, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.names import CHANNELS, CUSTOM, LOG_ENTRY, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.reader import SignedReader
 from components.trust.signed_set import (
     TIMESTAMP_NAME,
     SignedSet,
     channel_in,
-    examined,
     expiry_days,
     next_sequence,
-    problems,
     read_role,
     read_signed_set,
 )
@@ -43,11 +42,11 @@ _MOST_ATTEMPTS = 50
 _LONGEST_PAUSE_SECONDS = 0.2
 
 
-class SignedRegistry:
+class SignedRegistry(SignedReader):
     """A signed registry, and the keys of this machine.
 
     Attributes:
-        where, store: Its folder or address, and its metadata.
+        keys: The key set.
         extra: Signers that also sign a role, while its key is replaced.
         entry: Name of the audit log's entry about the next change, which is signed with the timestamp. If it is empty,
             the entry that was signed before stays.
@@ -55,45 +54,15 @@ class SignedRegistry:
     """
 
     def __init__(self, root: str, store: Store, keys: KeySet) -> None:
-        self.where, self.store, self.keys = root, store, keys
+        super().__init__(root, store, keys.root)
+        self.keys = keys
         self.extra: dict[str, Signer] = {}
         self.entry = ""
         self.any_clock = False
 
     def read(self) -> SignedSet:
-        """Read and verify the top-level metadata."""
+        """Read and verify the top-level metadata, from the root that is in the key set now."""
         return read_signed_set(self.store, self.keys.root, self.where)
-
-    def channel(self, device_class: str, name: str, channel: str) -> rollout.ChannelState:
-        """The verified state of a channel, with no stages if nothing was released."""
-        found = self.read()
-        role = read_role(self.store, found, role_of(device_class, channel), self.where)
-        return channel_in(role.signed if role else None, device_class, name, channel, self.where)
-
-    def channels(self, of: str = "") -> list[rollout.ChannelState]:
-        """The verified states in the roles that begin with `of`, without targets that a role may not sign."""
-        states = [
-            state
-            for role, metadata in self._roles(of)
-            for _, state in examined(role, metadata.signed)
-            if isinstance(state, rollout.ChannelState)
-        ]
-        return sorted(states, key=lambda one: (one.device_class, one.name, SIGNED.index(one.channel)))
-
-    def problems(self) -> dict[str, str]:
-        """Map what roles signed although they may not, or what can't be read, to the reasons."""
-        return {
-            f"{role}: {path}": why
-            for role, metadata in self._roles()
-            for path, why in problems(role, metadata.signed).items()
-        }
-
-    def _roles(self, of: str = "") -> Iterator[tuple[str, Metadata[Targets]]]:
-        found = self.read()
-        delegations = found.targets.signed.delegations
-        for role in (delegations.roles or {}) if delegations else {}:
-            if role.startswith(of) and (metadata := read_role(self.store, found, role, self.where)) is not None:
-                yield role, metadata
 
     def check_keys(self, device_class: str, channel: str) -> None:
         """Check that this machine can sign a channel, before anything is written."""

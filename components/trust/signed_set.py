@@ -90,6 +90,14 @@ def newest_root(store: Store, anchor: bytes, where: str) -> Metadata[Root]:
     return root
 
 
+def is_root(content: bytes) -> bool:
+    """Whether a file is a root of signed metadata."""
+    try:
+        return isinstance(Metadata.from_bytes(content).signed, Root)
+    except (DeserializationError, _StorageError):
+        return False
+
+
 def read_signed_set(store: Store, anchor: bytes, where: str) -> SignedSet:
     """Read and verify the top-level metadata.
 

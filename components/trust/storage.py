@@ -14,7 +14,7 @@ from components.object_store.bucket import Content, is_address, split
 from components.object_store.folder import FolderBucket
 from components.object_store.limits import LONGEST_DOCUMENT, read_bounded
 from components.object_store.oci.hosts import ADDRESS_PREFIX
-from components.trust.names import FOLDER
+from components.trust.names import FOLDER, OCI_REPOSITORY
 from components.trust.store_errors import explained
 
 
@@ -82,6 +82,11 @@ def store_at(root: str) -> ListedStore:
 
         return OciStore(root)
     return BucketStore(root) if is_address(root) else FolderStore(Path(root))
+
+
+def place_in_words(root: str) -> str:
+    """Where in the registry its signed metadata is."""
+    return f"the repository `{OCI_REPOSITORY}`" if root.startswith(ADDRESS_PREFIX) else f"the folder `{FOLDER}`"
 
 
 class FolderStore:

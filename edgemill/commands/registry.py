@@ -9,7 +9,7 @@ import typer
 from components.core.errors import RegistryError, SpecError, counted
 from components.push import signed
 from components.push.audit import newest, record
-from components.push.beside import check_exists
+from components.push.beside import check_exists, normal_root
 from components.push.release_files import check_part
 from components.trust import rollout
 from components.trust.clock import now, wrong_times
@@ -51,28 +51,41 @@ def init(
     typer.secho(_WARNING, err=True, fg="yellow", bold=True)
 
 
-def status(address: str, *, as_json: bool) -> None:
-    """Print the signed channels of a registry, and when its signatures expire."""
-    registry = _opened(address)
+def status(address: str, places: tuple[str, ...] = (), trust: Path | None = None, *, as_json: bool = False) -> None:
+    """Print the channels of a registry and, if it is signed, when its signatures expire."""
+    from components.push.upkeep.trusted import open_to_read
+
+    checked_places(places)
+    check_exists(root := normal_root(address))
+    opened = open_to_read(root, trust)
+    if opened is None:
+        _print_pointers(root, places, as_json=as_json)
+        return
+    registry, anchored = opened
     found = registry.read()
     expiry = {
         name: one.signed.expires
         for name, one in (("root", found.root), ("targets", found.targets), ("snapshot", found.snapshot),
                           ("timestamp", found.timestamp))
     }  # fmt: skip
-    states, problems = registry.channels(), registry.problems()
-    times = wrong_times(registry.store, found, registry.where)
+    keys = signed.key_set_of(root, registry.store)
+    states = [one for one in registry.channels() if not places or f"{one.device_class}/{one.name}" in places]
+    problems, times = registry.problems(), wrong_times(registry.store, found, root)
     if as_json:
         value = {
-            "registry": registry.where,
-            "development": registry.keys.file.development,
+            "registry": root,
+            "signed": True,
+            "anchored": anchored,
+            "development": keys.file.development if keys else None,
             "expires": {name: when.isoformat() for name, when in expiry.items()},
             "channels": [rollout.to_json(state) for state in states],
             "problems": {**problems, **times},
         }
         print_json(value)
         return
-    typer.echo(f"{registry.where}: signed{' with development keys' if registry.keys.file.development else ''}")
+    how = " with development keys" if keys and keys.file.development else ""
+    how += "" if anchored else ", verified from its own first root (name a trusted root.json with --trust)"
+    typer.echo(f"{root}: signed{how}")
     for name, when in expiry.items():
         typer.echo(f"  {name} expires {when:%Y-%m-%d %H:%M} UTC{' (EXPIRED)' if when <= now() else ''}")
     for state in states:
@@ -81,6 +94,42 @@ def status(address: str, *, as_json: bool) -> None:
         typer.secho(f"  {role}: {why}", err=True, fg="red")
     for place, why in problems.items():
         typer.secho(f"  {place}: signed, but {why}; devices ignore it. Rotate the key of the role", err=True, fg="red")
+
+
+def _print_pointers(root: str, places: tuple[str, ...], *, as_json: bool) -> None:
+    """Print the channels of a registry that isn't signed: each one gives its release to all devices."""
+    from components.push.upkeep.opening import holdings_at, no_registry, places_in
+
+    holdings = holdings_at(root, places)
+    found = places_in(holdings, places)
+    if not found and not newest(root):
+        raise no_registry(holdings)
+    channels: list[tuple[str, str, str]] = []
+    problems: dict[str, str] = {}
+    for place in found:
+        for channel, release in sorted(holdings.channels(place).items()):
+            if isinstance(release, RegistryError):
+                problems[f"{place}: {channel}"] = str(release)
+            else:
+                channels.append((place, channel, release.version))
+    if as_json:
+        given = [
+            {
+                "device_class": place.partition("/")[0],
+                "name": place.partition("/")[2],
+                "channel": channel,
+                "stages": [{"release": {"version": version}, "share": rollout.FULL_SHARE, "paused": False}],
+            }
+            for place, channel, version in channels
+        ]
+        unsigned = {"registry": root, "signed": False, "anchored": False, "development": None}
+        print_json({**unsigned, "expires": {}, "channels": given, "problems": problems})
+        return
+    typer.echo(f"{root}: not signed")
+    for place, channel, version in channels:
+        typer.echo(f"  {place} {channel}: {version} 100 %")
+    for where, why in problems.items():
+        typer.secho(f"  {where}: {why}", err=True, fg="red")
 
 
 def delegate(address: str, device_class: str, *, as_json: bool = False) -> None:

@@ -42,7 +42,7 @@ def print_health(
             typer.echo(f"incomplete, no device sees it: {name}")
         for name in found.strangers:
             typer.echo(f"not from a push: {name}")
-        signed = "not signed" if not found.signed else "signed"
+        signed = "signed" if found.signed else "no signature is accepted" if found.refused else "not signed"
         if found.signed and not found.anchored:
             signed += ", verified from its own first root (name a trusted root.json with --trust)"
         typer.echo(

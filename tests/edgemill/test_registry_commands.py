@@ -59,6 +59,41 @@ def test_roll_out_from_canary_to_all_devices_and_back(root: str) -> None:
         ("canary", new), ("stable", old)]  # fmt: skip
 
 
+def test_status_needs_no_private_key(root: str, tmp_path: Path) -> None:
+    version = push(root, MODEL, "stable")
+    trusted = ("--trust", str(tmp_path / "keys/root.json"))
+    with mock.patch.dict(os.environ, {"EDGEMILL_KEYS": ""}):
+        code, output = edgemill("status", root)
+        first = f"{root}: signed, verified from its own first root (name a trusted root.json with --trust)\n"
+        assert (code, output.startswith(first)) == (0, True), output
+        assert f"phone/shoes stable: {version} 100 %" in output
+        code, output = edgemill("status", root, *trusted)
+        assert (code, output.splitlines()[0]) == (0, f"{root}: signed"), output
+        status = json.loads(edgemill("status", root, *trusted, "--json")[1])
+        assert (status["signed"], status["anchored"], status["development"]) == (True, True, None)
+        assert json.loads(edgemill("status", root, "--place", "phone/boots", "--json")[1])["channels"] == []
+        assert edgemill("init", str(tmp_path / "other"), "--keys", str(tmp_path / "more"))[0] == 0
+        code, output = edgemill("status", root, "--trust", str(tmp_path / "more/root.json"))
+        assert (code, "the registry isn't the one that these keys sign" in output) == (1, True), output
+
+
+def test_status_of_a_registry_without_signatures_lists_its_channels(tmp_path: Path) -> None:
+    plain = str(tmp_path / "plain")
+    old, new = push(plain, MODEL, "stable"), push(plain, MODEL[::-1], "canary")
+    lines = f"{plain}: not signed\n  phone/shoes canary: {new} 100 %\n  phone/shoes stable: {old} 100 %\n"
+    assert edgemill("status", plain) == (0, lines)
+    status = json.loads(edgemill("status", plain, "--json")[1])
+    assert (status["signed"], [one["stages"][0]["release"]["version"] for one in status["channels"]]) == (
+        False,
+        [new, old],
+    )
+    code, output = edgemill("status", plain, "--place", "phone/boots")
+    assert (code, "there is nothing in this place" in output) == (1, True), output
+    (tmp_path / "plain/phone/shoes/canary.json").write_text("{}")
+    code, output = edgemill("status", plain)
+    assert (code, "phone/shoes: canary: " in output, f"stable: {old} 100 %" in output) == (0, True, True), output
+
+
 def test_delegated_device_class_has_keys_before_its_first_push(root: str, tmp_path: Path) -> None:
     code, output = edgemill("delegate", root, "watch")
     named = "".join(f"key: {tmp_path}/keys/watch.{channel}.pem\n" for channel in ("canary", "beta", "stable"))
@@ -138,7 +173,7 @@ def test_mistakes_are_reported(root: str, tmp_path: Path) -> None:
     for arguments, message in (
         (("init", root, "--keys", str(tmp_path / "more")), "this registry is already signed"),
         (("init", "ftp://host/repository", "--keys", str(tmp_path / "more")), "there is no such kind of registry"),
-        (("status", plain), "this registry is not signed"),
+        (("refresh", plain), "this registry is not signed"),
         (("promote", f"{plain}/phone/shoes/{version}"), "this registry is not signed"),
         (("pause", f"{root}/phone/shoes"), "the channel has no release"),
         (("pause", f"{root}/phone/shoes", "--channel", "gamma"), "a signed registry has no such channel"),

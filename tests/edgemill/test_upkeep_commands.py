@@ -76,6 +76,13 @@ def test_each_command_says_what_it_did_in_text_and_json(root: Path, tmp_path: Pa
         (("mirror", "nowhere", "elsewhere"), 1, "there is no such registry"),
         (("mirror", "{root}", "{root}"), 1, "a registry cannot be its own mirror"),
         (("mirror", "{root}", "{root}/../registry/"), 1, "a registry cannot be its own mirror"),
+        (("mirror", "{root}", "{root}/copy"), 1, "one of the registries is inside the other"),
+        (("mirror", "{root}", "{root}/.."), 1, "one of the registries is inside the other"),
+        (("mirror", "{root}", "elsewhere", "--place", "phone/boots"), 1, "there is nothing in this place"),
+        (("verify", "{root}", "--place", "phone/boots"), 1, "there is nothing in this place"),
+        (("verify", "{root}/.."), 1, "none of them from a push"),
+        (("status", "{root}/.."), 1, "there is no registry here"),
+        (("verify", "{root}", "--trust", "{root}/phone/shoes/stable.json"), 2, "this is not a root of signed metadata"),
         (("repair", "{root}", "--from", "nowhere"), 1, "there is no such registry"),
         (("gc", "{root}", "--grace", "soon"), 2, "this is not a time (expected: a number with s, m, h, or d"),
         (("gc", "{root}", "--max-age", "-1d"), 2, "this is not a time"),
@@ -126,6 +133,10 @@ def test_mistake_with_keys_is_reported(signed: Path, tmp_path: Path) -> None:
         assert (code, "no key set here is for it" in said) == (1, True), said
         code, said = edgemill("verify", str(signed))
         assert (code, "verified from its own first root" in said) == (0, True), said
+    other = tmp_path / "other"
+    assert edgemill("init", str(other), "--keys", str(tmp_path / "more"))[0] == 0
+    code, said = edgemill("verify", str(signed), "--trust", str(tmp_path / "more/root.json"))
+    assert (code, f"{signed}: no signature is accepted; 1 release in 1 place" in said) == (1, True), said
     assert edgemill("verify", str(signed), "--trust", str(keys / "root.json"))[0] == 0
 
 

@@ -12,7 +12,7 @@ from components.push.artifact import artifact_path
 from components.push.audit import read_log
 from components.push.release import MODEL_NAME, Release
 from components.push.upkeep.holdings import Copy, Holdings
-from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.opening import holdings_at, no_registry, no_such_place
 from components.push.upkeep.trusted import Trusted, read_trusted, references
 from components.trust.clock import wrong_times
 from components.trust.rollout import ReleaseRef
@@ -30,7 +30,8 @@ class Health(FrozenModel):
 
     Attributes:
         registry: Its folder or address.
-        signed: Whether it is signed.
+        signed: Whether it is signed, and the signatures are accepted.
+        refused: Whether it was signed, and the signatures aren't accepted.
         anchored: Whether the signatures were verified from a root of this machine. False also without signatures.
         places: Number of places, `<device class>/<name>`.
         releases: Number of complete releases that are intact.
@@ -47,6 +48,7 @@ class Health(FrozenModel):
 
     registry: str
     signed: bool
+    refused: bool = False
     anchored: bool
     places: int = 0
     releases: int = 0
@@ -78,7 +80,8 @@ def verify(
         watch: Called with how many releases are done.
 
     Raises:
-        RegistryError: The registry can't be read.
+        RegistryError: The registry can't be read, there is none, or a chosen place holds nothing.
+        SpecError: `trust` isn't a root.
     """
     holdings = holdings_at(root, places)
     problems: list[Problem] = []
@@ -87,11 +90,16 @@ def verify(
         trusted = read_trusted(holdings.root, trust)
     except RegistryError as error:
         problems.append(Problem(where=error.where or holdings.root, message=str(error)))
+    is_refused = bool(problems)
     signed = references(trusted.reading.states) if trusted else {}
     needed = references(trusted.reading.states, archived=False) if trusted else {}
     counts, incomplete = dict.fromkeys(("places", "releases", "channels", "files", "bytes"), 0), []
     seen: dict[str, Release | RegistryError] = {}
     found_places = holdings.places()
+    known = {*found_places, *(here.rpartition("/")[0] for here in needed)}
+    unknown = [one for one in places if one not in known]
+    if unknown and not problems:
+        raise no_such_place(holdings.root, unknown)
     total, done = sum(len(holdings.versions(place)) for place in found_places), 0
     for place in found_places:
         counts["places"] += 1
@@ -126,9 +134,12 @@ def verify(
     signed_entry = trusted.reading.found.log_entry if trusted else ""
     log = read_log(holdings.root, contains, signed_entry)
     problems += [Problem(where="the audit log", message=one) for one in log.problems]
+    if trusted is None and not (problems or found_places or log.entries):
+        raise no_registry(holdings)
     return Health(
         registry=holdings.root,
         signed=trusted is not None,
+        refused=is_refused,
         anchored=trusted is not None and trusted.anchored,
         **counts,
         entries=len(log.entries),

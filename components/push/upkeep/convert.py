@@ -79,7 +79,8 @@ def sign(root: str, folder: Path, timestamp_days: int | None = None, places: tup
     if holdings is None or not refs:
         return Signed(registry=root)
     _follow(registry, holdings, states)
-    found = verify(root, places, folder / ROOT_NAME)
+    # A place that was named can be empty.
+    found = verify(root, tuple(one for one in places if one in holdings.places()), folder / ROOT_NAME)
     _refuse_problems(root, "it is signed now, but damaged", {one.where: one.message for one in found.problems})
     return Signed(
         registry=root,

@@ -16,7 +16,7 @@ from components.push.audit import copy_log, record
 from components.push.beside import normal_root
 from components.push.upkeep.check import Problem, check_signed
 from components.push.upkeep.holdings import Holdings
-from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.opening import holdings_at, places_in
 from components.push.upkeep.trusted import Trusted, read_trusted, references
 from components.trust.rollout import ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, read_signed_set
@@ -67,11 +67,22 @@ def mirror(
         watch: Called with how many releases are done.
 
     Raises:
-        RegistryError: A registry can't be read or written, or the target is another signed registry, or newer.
+        RegistryError: A registry can't be read or written, a chosen place holds nothing, or the target is another
+            signed registry, newer, or inside the source.
     """
     taken = holdings_at(source, places)
     if normal_root(target) == taken.root:
         raise RegistryError("a registry cannot be its own mirror", where=target, remedy="name another target")
+    inner, outer = sorted((f"{normal_root(target)}/", f"{taken.root}/"), key=len, reverse=True)
+    if inner.startswith(outer):
+        raise RegistryError(
+            "one of the registries is inside the other",
+            where=target,
+            bound="a target beside the source",
+            measured=f"{inner[:-1]} in {outer[:-1]}",
+            remedy="name another target",
+        )
+    places_in(taken, places)
     if "://" not in target and not dry_run:
         Path(target).mkdir(parents=True, exist_ok=True)
     trusted = read_trusted(taken.root, trust)

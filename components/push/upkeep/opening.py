@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from components.core.errors import RegistryError
+from components.core.errors import RegistryError, counted
 from components.push.beside import check_exists, normal_root
 from components.push.registry import kind_at, referenced
 from components.push.upkeep.holdings import Holdings
@@ -31,3 +31,34 @@ def holdings_at(root: str, places: Iterable[str] = ()) -> Holdings:
         )
     found: Holdings = referenced(kind.holdings)(root, tuple(places))
     return found
+
+
+def no_registry(holdings: Holdings) -> RegistryError:
+    """The error for a folder or an address with nothing that a push writes. Its places were listed before."""
+    strangers = counted(len(holdings.strangers()), "file")
+    return RegistryError(
+        "there is no registry here",
+        where=holdings.root,
+        bound="a release, a channel, an audit log, or signed metadata",
+        measured=f"{strangers}, none of them from a push" if holdings.strangers() else "nothing",
+        remedy="correct the address, or push a release first",
+    )
+
+
+def places_in(holdings: Holdings, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """List the places of a registry. Raises a RegistryError if a chosen one isn't among them."""
+    found = holdings.places()
+    if unknown := [one for one in chosen if one not in found]:
+        raise no_such_place(holdings.root, unknown)
+    return found
+
+
+def no_such_place(root: str, unknown: Iterable[str]) -> RegistryError:
+    """The error for chosen places with neither releases nor channels."""
+    return RegistryError(
+        "there is nothing in this place",
+        where=root,
+        bound="a place with releases or channels",
+        measured=", ".join(unknown),
+        remedy="correct --place: `edgemill registry status` lists the places",
+    )

@@ -10,9 +10,10 @@ from components.core.errors import RegistryError, SpecError
 from components.push.signed import can_be_signed, key_set_of, not_signed_any_more
 from components.push.upkeep.reading import Reading, read_everything
 from components.trust.names import ARCHIVE
+from components.trust.reader import SignedReader
 from components.trust.rollout import ChannelState, ReleaseRef
-from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, is_signed
-from components.trust.storage import ListedStore, store_at
+from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, is_root, is_signed, refused
+from components.trust.storage import ListedStore, Remembering, store_at
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,38 @@ def read_trusted(root: str, trust: Path | None = None) -> Trusted | None:
             raise not_signed_any_more(root, store, "restore it: `edgemill registry repair --from` a mirror")
         return None
     return Trusted(store, read_everything(store, anchor, root), anchor is not None, anchor)
+
+
+def open_to_read(root: str, trust: Path | None = None) -> tuple[SignedReader, bool] | None:
+    """Open a signed registry without private keys; None if it isn't signed.
+
+    Args:
+        root: The registry.
+        trust: A root.json to trust. By default, that of the key set for the registry if there is one, or else the
+            registry's own first root.
+
+    Returns:
+        The registry, and whether the root comes from this machine.
+
+    Raises:
+        RegistryError: The signed metadata is missing although there is a key set for it.
+        SpecError: `trust` isn't a root.
+    """
+    if not can_be_signed(root):
+        return None
+    store = Remembering(store_at(root))
+    keys = key_set_of(root, store)
+    anchor = _read(trust) if trust else keys.root if keys else None
+    if not is_signed(store):
+        if anchor is not None:
+            raise not_signed_any_more(root, store, "restore it: `edgemill registry repair --from` a mirror")
+        return None
+    if anchor is not None:
+        return SignedReader(root, store, anchor), True
+    first = store.read(FIRST_ROOT_NAME)
+    if first is None:
+        raise refused("it is missing", FIRST_ROOT_NAME, root)
+    return SignedReader(root, store, first.content), False
 
 
 def references(states: tuple[ChannelState, ...], *, archived: bool = True) -> dict[str, list[ReleaseRef]]:
@@ -107,11 +140,13 @@ def _first_root(readings: Sequence[dict[str, bytes]]) -> bytes | None:
 
 
 def _read(path: Path) -> bytes:
+    remedy = "name the root.json of the registry's key set"
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise SpecError(
-            f"the trusted root cannot be read: {error.strerror or error}",
-            where=str(path),
-            remedy="name the root.json of the registry's key set",
+            f"the trusted root cannot be read: {error.strerror or error}", where=str(path), remedy=remedy
         ) from error
+    if not is_root(content):
+        raise SpecError("this is not a root of signed metadata", where=str(path), bound="a root.json", remedy=remedy)
+    return content

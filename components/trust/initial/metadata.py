@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
 from components.core.errors import RegistryError
+from components.trust.keys import VARIABLE
 from components.trust.names import SIGNED, role_of, target_of
 from components.trust.repository import SignedRegistry
 from components.trust.rollout import ChannelState, ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, SignedSet, is_signed
-from components.trust.storage import Store
+from components.trust.storage import Store, place_in_words
 
 
 def check_unsigned(root: str, store: Store) -> None:
@@ -20,7 +21,7 @@ def check_unsigned(root: str, store: Store) -> None:
         raise RegistryError(
             "this registry is already signed",
             where=root,
-            remedy="use its keys: EDGEMILL_KEYS; to start again, remove the folder `_tuf` of the registry",
+            remedy=f"use its keys: {VARIABLE}; to start again, remove {place_in_words(root)} of the registry",
         )
 
 

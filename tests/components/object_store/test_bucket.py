@@ -1,5 +1,8 @@
 """Both kinds of buckets do the same, against servers that speak their protocols."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -97,3 +100,12 @@ def test_other_addresses_have_no_client() -> None:
     ]
     with pytest.raises(SpecError, match=r"hdfs://b: there is no client .*expected: s3:// or gs://"):
         bucket_of("hdfs://b/k")
+
+
+def test_client_of_google_prints_no_warnings_that_users_cannot_act_on() -> None:
+    program = "from components.object_store.clients import bucket_of; bucket_of('gs://mill/x')"
+    environment = {**os.environ, "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stderr == ""

@@ -159,6 +159,11 @@ def test_registry_without_releases_is_signed_as_before(place: Place, keys: Path)
         assert list(states(place)) == ["stable"]
 
 
+def test_place_without_releases_can_be_named_beside_one_with_some(local: Place, keys: Path) -> None:
+    push(local, MODEL)
+    assert sign(local.root, keys, places=("phone/shoes", "phone/boots")).releases == 1
+
+
 def as_it_was(manifest: dict[str, Any], layout: str) -> dict[str, Any]:
     """A manifest in the form of an earlier version."""
     early = {name: value for name, value in manifest.items() if name not in CHANGED}

@@ -1,0 +1,59 @@
+"""What a signed registry gives to devices. It takes no private keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tuf.api.metadata import Metadata, Targets
+
+from components.trust import rollout
+from components.trust.names import SIGNED, role_of
+from components.trust.signed_set import SignedSet, channel_in, examined, problems, read_role, read_signed_set
+from components.trust.storage import Store
+
+
+class SignedReader:
+    """A signed registry, and the root that is trusted.
+
+    Attributes:
+        where, store: Its folder or address, and its metadata.
+    """
+
+    def __init__(self, root: str, store: Store, anchor: bytes) -> None:
+        self.where, self.store = root, store
+        self._anchor = anchor
+
+    def read(self) -> SignedSet:
+        """Read and verify the top-level metadata."""
+        return read_signed_set(self.store, self._anchor, self.where)
+
+    def channel(self, device_class: str, name: str, channel: str) -> rollout.ChannelState:
+        """The verified state of a channel, with no stages if nothing was released."""
+        found = self.read()
+        role = read_role(self.store, found, role_of(device_class, channel), self.where)
+        return channel_in(role.signed if role else None, device_class, name, channel, self.where)
+
+    def channels(self, of: str = "") -> list[rollout.ChannelState]:
+        """The verified states in the roles that begin with `of`, without targets that a role may not sign."""
+        states = [
+            state
+            for role, metadata in self._roles(of)
+            for _, state in examined(role, metadata.signed)
+            if isinstance(state, rollout.ChannelState)
+        ]
+        return sorted(states, key=lambda one: (one.device_class, one.name, SIGNED.index(one.channel)))
+
+    def problems(self) -> dict[str, str]:
+        """Map what roles signed although they may not, or what can't be read, to the reasons."""
+        return {
+            f"{role}: {path}": why
+            for role, metadata in self._roles()
+            for path, why in problems(role, metadata.signed).items()
+        }
+
+    def _roles(self, of: str = "") -> Iterator[tuple[str, Metadata[Targets]]]:
+        found = self.read()
+        delegations = found.targets.signed.delegations
+        for role in (delegations.roles or {}) if delegations else {}:
+            if role.startswith(of) and (metadata := read_role(self.store, found, role, self.where)) is not None:
+                yield role, metadata
