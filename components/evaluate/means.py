@@ -20,7 +20,7 @@ from tensorflow_model_analysis.metrics import metric_types
 from components.core.errors import SpecError
 from components.evaluate.function_metric import FUNCTIONS_KEY
 from components.evaluate.outputs.units import TERMS_KEY, Terms
-from components.metrics.class_labels import check_classes
+from components.metrics.class_labels import check_classes, one_hot
 from components.spec.metric import MetricSpec
 from components.upstream.autograph import do_not_convert
 from components.upstream.keras import wrapped_function
@@ -31,17 +31,30 @@ Extracts = dict[str, Any]
 # Extracts key of float64 [N, columns]: the values per example times its weight, ordered by metric, then by model; then
 # `flip_columns`; then the weight itself.
 MEANS_KEY = "mean_values"
+# Classes of TFMA with the same name and the same values as Keras's -> the arguments that both take. TFMA computes them
+# from sums over all examples, which say nothing about single ones.
+_SAME_IN_TFMA = {
+    "BinaryAccuracy": {"threshold"},
+    **dict.fromkeys(("MeanAbsoluteError", "MeanSquaredError", "MeanAbsolutePercentageError"), frozenset[str]()),
+    "MeanSquaredLogarithmicError": frozenset[str](),
+}
 
 
 def mean_metrics(metrics: Sequence[MetricSpec]) -> tuple[MetricSpec, ...]:
-    """Return the metrics that TFMA would take from Keras and that Keras defines as a mean over examples."""
+    """Return the metrics that Keras defines as a mean over examples, unless TFMA has another one of the same name."""
     return tuple(
         metric
         for metric in metrics
-        if not metric_types.is_registered_metric(metric.class_name)
+        if _is_of_keras(metric)
         and isinstance(kind := getattr(tf_keras.metrics, metric.class_name, None), type)
         and issubclass(kind, tf_keras.metrics.MeanMetricWrapper)
     )
+
+
+def _is_of_keras(metric: MetricSpec) -> bool:
+    if metric.class_name in _SAME_IN_TFMA:
+        return metric.config.keys() <= _SAME_IN_TFMA[metric.class_name]
+    return not metric_types.is_registered_metric(metric.class_name)
 
 
 def is_of_user(class_name: str) -> bool:
@@ -88,6 +101,9 @@ def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Arr
     predictions = _column(predictions)
     sparse = metric.class_name.startswith("Sparse")
     shape = predictions.shape[:-1] if sparse else predictions.shape
+    if metric.class_name in _SAME_IN_TFMA and predictions.shape[-1] > 1 and labels.size == math.prod(shape[:-1]):
+        # As TFMA does: the class against all others.
+        labels = one_hot(labels.reshape(shape[:-1]), shape[-1])
     if labels.size != math.prod(shape):
         raise SpecError(
             f"the metric {metric.name!r} compares "

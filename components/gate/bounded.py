@@ -30,12 +30,17 @@ from components.facts.sample import Sample
 
 Array = npt.NDArray[np.float64]
 
-# The contour is a hyperbola, in units of the standard deviation's inverse. It bends away from the values above zero, so
-# that the integrand doesn't oscillate.
-_STEP, _BEND = 0.1, 0.3
+# The contour is a hyperbola, in units of the standard deviation's inverse. It bends to the side on which the integrand
+# decays, so that it doesn't oscillate: away from many small values, even if a single large one outweighs them.
+_STEP, _BENDS = 0.1, (0.3, -0.3)
 _AT = np.arange(0, 6, _STEP)
-_POINTS = 1j * np.sinh(_AT) - _BEND * (np.cosh(_AT) - 1)
-_WEIGHTS = np.where(_AT > 0, _STEP, _STEP / 2) * (np.cosh(_AT) + 1j * _BEND * np.sinh(_AT)) / np.pi
+_CONTOURS = [
+    (
+        1j * np.sinh(_AT) - bend * (np.cosh(_AT) - 1),
+        np.where(_AT > 0, _STEP, _STEP / 2) * (np.cosh(_AT) + 1j * bend * np.sinh(_AT)) / np.pi,
+    )
+    for bend in _BENDS
+]
 # More distinct values than this are divided between the nearest of so many.
 _MOST_VALUES = 512
 # The numbers of examples that are named give this power.
@@ -71,9 +76,13 @@ def _below_zero(points: Array, counts: Array) -> float:
     worst, deviation = -float(points.min()), float(np.sqrt(counts @ points**2))
     tilt = _saddlepoint(points, counts, -1 / worst, -0.5 / max(deviation, worst))
     scale = float(np.sqrt(counts @ (points / (1 - points * tilt)) ** 2))
-    contour = tilt + _POINTS / scale
-    logarithms = -(counts @ np.log1p(-points[:, None] * contour))
-    terms = (np.exp(logarithms - logarithms[0].real) / -contour * _WEIGHTS).real / scale
+    found = []
+    for steps, weights in _CONTOURS:
+        contour = tilt + steps / scale
+        logarithms = -(counts @ np.log1p(-points[:, None] * contour))
+        found.append((float(logarithms.real.max()), logarithms, weights / -contour))
+    _, logarithms, weights = min(found, key=lambda each: each[0])
+    terms = (np.exp(logarithms - logarithms[0].real) * weights).real / scale
     return float(np.clip(np.exp(logarithms[0].real) * terms.sum(), 0.0, 1.0))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from components.core.errors import SpecError
-from components.metrics.metric_ranges import values_of
+from components.metrics.metric_ranges import limits_of, values_of
+from components.metrics.ranks import is_exact_auc
 from components.spec.gate import RISES, GateSpec, MetricBound, PreferenceSpec
 from components.spec.metric import MetricSpec
 
@@ -14,6 +15,8 @@ _AVERAGES = ("accuracy", "error", "crossentropy")
 _AVERAGE_FUNCTIONS = (
     *("step_accuracy", "word_error_rate", "character_error_rate", "cosine_similarity", "keypoint_error"),
 )
+# Suffixes of the lowercase names of classes that can be means over examples.
+_MEANS = (*_AVERAGES, "hinge", "poisson", "kldivergence", "cosinesimilarity")
 
 
 def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[SpecError]:
@@ -31,6 +34,40 @@ def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Sp
     # The first bound names the metric of the preference.
     if metric := metrics.get(gate.metrics[0].name):
         yield from _idle_tolerance(gate.prefer, metric.name, values_of(metric))
+
+
+def untestable(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[SpecError]:
+    """Yield an error for each metric that must pass a test for which it is unfit, so that no candidate could pass."""
+    metrics = {metric.name: metric for metric in evaluated}
+    for index, bound in enumerate(gate.metrics if gate.decide_on == "test" else ()):
+        metric = metrics.get(bound.name)
+        if metric is None or not (bound.holds_without_champion or gate.champion == "require"):
+            continue
+        if not _can_be_tested(metric):
+            yield SpecError(
+                f"no candidate can pass `decide_on: test`, because the metric {metric.name!r} can't be tested",
+                where=f"gate.metrics[{index}].name",
+                bound="a mean, a ratio of sums, or a function, with a `range`; or an area under the ROC curve",
+                measured=metric.class_name,
+                remedy="bound something else, such as `accuracy` on slices of the label, which is the recall of each "
+                "class, or write `decide_on: interval`",
+            )
+        elif limits_of(metric) is None:
+            yield SpecError(
+                f"no candidate can pass `decide_on: test`, because the metric {metric.name!r} has no known range",
+                where=f"gate.metrics[{index}].name",
+                bound="the least and the greatest value that an example can have",
+                measured=f"range: {list(values)}" if (values := metric.range) else "no range",
+                remedy=f"declare it in evaluate.metrics, such as `{{name: {metric.name}, "
+                f"{'function' if metric.function else 'class_name'}: {metric.function or metric.class_name}, "
+                "range: [0, 5]}`, or write `decide_on: interval`",
+            )
+
+
+def _can_be_tested(metric: MetricSpec) -> bool:
+    """False for classes that are known to be neither means nor areas, such as precision."""
+    known = metric.function or is_exact_auc(metric.class_name, metric.config)
+    return bool(known) or metric.class_name.lower().endswith(_MEANS)
 
 
 def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from components.core.errors import SpecError, one_of
-from components.metrics.bound_checks import bound_errors
+from components.metrics.bound_checks import bound_errors, untestable
 from components.metrics.metric_ranges import values_of
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.registry import by_field
@@ -153,6 +153,8 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
                 remedy="correct the name" if suggestion else "add it to evaluate.metrics, or name an evaluated one",
             )
     yield from bound_errors(spec.gate, spec.evaluate.metrics)
+    # The code of the user's own metrics can declare what the file doesn't.
+    yield from untestable(spec.gate, [metric for metric in spec.evaluate.metrics if not metric.references])
 
 
 def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:

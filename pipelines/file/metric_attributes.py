@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from components.core.errors import EdgemillError, SpecError
 from components.core.version import find_source
-from components.metrics.bound_checks import bound_errors
+from components.metrics.bound_checks import bound_errors, untestable
 from components.spec.metric import MetricSpec
 from pipelines.file.load import LoadedPipeline
 
@@ -23,7 +23,7 @@ def with_attributes(loaded: LoadedPipeline, known: Sequence[EdgemillError]) -> t
 
     Returns:
         The pipeline; and an error for each attribute that isn't a literal of the right type and for each bound that
-        doesn't fit its metric, unless it is known.
+        doesn't fit its metric or can't be tested, unless it is known.
     """
     metrics, errors = [], []
     for index, metric in enumerate(loaded.spec.evaluate.metrics):
@@ -37,6 +37,7 @@ def with_attributes(loaded: LoadedPipeline, known: Sequence[EdgemillError]) -> t
         errors += [
             error for error in bound_errors(loaded.spec.gate, loaded.spec.evaluate.metrics) if str(error) not in said
         ]
+    errors += untestable(loaded.spec.gate, [metric for metric in metrics if metric.references])
     return loaded, errors
 
 

@@ -29,6 +29,11 @@ def gate(**fields):
     return {"gate": fields}
 
 
+def shown(metric, **bound):
+    name = metric if isinstance(metric, str) else metric["name"]
+    return {"evaluate": {"metrics": ["accuracy", metric]}, **gate(metrics=[{"name": name, **bound}], decide_on="test")}
+
+
 def profile(**fields):
     return {"profile": fields}
 
@@ -48,7 +53,7 @@ CASES = {
     ),
     "contradictory bounds on one slice": (
         gate(metrics=[{**CEILING, "slices": ["label"]}, {**FLOOR, "slices": ["label"]}]),
-        "gate: two bounds on 'accuracy' contradict each other: at_least (0.9) is above at_most (0.5)",
+        "gate: two bounds on 'accuracy' on label contradict each other: at_least (0.9) is above at_most (0.5)",
     ),
     "bound that nothing can meet": (
         gate(metrics=[{"name": "accuracy", "at_least": 2}]),
@@ -61,6 +66,22 @@ CASES = {
     "alpha in percent": (gate(decide_on="test", alpha=5), "Remedy: write a number above 0 and below 0.5"),
     "alpha as text": (gate(decide_on="test", alpha="5 %"), "gate.alpha: input should be a valid number"),
     "alpha without a test": (gate(alpha=0.05), "gate: alpha (0.05) has no effect with `decide_on: estimate`"),
+    "test of a metric without a range": (
+        shown("mean_absolute_error", max_rise_from_baseline=0.1),
+        "gate.metrics[0].name: no candidate can pass `decide_on: test`, because the metric 'mean_absolute_error' has "
+        "no known range (expected: the least and the greatest value that an example can have; found: no range). "
+        "Remedy: declare it in evaluate.metrics, such as `{name: mean_absolute_error, class_name: MeanAbsoluteError, "
+        "range: [0, 5]}`",
+    ),
+    "test of a metric with half a range": (
+        shown({"name": "errors", "function": "word_error_rate"}, at_most=0.5),
+        "because the metric 'errors' has no known range (expected: the least and the greatest value that an example "
+        "can have; found: range: [0.0, None])",
+    ),
+    "test of a metric that is no mean": (
+        shown({"name": "precision", "class_name": "Precision"}, at_least=0.5),
+        "gate.metrics[0].name: no candidate can pass `decide_on: test`, because the metric 'precision' can't be tested",
+    ),
     "unknown way to decide": (
         gate(decide_on="hope"),
         "gate.decide_on: input should be 'estimate', 'interval' or 'test'",

@@ -166,6 +166,11 @@ MEANS = (
     ("CategoricalAccuracy", {}),
     ("Hinge", {}),
     ("LogCoshError", {}),
+    ("BinaryAccuracy", {"threshold": 0.4}),
+    ("MeanAbsoluteError", {}),
+    ("MeanSquaredError", {}),
+    ("MeanAbsolutePercentageError", {}),
+    ("MeanSquaredLogarithmicError", {}),
 )
 
 
@@ -186,8 +191,9 @@ def test_mean_metrics_equal_keras_when_averaged(kind, config):
 
 
 def test_mean_metrics_leave_metrics_to_tfma_when_they_are_no_means():
-    classes = ("AUC", "MeanSquaredError", "CosineSimilarity", "F1Score", "NoSuchMetric", "Mean")
+    classes = ("AUC", "BalancedAccuracy", "CosineSimilarity", "F1Score", "NoSuchMetric", "Mean")
     metrics = [MetricSpec(name=f"m{i}", class_name=kind) for i, kind in enumerate(classes)]
+    metrics.append(MetricSpec(name="of one class", class_name="BinaryAccuracy", config={"class_id": 1}))
     assert [metric.class_name for metric in mean_metrics(metrics)] == ["CosineSimilarity"]
 
 

@@ -172,6 +172,27 @@ def test_bounded_mean_is_the_binomial_test_when_values_are_zero_or_one(losses, n
     assert mirrored.p_of_harm == pytest.approx(found.p_of_harm, rel=1e-6)
 
 
+@pytest.mark.parametrize("margin", [0.001, 0.005, 0.02, 0.06, 0.3])
+@pytest.mark.parametrize("n", [1, 10, 60, 198, 466, 1600])
+def test_without_any_change_units_of_equal_sizes_say_what_the_binomial_test_says(n, margin):
+    assert p_of_mean(np.full(n, margin), [margin - 1]) == pytest.approx((1 - margin) ** n, rel=1e-5, abs=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.3, 0.6, 1.0, 1.5])
+def test_without_any_change_no_test_can_say_much_more_than_that_of_groups_of_unequal_sizes(spread):
+    """If only groups of the largest size were harmed, so many groups would all be sound with the greater probability.
+
+    So a test that allows for this can't have a smaller p-value. The largest group of the sample is among them.
+    """
+    random = np.random.default_rng(15)
+    for groups in (20, 100, 194, 400, 861, 1600):
+        sizes = np.ceil(random.lognormal(2, spread, groups))
+        for margin in (0.005, 0.02, 0.06, 0.1):
+            sound = groups * np.log1p(-margin * sizes.mean() / sizes.max())
+            measured = np.log(p_of_mean(margin * sizes, [(margin - 1) * sizes.max()]))
+            assert 1.12 * sound <= measured <= 0.999 * sound
+
+
 @pytest.mark.parametrize("n", [20, 300, 3000])
 def test_bounded_mean_is_the_probability_under_random_weights(n):
     random = np.random.default_rng(8)
