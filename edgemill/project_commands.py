@@ -36,10 +36,11 @@ _Label = Annotated[
     typer.Option(help="Column or array of the label, or several columns of 0 and 1 [label, class, target, or y]."),
 ]
 _Columns = Annotated[
-    str | None, typer.Option(help="Columns or arrays of the inputs, in their order, with commas [all others].")
+    str | None, typer.Option(help="Columns or arrays of the inputs, separated by commas, in their order [all others].")
 ]
 _Classes = Annotated[
-    str | None, typer.Option(help="Classes in the order of the model's outputs, with commas [sorted by name].")
+    str | None,
+    typer.Option(help="Classes in the order of the model's outputs, separated by commas [sorted by name]."),
 ]
 _Scale = Annotated[
     str | None,

@@ -131,7 +131,7 @@ def tampered(kind: str, where: str, bound: str, measured: str) -> TamperedError:
         where=where,
         bound=bound,
         measured=measured,
-        remedy="find out what changed the artifact, delete its folder, and run again, which produces it again",
+        remedy="find out what changed the artifact, delete its folder, and run again to recreate it",
     )
 
 

@@ -21,7 +21,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file exists; also False where `is_folder` is."""
+    """Whether a regular file exists. Unlike `Path.is_file`, also False for a path that is too long or not readable."""
     return os.path.isfile(path)  # noqa: PTH113
 
 

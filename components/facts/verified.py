@@ -133,7 +133,7 @@ def _unreadable(place: str, measured: str) -> TamperedError:
         where=f"{place}/{MANIFEST_NAME}",
         bound="the manifest that was written with the artifact",
         measured=measured,
-        remedy="find out what changed the artifact, delete its folder, and run again, which produces it again",
+        remedy="find out what changed the artifact, delete its folder, and run again to recreate it",
     )
 
 

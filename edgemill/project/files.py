@@ -151,7 +151,7 @@ def _task(plan: Plan, model: Path, data: Path) -> str:
         lines = f"    inputs={{\n{by_name}    }},\n{_lines(described)}"
     return f'''"""How examples of {_shown(data)} become inputs of {_shown(model)}. This file is yours to change.
 
-`edgemill init` chose the range {plan.range} for the input. If scaling is not enough, write a class with the
+`edgemill init` chose the range `{plan.range}` for the input. If scaling is not enough, write a class with the
 methods of `edgemill.CompilingTask`.
 """
 

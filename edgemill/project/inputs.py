@@ -14,6 +14,7 @@ from components.core.values import FrozenModel
 from components.data.ready_made import Stored
 from components.spec.examples import AUDIO, IMAGE
 from edgemill.project.found import Data, Options
+from edgemill.project.lists import listed
 from edgemill.project.scales import Scale, candidates
 from edgemill.project.unclear import UnclearError
 from edgemill.project.unusable import refuse
@@ -224,7 +225,7 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
             question="Which array is the input?"
             if len(shapes) == 1
             else f"Which arrays are the inputs {', '.join(shapes)}, in this order?",
-            default=",".join(list(data.columns)[: len(shapes)]),
+            default=listed(list(data.columns)[: len(shapes)]),
             bound=one_of(data.columns) if len(shapes) == 1 else f"an array for each input: {', '.join(shapes)}",
             measured=None if len(shapes) == 1 else some_of(data.columns, 20),
             remedy="name one array with --columns"
@@ -236,7 +237,7 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
             "the model takes a different number of values than the examples have columns",
             option="columns",
             question="Which columns are the input, in the order of the model?",
-            default=",".join(list(data.columns)[: sum(sizes.values())]),
+            default=listed(list(data.columns)[: sum(sizes.values())]),
             bound=f"{counted(sum(sizes.values()), what)}, in the order of the model's input"
             + (f"s: {', '.join(f'{name} ({size})' for name, size in sizes.items())}" if len(shapes) > 1 else ""),
             measured=f"{counted(count, what)}: {some_of(data.columns, 20)}",

@@ -11,6 +11,7 @@ import typer
 from components.core.errors import SpecError, one_of
 from components.data.ready_made import Objective
 from edgemill.project.found import Options
+from edgemill.project.lists import names_in
 from edgemill.project.unclear import Question, UnclearError
 
 Result = TypeVar("Result")
@@ -61,7 +62,7 @@ def parsed(option: Question, text: str) -> Any:
     """
     match option:
         case "columns" | "classes":
-            return tuple(name.strip() for name in text.split(","))
+            return names_in(text)
         case "input_shape":
             return shape_of(text)
         case "sample_rate":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from components.core.errors import SpecError, one_of
 from components.data.ready_made import Objective
+from edgemill.project.lists import listed
 from edgemill.project.unclear import UnclearError
 
 Array = npt.NDArray[Any]
@@ -158,10 +160,10 @@ def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array
                 "second class."
                 if len(classes) == 2
                 else "Which order do the classes have?",
-                default=",".join(order),
-                bound=", ".join(order),
-                measured=f"{', '.join(classes)}: an accuracy of {right:.2f} instead of {accuracy:.2f} (range {name})",
-                remedy=f"add `--classes {','.join(order)}`",
+                default=listed(order),
+                bound=listed(order),
+                measured=f"{listed(classes)}: an accuracy of {right:.2f} instead of {accuracy:.2f} (range {name})",
+                remedy=f"add `--classes {shlex.quote(listed(order))}`",
             )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from components.core.errors import DataError, counted, some_of
 from components.core.values import FrozenModel
+from edgemill.project.lists import listed
 from edgemill.project.unclear import UnclearError
 
 
@@ -50,7 +51,7 @@ def refuse(columns: Mapping[str, Unusable], usable: Collection[str], where: str,
             f"columns hold something other than numbers: {some_of(columns)}",
             option="columns",
             question="Which columns are the input, in its order?",
-            default=",".join(usable),
+            default=listed(usable),
             bound="columns of numbers, or of true and false, in the order of the model's input",
             measured=_first(columns),
             remedy="choose the columns of the input with --columns, and write text as numbers as in the training of "

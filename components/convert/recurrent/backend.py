@@ -43,7 +43,7 @@ def fuses_lstm(keras_file: Path) -> bool:
 
 
 def _kinds(keras_file: Path) -> dict[str, list[bool]]:
-    """Class of recurrent layers -> of each, whether it is built with `unroll=True`."""
+    """Class of recurrent layers -> for each of its layers, whether it is built with `unroll=True`."""
     found: dict[str, list[bool]] = {}
     if keras_file.is_file():
         with zipfile.ZipFile(keras_file) as archive:

@@ -107,7 +107,7 @@ def refuse_hdf5_bomb(path: Path) -> None:
         path: A `.h5` file, or a `.keras` file that isn't a bomb itself.
 
     Raises:
-        ModelError: They do.
+        ModelError: The weights do.
     """
     import h5py
 

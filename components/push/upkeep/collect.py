@@ -71,7 +71,7 @@ def collect(
     Args:
         root: The registry.
         retention: Which complete releases to keep; by default all.
-        grace: Nothing is removed that was written less than so many seconds ago, by the registry's clock.
+        grace: What was written less than this many seconds ago, by the registry's clock, is kept.
         places: The places to work on; by default all.
         trust: A root.json that the signatures must lead to.
         dry_run: Only say what would be removed.

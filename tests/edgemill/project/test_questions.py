@@ -13,6 +13,7 @@ from edgemill.project import questions
 from edgemill.project.data import recognize_data
 from edgemill.project.found import Options
 from edgemill.project.inputs import ModelInput, match
+from edgemill.project.lists import listed
 from edgemill.project.objective import Model
 from edgemill.project.plan import plan
 from edgemill.project.questions import answered, parsed
@@ -98,6 +99,13 @@ def test_answers_are_asked_for_until_they_fit(
     monkeypatch.setattr(questions, "can_ask", lambda: False)
     with pytest.raises(UnclearError, match="--input-shape: open"):
         answered(work, Options())
+
+
+@pytest.mark.parametrize("name", ["apples, red", 'old "quince"', "日本 横縞", "it's #3: 100 %", "a\nb"])
+def test_names_can_have_commas_quotes_and_spaces(name: str) -> None:
+    names = ("pears", name, "plums")
+    assert parsed("classes", listed(names)) == parsed("columns", listed(names)) == names
+    assert parsed("classes", " pears, plums ") == ("pears", "plums")
 
 
 @pytest.mark.parametrize(("option", "text"), [("sample_rate", "fast"), ("objective", "both"), ("input_shape", "0,2")])

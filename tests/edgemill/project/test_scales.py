@@ -1,11 +1,14 @@
 """The range of a model's input is found by the model's accuracy."""
 
+import re
+import shlex
 from typing import Any
 
 import numpy as np
 import pytest
 
 from components.core.errors import SpecError
+from edgemill.project.questions import parsed
 from edgemill.project.scales import Scale, candidates, choose
 from edgemill.project.unclear import UnclearError
 
@@ -55,6 +58,15 @@ def test_of_equally_good_ranges_the_most_common_is_chosen_and_the_user_decides()
 def test_other_order_of_classes_is_found_out_and_refused() -> None:
     with pytest.raises(UnclearError, match=r"--classes: .*0\.\d\d instead of 0\.95 .*add `--classes c,a,b`"):
         chosen(model(0, 1, order=(1, 2, 0)))
+
+
+def test_advice_about_the_order_of_classes_works_in_a_shell_whatever_they_are_called() -> None:
+    labels = np.arange(200) % 2
+    names = ("apples, red", "it's $1")
+    with pytest.raises(UnclearError) as caught:
+        choose({"raw": np.where(labels, 0.1, 0.9)[:, None]}, labels, "two_classes", None, names)
+    [command] = re.findall("`(.*)`", caught.value.remedy)
+    assert parsed("classes", shlex.split(command)[-1]) == parsed("classes", caught.value.default) == names[::-1]
 
 
 def test_other_class_of_one_output_is_found_out() -> None:
