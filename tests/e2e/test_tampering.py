@@ -147,7 +147,7 @@ def test_changed_file_reaches_no_node_that_reads_it(
                             nodes.execute(node, tmp_path)
                         assert where in str(refused.value)
     assert seen == {path for path in artifacts.rglob("*") if path.is_file() and ".system" not in path.parts}
-    assert len(read) == 38
+    assert len(read) == 45
 
 
 def test_verify_names_the_artifact_of_every_file_that_changed(
@@ -183,7 +183,7 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
     assert said.count(": verified") == count
     assert said.endswith(f" {count} artifacts compared: all unchanged")
     code, said = invoke("lineage", release, "--short", *root)
-    assert (code, said.count("verified"), "uri: " in said) == (0, 12, False), said
+    assert (code, said.count("verified"), "uri: " in said) == (0, 14, False), said
     examples = next(path for path in only(artifacts, "examples", "examples").rglob("*") if path.is_file())
     for path, labels in (
         (only(artifacts, "evaluate", "evaluation") / "report.json", ("evaluate/evaluation/", "ModelEvaluation")),

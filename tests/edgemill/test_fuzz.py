@@ -411,7 +411,11 @@ def test_release(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) 
     pushed = registry.put("phone", "small", model, manifest)
     registry.commit(pushed)
     release = Path(pushed.path)
-    file = data.draw(st.sampled_from([*sorted(release.iterdir()), release.parent / "stable.json"]))
+    file = data.draw(
+        st.sampled_from(
+            [*sorted(file for file in release.rglob("*") if file.is_file()), release.parent / "stable.json"]
+        )
+    )
     whole = file.read_bytes()
     damaged = edited(whole)
     if file.suffix == ".json":

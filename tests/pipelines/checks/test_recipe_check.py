@@ -134,7 +134,10 @@ def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "fix"),
     [
-        ('layers.ReLU(threshold=1.0, name="odd")', "use relu, relu6, leaky ReLU, swish, gelu, elu, sigmoid, tanh or"),
+        (
+            'layers.ReLU(threshold=1.0, name="odd")',
+            "use relu, relu6, leaky ReLU, swish, gelu, elu, sigmoid, tanh, or softmax",
+        ),
         ('layers.Lambda(lambda x: tf.sin(x), name="odd")', "compute it in the task's decode"),
         ('layers.Masking(1.0, name="odd")', "remove it, and train on padded sequences as they are"),
     ],
