@@ -103,7 +103,7 @@ def _print_pointers(root: str, places: tuple[str, ...], *, as_json: bool) -> Non
     holdings = holdings_at(root, places)
     found = places_in(holdings, places)
     if not found and not newest(root):
-        raise no_registry(holdings)
+        raise no_registry(root, len(holdings.strangers()))
     channels: list[tuple[str, str, str]] = []
     problems: dict[str, str] = {}
     for place in found:

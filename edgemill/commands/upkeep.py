@@ -16,6 +16,7 @@ from components.push.upkeep.check import Problem
 from components.push.upkeep.check import verify as verify_registry
 from components.push.upkeep.collect import collect
 from components.push.upkeep.mirror import mirror
+from components.push.upkeep.opening import no_registry
 from components.push.upkeep.repair import repair
 from components.push.upkeep.retention import Retention
 from components.push.upkeep.trusted import read_trusted
@@ -33,6 +34,8 @@ def print_health(
     checked = checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
         found = verify_registry(root, checked, trust, contains, watch)
+    if not (found.signed or found.problems or found.places or found.entries):
+        raise no_registry(found.registry, len(found.strangers))
     if as_json:
         _echo_json(found, intact=not found.problems)
     else:

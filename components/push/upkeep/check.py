@@ -12,7 +12,7 @@ from components.push.artifact import artifact_path
 from components.push.audit import read_log
 from components.push.release import MODEL_NAME, Release
 from components.push.upkeep.holdings import Copy, Holdings
-from components.push.upkeep.opening import holdings_at, no_registry, no_such_place
+from components.push.upkeep.opening import holdings_at, no_such_place
 from components.push.upkeep.trusted import Trusted, read_trusted, references
 from components.trust.clock import wrong_times
 from components.trust.rollout import ReleaseRef
@@ -80,7 +80,7 @@ def verify(
         watch: Called with how many releases are done.
 
     Raises:
-        RegistryError: The registry can't be read, there is none, or a chosen place holds nothing.
+        RegistryError: The registry can't be read, or a chosen place holds nothing.
         SpecError: `trust` isn't a root.
     """
     holdings = holdings_at(root, places)
@@ -134,8 +134,6 @@ def verify(
     signed_entry = trusted.reading.found.log_entry if trusted else ""
     log = read_log(holdings.root, contains, signed_entry)
     problems += [Problem(where="the audit log", message=one) for one in log.problems]
-    if trusted is None and not (problems or found_places or log.entries):
-        raise no_registry(holdings)
     return Health(
         registry=holdings.root,
         signed=trusted is not None,

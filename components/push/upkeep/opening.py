@@ -33,14 +33,13 @@ def holdings_at(root: str, places: Iterable[str] = ()) -> Holdings:
     return found
 
 
-def no_registry(holdings: Holdings) -> RegistryError:
-    """The error for a folder or an address with nothing that a push writes. Its places were listed before."""
-    strangers = counted(len(holdings.strangers()), "file")
+def no_registry(root: str, strangers: int) -> RegistryError:
+    """The error for an address with nothing that a push writes, but so many other files."""
     return RegistryError(
         "there is no registry here",
-        where=holdings.root,
+        where=root,
         bound="a release, a channel, an audit log, or signed metadata",
-        measured=f"{strangers}, none of them from a push" if holdings.strangers() else "nothing",
+        measured=f"{counted(strangers, 'file')}, none of them from a push" if strangers else "nothing",
         remedy="correct the address, or push a release first",
     )
 
