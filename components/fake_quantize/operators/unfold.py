@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.fake_quantize.operators import convolutions
 from components.fake_quantize.operators.parts import Parts
 from components.fake_quantize.operators.places import mean_of_places
 from components.upstream.keras import function_named, is_symbolic
@@ -259,4 +260,5 @@ _ROWS: dict[str, _Row] = {
     "math.reduce_std": _deviation,
     "math.sqrt": lambda parts, given: root(parts, given["x"]),
     "linalg.matmul": _dense,
+    **convolutions.ROWS,
 }

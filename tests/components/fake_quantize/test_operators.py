@@ -36,6 +36,11 @@ def mean_of_places(x, places):
     return tf.matmul(heat, np.linspace((0, 1), (3, -2), places, dtype=np.float32))
 
 
+def drawn(*shape):
+    """A constant kernel."""
+    return np.random.default_rng(3).normal(0, 0.3, shape).astype(np.float32)
+
+
 @tf.keras.utils.register_keras_serializable("test_operators")
 def squared_relu(x):
     return tf.square(tf.nn.relu(x))
@@ -148,6 +153,23 @@ WRITTEN_OUT = {
     "deviation": branch("series", deviation=lambda name: lambda x: tf.math.reduce_std(x, 1)),
     "root": branch("shared", root=lambda name: lambda x: tf.sqrt(x * x + 1.0)),
     "matrix": branch("series", matrix=lambda name: lambda x: tf.linalg.matmul(x, np.eye(4, 3) * 0.9)),
+    "conv1d": branch("series", conv1d=lambda name: lambda x: tf.nn.conv1d(x, drawn(3, 4, 5), 2, "SAME")),
+    "conv2d": branch(
+        "image",
+        conv2d=lambda name: (
+            lambda x: tf.nn.relu(tf.nn.conv2d(x, drawn(3, 3, 4, 5), 1, [[0, 0], [1, 2], [0, 1], [0, 0]]))
+        ),
+    ),
+    "depthwise": branch(
+        "image", depthwise=lambda name: lambda x: tf.nn.depthwise_conv2d(x, drawn(3, 3, 4, 2), [1, 2, 2, 1], "SAME")
+    ),
+    "transposed": branch(
+        "image",
+        transposed=lambda name: lambda x: tf.nn.conv2d_transpose(x, drawn(3, 3, 5, 4), [tf.shape(x)[0], 12, 12, 5], 2),
+    ),
+    "pools": branch(
+        "series", pools=lambda name: lambda x: tf.nn.avg_pool1d(tf.nn.max_pool1d(x, 2, 1, "SAME"), 2, 2, "VALID")
+    ),
     "ones": branch("series", ones=lambda name: lambda x: tf.concat([tf.ones_like(x[:, :1]), x], 1)),
     "broadcast": branch("series", broadcast=lambda name: lambda x: tf.broadcast_to(x[:, :1], tf.shape(x)) + x),
     "dilated_twins": branch("series", twins=lambda name: lambda x: twin(name)(x) * twin(f"{name}_gate", "sigmoid")(x)),

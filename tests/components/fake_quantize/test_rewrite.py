@@ -78,6 +78,56 @@ def operations():
     return tf.keras.Model(vector, tf.nn.relu(layers.Dense(4, name="dense")(vector) * 2.0 + 1.0))
 
 
+def kernel(*shape):
+    return np.random.default_rng(4).normal(size=shape).astype(np.float32)
+
+
+def of_planes(function):
+    return lambda: inner(lambda x: function(layers.Conv2D(4, 1, name="before")(x)))
+
+
+def of_lines(function):
+    return lambda: inner(function, shape=SERIES)
+
+
+# Functions with a constant kernel, and pools -> the classes of layers that they become.
+CALLED = {
+    "conv2d": (of_planes(lambda x: tf.nn.conv2d(x, kernel(3, 2, 4, 5), [1, 2, 1, 1], "SAME")), ["Conv2D"]),
+    "conv2d_dilated": (of_planes(lambda x: tf.nn.conv2d(x, kernel(2, 2, 4, 5), 1, "VALID", dilations=2)), ["Conv2D"]),
+    "conv2d_groups": (of_planes(lambda x: tf.nn.conv2d(x, kernel(3, 3, 2, 6), 2, "VALID")), ["Conv2D"]),
+    "conv2d_padded": (
+        of_planes(lambda x: tf.nn.conv2d(x, kernel(3, 3, 4, 5), 1, [[0, 0], [1, 2], [0, 1], [0, 0]])),
+        ["ZeroPadding2D", "Conv2D"],
+    ),
+    "conv1d": (of_lines(lambda x: tf.nn.conv1d(x, kernel(3, 3, 5), 2, "SAME")), ["Reshape", "Conv2D", "Reshape"]),
+    "convolution": (of_planes(lambda x: tf.nn.convolution(x, kernel(3, 3, 4, 5), strides=[2, 1])), ["Conv2D"]),
+    "of_the_backend": (of_planes(lambda x: tf.keras.backend.conv2d(x, kernel(3, 3, 4, 5))), ["Conv2D"]),
+    "depthwise": (
+        of_planes(lambda x: tf.nn.depthwise_conv2d(x, kernel(3, 3, 4, 2), [1] * 4, "SAME", dilations=[2, 2])),
+        ["DepthwiseConv2D"],
+    ),
+    "separable": (
+        of_planes(lambda x: tf.nn.separable_conv2d(x, kernel(3, 3, 4, 2), kernel(1, 1, 8, 3), [1] * 4, "VALID")),
+        ["DepthwiseConv2D", "Conv2D"],
+    ),
+    "transposed": (
+        of_planes(lambda x: tf.nn.conv2d_transpose(x, kernel(3, 3, 5, 4), [tf.shape(x)[0], 13, 13, 5], 2, "VALID")),
+        ["Conv2DTranspose"],
+    ),
+    "transposed_lines": (
+        of_lines(lambda x: tf.nn.conv1d_transpose(x, kernel(3, 5, 3), [tf.shape(x)[0], 24, 5], 2)),
+        ["Reshape", "Conv2DTranspose", "Reshape"],
+    ),
+    "pool": (of_planes(lambda x: tf.nn.pool(x, [2, 3], "AVG", strides=[2, 1])), ["AveragePooling2D"]),
+    "max_pool1d": (of_lines(lambda x: tf.nn.max_pool1d(x, 3, 2, "SAME")), ["MaxPooling1D"]),
+    "avg_pool": (of_planes(lambda x: tf.nn.avg_pool(x, [1, 2, 2, 1], 1, "SAME")), ["AveragePooling2D"]),
+}
+# Those that no layer computes stay functions.
+LEFT = {
+    "of_two_tensors": of_planes(lambda x: tf.nn.conv2d(x, tf.reduce_mean(x[:, :3, :3, :, None], 0), 1, "SAME")),
+    "of_another_size": of_planes(lambda x: tf.nn.conv2d_transpose(x, kernel(3, 3, 5, 4), [7, 11, 11, 5], 2)),
+    "of_volumes": lambda: inner(lambda x: tf.nn.conv3d(x, kernel(2, 2, 2, 3, 4), [1] * 5, "SAME"), shape=(4, *IMAGE)),
+}
 ZOO = {
     "dense_bn_relu": lambda: chain(VECTOR, layers.Dense(4, name="dense"), norm(), layers.ReLU(name="relu")),
     "dense_bn_of_rank_3": lambda: chain(SERIES, layers.Dense(4, name="dense", use_bias=False), norm()),
@@ -215,6 +265,23 @@ def test_model_whose_layers_are_all_kept_is_the_same(name):
 )
 def test_rewritten_model_is_made_of_kernels(name, wanted):
     assert kinds(rewrite(made(name)[0]).model) == wanted
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_function_of_a_constant_kernel_becomes_layers_that_do_not_train(name):
+    build, wanted = CALLED[name]
+    model = build()
+    rewritten = rewrite(model).model
+    inputs = np.random.default_rng(2).normal(size=(7, *model.input_shape[1:])).astype(np.float32)
+    np.testing.assert_allclose(outputs(rewritten, inputs), outputs(model, inputs), rtol=1e-5, atol=1e-5)
+    made_of = [layer for layer in rewritten.layers if layer.name != "before" and "Input" not in type(layer).__name__]
+    assert [type(layer).__name__ for layer in made_of] == wanted
+    assert not any(layer.trainable_weights for layer in made_of)
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_function_that_no_layer_computes_stays(name):
+    assert "Operator" in {type(layer).__name__ for layer in rewrite(LEFT[name]()).model.layers}
 
 
 def test_normalization_is_folded_where_scales_are_not_per_channel():
