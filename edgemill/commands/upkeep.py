@@ -83,7 +83,10 @@ def collect_garbage(
         typer.echo(f"{verb} {one.what}: {one.where}")
     kept = f"; {done.kept_young} younger than {grace}" if done.kept_young else ""
     kept += f"; {counted(done.kept_unknown, 'release')} of unknown age kept" if done.kept_unknown else ""
-    typer.echo(f"{done.registry}: {verb} {counted(len(done.removed), 'item')}, {done.bytes:,} bytes{kept}")
+    size = "" if done.bytes is None else f", {done.bytes:,} bytes"
+    if size and any(one.bytes is None for one in done.removed):
+        size += " and some of unknown size"
+    typer.echo(f"{done.registry}: {verb} {counted(len(done.removed), 'item')}{size}{kept}")
 
 
 def repair_registry(

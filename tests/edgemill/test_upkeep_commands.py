@@ -80,6 +80,7 @@ def test_each_command_says_what_it_did_in_text_and_json(root: Path, tmp_path: Pa
         (("mirror", "{root}", "{root}/.."), 1, "one of the registries is inside the other"),
         (("mirror", "{root}", "elsewhere", "--place", "phone/boots"), 1, "there is nothing in this place"),
         (("verify", "{root}", "--place", "phone/boots"), 1, "there is nothing in this place"),
+        (("gc", "{root}", "--place", "phone/boots"), 1, "there is nothing in this place"),
         (("verify", "{root}/.."), 1, "none of them from a push"),
         (("status", "{root}/.."), 1, "there is no registry here"),
         (("verify", "{root}", "--trust", "{root}/phone/shoes/stable.json"), 2, "this is not a root of signed metadata"),
@@ -169,3 +170,9 @@ def test_store_that_refuses_is_reported_without_its_secrets(
             code, output = edgemill(*arguments)
             assert (code, said in output, "Remedy: " in output) == (1, True, True), output
         gateway.reset()
+
+
+def test_collection_claims_no_size_for_metadata_whose_size_is_unknown(signed: Path) -> None:
+    push(signed, MODEL + b"!")
+    code, said = edgemill("gc", str(signed), "--grace", "0s", "--dry-run")
+    assert (code, "would remove superseded metadata" in said, "0 bytes" in said) == (0, True, False), said

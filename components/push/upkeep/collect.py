@@ -19,7 +19,7 @@ from components.push.claims import Claim, settle
 from components.push.release_files import pointed_version
 from components.push.store_errors import explained
 from components.push.upkeep.holdings import Holdings, Leftover, Stored
-from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.opening import holdings_at, places_in
 from components.push.upkeep.reading import signed_at
 from components.push.upkeep.retention import Retention, outdated
 from components.push.upkeep.trusted import Trusted, read_trusted, references
@@ -44,14 +44,14 @@ class Collected(FrozenModel):
     Attributes:
         registry: Its folder or address.
         removed: The removed items.
-        bytes: Their size, where the registry reports it.
+        bytes: Their size, as far as the registry reports it; None if it reports none.
         kept_young: Number of things that are younger than the grace period.
         kept_unknown: Number of releases of unknown age.
     """
 
     registry: str
     removed: tuple[Removed, ...]
-    bytes: int
+    bytes: int | None
     kept_young: int
     kept_unknown: int
 
@@ -78,7 +78,8 @@ def collect(
         watch: Called with how many of the items of one kind are done.
 
     Raises:
-        RegistryError: The registry can't be read or written, or its signatures are refused.
+        RegistryError: The registry can't be read or written, its signatures are refused, or a chosen place holds
+            nothing.
     """
     holdings = holdings_at(root, places)
     run = _Run(holdings, retention or Retention(), grace, trust, watch)
@@ -93,10 +94,13 @@ def collect(
                 run.all(claim)
             finally:
                 claim.end()
+    if not (run.removed or run.young):
+        # A place that only a killed push has written to is in no list of places.
+        places_in(holdings, places)
     return Collected(
         registry=holdings.root,
         removed=tuple(run.removed),
-        bytes=sum(one.bytes or 0 for one in run.removed),
+        bytes=sum(sizes) if (sizes := [one.bytes for one in run.removed if one.bytes is not None]) else None,
         kept_young=run.young,
         kept_unknown=run.unknown,
     )
