@@ -22,7 +22,7 @@ import pytest
 import websocket
 
 from pipelines.report.render import write_report
-from pipelines.report.summary import RunSummary
+from pipelines.report.summary import LineageNode, RunSummary
 from tests.pipelines.history.conftest import PastRoot
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -218,6 +218,20 @@ def test_long_names_do_not_stretch_the_tables_of_the_report(tab: Tab, past, tmp_
     assert tab.value("document.documentElement.scrollWidth") <= NARROW
     cells = "[...document.querySelectorAll('table.wide th, table.wide td, table.heat th, table.heat td')]"
     assert tab.value(f"Math.max(...{cells}.map(cell => cell.getBoundingClientRect().right))") <= NARROW
+
+
+def test_deep_lineage_with_long_names_of_files_is_readable_on_a_narrow_screen(tab: Tab, past, tmp_path: Path) -> None:
+    summary = RunSummary.model_validate_json((past.folder(past.ids[2]) / "summary.json").read_text())
+    details = {f"data café noir (rayé)/IMG {number:04} é.png": f"sha256 {'c98d2d71' * 8}" for number in range(5)}
+    node = LineageNode(label="examples", kind="execution", details=details)
+    for level in range(12):
+        node = LineageNode(label=f"node {level}", kind="execution", children=(node,))
+    write_report(summary.model_copy(update={"lineage": node}), tmp_path)
+    tab.width(NARROW)
+    tab.open((tmp_path / "report.html").as_uri())
+    tab.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert tab.value("document.documentElement.scrollWidth") <= NARROW
+    assert tab.value("Math.min(...[...document.querySelectorAll('.tree dd')].map(one => one.clientWidth))") > 200
 
 
 @needs_axe
