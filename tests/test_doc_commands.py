@@ -44,6 +44,7 @@ NOT_RUN = {
     "edgemill registry init s3:": "needs a bucket; tests/components/trust/test_signed_registries.py signs one",
     "edgemill registry delegate s3:": "needs a bucket; tests/components/trust/test_signed_registries.py signs one",
     "kubectl": "needs a cluster",
+    "python -m benchmarks": "takes minutes; tests/benchmarks tests the parts",
     "edgemill registry rotate /srv/registry timestamp --public-key": "needs AWS KMS; tests/components/trust",
     "edgemill registry repair": "needs a bucket; tests/edgemill/test_upkeep_commands.py",
     "edgemill registry mirror": "needs an OCI registry; tests/components/push/test_upkeep.py",

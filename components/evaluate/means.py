@@ -17,7 +17,7 @@ import tensorflow_model_analysis as tfma
 import tf_keras
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.core.errors import SpecError
+from components.core.errors import SpecError, counted
 from components.evaluate.function_metric import FUNCTIONS_KEY
 from components.evaluate.outputs.units import TERMS_KEY, Terms
 from components.metrics.class_labels import check_classes, one_hot
@@ -109,11 +109,13 @@ def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Arr
             f"the metric {metric.name!r} compares "
             + ("a class number with an output for each class" if sparse else "each output with its own label"),
             where="evaluate.metrics",
-            bound=f"{math.prod(shape[1:])} labels per example",
+            bound=f"{counted(math.prod(shape[1:]), 'label')} per example",
             measured=f"labels {list(labels.shape)}, outputs {list(predictions.shape)}",
             remedy="use `binary_accuracy`, which compares each output with its own label, or provide a class number"
             if sparse
-            else "use `accuracy` or `cross_entropy`, which compare a class number, or provide a label for each output",
+            else "use `accuracy` or `cross_entropy`, which compare a class number, or provide a label for each output"
+            if shape[-1] > 1
+            else "provide a label in the shape of the output",
         )
     if sparse:
         check_classes(labels, predictions.shape[-1])

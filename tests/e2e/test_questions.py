@@ -22,7 +22,7 @@ DIALOG = (
     ("Which devices, with commas", "phone_cup"),
     ("Which devices, with commas", "phone_cpu,cortex_m7"),
     ("Which one is the label? [outcome]", ""),
-    ("Which columns are the input, in its order? [size,age]", ""),
+    ("Which columns are the input, in the order of the model?", "size,age"),
     ("the chance of the second class. [sick,healthy]", ""),
     ("Largest drop of the binary accuracy (0.01 is one point) that is acceptable? [0.02]", "0.01"),
 )
@@ -33,9 +33,9 @@ def write_case(folder: Path) -> None:
     generator = np.random.default_rng(0)
     size = generator.normal(0, 1, 200)
     lines = [
-        f"p{number},{each:.3f},{number % 90},{'healthy' if each > 0 else 'sick'}" for number, each in enumerate(size)
+        f"{number},{each:.3f},{number % 90},{'healthy' if each > 0 else 'sick'}" for number, each in enumerate(size)
     ]
-    (folder / "people.csv").write_text("\n".join(["name,size,age,outcome", *lines]))
+    (folder / "people.csv").write_text("\n".join(["number,size,age,outcome", *lines]))
     inputs = tf.keras.Input([2])
     outputs = tf.keras.layers.Dense(1, "sigmoid", name="chance_of_healthy")(inputs)
     model = tf.keras.Model(inputs, outputs)

@@ -211,7 +211,7 @@ def test_regression_is_left_alone(tmp_path, monkeypatch):
 LIMITS = (
     ("SparseCategoricalAccuracy", (4, 3), (4, 3), "found: labels [4, 3], outputs [4, 3]"),
     ("BinaryCrossentropy", (4,), (4, 3), "found: labels [4], outputs [4, 3]"),
-    ("SparseCategoricalCrossentropy", (4, 2), (4, 5), "expected: 1 labels per example"),
+    ("SparseCategoricalCrossentropy", (4, 2), (4, 5), "expected: 1 label per example"),
 )
 
 

@@ -59,7 +59,7 @@ def test_parts_of_a_concatenation_have_errors_of_their_own() -> None:
 def test_cure_does_not_add_training_to_a_recipe_that_trains() -> None:
     for steps, words in (((), "add a `qat` step"), (({"kind": "qat"},), "for more epochs")):
         recipe = {"name": "int8", "steps": steps}
-        at = Situation(recipe=recipe, scheme=StaticWi8Ai8(), layers=(), layer="", operators=frozenset())
+        at = Situation(recipe=recipe, scheme=StaticWi8Ai8(), layers=(), layer="", kind="", operators=frozenset())
         for cause in ("weights", "activations", "not_finite"):
             said = cure(cause, at).words
             assert words in said

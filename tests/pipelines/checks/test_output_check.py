@@ -75,7 +75,8 @@ def test_pipeline_with_two_outputs_postprocess_and_weights_passes(tmp_path: Path
         (
             TARGETS,
             'return {"shift": tf.repeat(features["shift"][:, None], 3, 1), "kind": features["label"]}',
-            "evaluate.metrics: the metric 'error' cannot be computed on the first examples",
+            "evaluate.metrics: the metric 'error' compares each output with its own label (expected: 1 label per "
+            "example; found: labels [4, 3], outputs [4, 1]). Remedy: provide a label in the shape of the output",
         ),
         (
             "def targets",
