@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -13,25 +15,24 @@ from rich.text import Text
 from pipelines.history.durations import remaining_seconds
 from pipelines.report.wording import duration
 
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it since Python 3.11
+
 # Below this, an estimate changes faster than a reader can use it.
 _ROUNDED_S = 5.0
 # Of lines about work of unknown length, for logs.
 _BETWEEN_LINES_S = 10.0
 
 
-class RunProgress:
-    """The progress of one run. Shows nothing where output is not a terminal: there, the lines of the nodes suffice."""
+class _Line(ABC):
+    """A line of progress that is removed afterward. Shows nothing where output is not a terminal."""
 
-    def __init__(self, console: Console, usual: Mapping[str, float], doing: str) -> None:
-        self._usual = usual
-        self._nodes: Sequence[str] = ()
-        self._began: dict[str, float] = {}
-        self._ended: dict[str, float] = {}
+    def __init__(self, console: Console, doing: str) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), _Left(self))
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task(doing, total=None)
 
-    def __enter__(self) -> RunProgress:
+    def __enter__(self) -> Self:
         """Show the line."""
         self._bar.start()
         return self
@@ -41,6 +42,21 @@ class RunProgress:
     ) -> None:
         """Remove the line."""
         self._bar.stop()
+
+    @abstractmethod
+    def left(self) -> str:
+        """How much is done, and about how long the rest takes."""
+
+
+class RunProgress(_Line):
+    """The progress of one run. Shows nothing where output is not a terminal: there, the lines of the nodes suffice."""
+
+    def __init__(self, console: Console, usual: Mapping[str, float], doing: str) -> None:
+        self._usual = usual
+        self._nodes: Sequence[str] = ()
+        self._began: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        super().__init__(console, doing)
 
     def update(self, doing: str) -> None:
         """Say what happens now."""
@@ -83,7 +99,7 @@ def _about(seconds: float) -> str:
     return f"about {duration(round(seconds / _ROUNDED_S) * _ROUNDED_S).replace('.0 s', ' s')} left"
 
 
-class WorkProgress:
+class WorkProgress(_Line):
     """The progress of other work, whose steps take about the same time. It is a `components.core.values.Watch`.
 
     Where output is not a terminal, it prints a line from time to time instead, and none about short work.
@@ -93,20 +109,7 @@ class WorkProgress:
         self._console, self._between = console, between_s
         self._done = self._total = 0
         self._began = self._printed = time.monotonic()
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), _Left(self))
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task(doing, total=None)
-
-    def __enter__(self) -> WorkProgress:
-        """Show the line."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove the line."""
-        self._bar.stop()
+        super().__init__(console, doing)
 
     def __call__(self, done: int, total: int, what: str) -> None:
         """Show how far the work is."""
@@ -133,7 +136,7 @@ class WorkProgress:
 class _Left(ProgressColumn):
     """The text of `left` of a progress, at the time when it is drawn."""
 
-    def __init__(self, progress: RunProgress | WorkProgress) -> None:
+    def __init__(self, progress: _Line) -> None:
         super().__init__()
         self._progress = progress
 

@@ -30,9 +30,9 @@ PYTHON
 
 echo "== the wheel with the locked packages"
 bash -euo pipefail "$folder/install.sh"
-mkdir "$folder/work"
-cp tests/own_models.py "$folder/work/"
-cd "$folder/work"
+mkdir "$folder/project"
+cp tests/own_models.py "$folder/project/"
+cd "$folder/project"
 python=$folder/edgemill/bin/python
 "$python" -c "
 import sys
@@ -60,7 +60,7 @@ echo "== the wheel with the extra for devices"
 python3 -m venv "$folder/device"
 cd "$root/build/dist"
 PATH=$folder/device/bin:$PATH bash -euo pipefail "$folder/device.sh"
-cd "$folder/work"
+cd "$folder/project"
 "$folder/device/bin/python" -c "
 import importlib.util
 assert not any(map(importlib.util.find_spec, ('tensorflow', 'tfx', 'typer', 'pydantic')))

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.rollout import FULL_SHARE, ChannelState
 from tests.components.device_client.fleet import Server
+from tests.components.push.file_kills import kill_at
 from tests.components.push.places import FILE_KINDS, KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.components.push.pusher import QUICK
 
@@ -292,7 +291,7 @@ def test_conversion_that_is_killed_at_a_file_operation_is_repeated(local: Place,
         shutil.rmtree(local.root)
         shutil.copytree(unsigned, local.root)
         if (child := os.fork()) == 0:
-            _kill_at(str(keys.parent), step)
+            kill_at(str(keys.parent), step)
             try:
                 sign(local.root, keys)
             finally:
@@ -310,15 +309,3 @@ def test_conversion_that_is_killed_at_a_file_operation_is_repeated(local: Place,
             assert found["canary"].complete is not None and found["canary"].complete.version == version_of(THIRD)
     assert ends == sorted(ends) and set(ends) == {False, True}
     assert step > 100
-
-
-def _kill_at(below: str, step: int) -> None:
-    left = [step]
-
-    def count(event: str, arguments: tuple[object, ...]) -> None:
-        if event in {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove"} and below in str(arguments):
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -20,6 +18,7 @@ from components.push.upkeep.check import verify
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
 from components.trust.storage import ListedStore, store_at
+from tests.components.push.file_kills import kill_at
 from tests.components.push.places import MODEL, Place, Store, manifest_of, store_of
 
 
@@ -102,7 +101,7 @@ def test_signing_that_is_killed_at_a_file_operation_is_repeated(tmp_path: Path) 
         for folder in (Path(root), keys):
             shutil.rmtree(folder, ignore_errors=True)
         if (child := os.fork()) == 0:
-            _kill_at(str(tmp_path), step)
+            kill_at(str(tmp_path), step)
             try:
                 create(root, store_at(root), keys)
             finally:
@@ -115,18 +114,6 @@ def test_signing_that_is_killed_at_a_file_operation_is_repeated(tmp_path: Path) 
         assert (health.signed, health.anchored, health.problems) == (True, True, ())
     assert step > 60
     check_in_use(place, keys)
-
-
-def _kill_at(below: str, step: int) -> None:
-    left = [step]
-
-    def count(event: str, arguments: tuple[object, ...]) -> None:
-        if event in {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove"} and below in str(arguments):
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
 
 
 def test_second_signing_at_the_same_time_leaves_the_first_one_as_it_is(tmp_path: Path) -> None:
