@@ -35,10 +35,10 @@ class Document:
         self._ended = False
 
     def hold(self, value: Any, secrets: tuple[str, ...], *, now: bool) -> None:
-        """Set the result, and print it at once if the command then continues."""
+        """Set the result, and print it at once on one line if the command then continues."""
         self._value, self._secrets = value, secrets
         if now:
-            self.end()
+            self._print(value, indent=None)
 
     def end(self) -> None:
         """Print the result."""
@@ -50,10 +50,10 @@ class Document:
         with suppress(OSError):
             self._print({**found, "error": _plain(error), "exit_status": int(code), "exit_meaning": code.name})
 
-    def _print(self, value: Any) -> None:
+    def _print(self, value: Any, indent: int | None = 2) -> None:
         if not self._ended and value is not None:
             self._ended = True
-            print(_text(value, self._secrets), file=self._stream, flush=True)
+            print(_text(value, self._secrets, indent), file=self._stream, flush=True)
 
 
 _OPEN: ContextVar[Document | None] = ContextVar("document", default=None)
@@ -65,7 +65,8 @@ def print_json(value: object, *, secrets: tuple[str, ...] = (), now: bool = Fals
     Args:
         value: A pydantic model, or what JSON can hold, with models, paths, and floats that are not finite (null) in it.
         secrets: Replaced with asterisks.
-        now: Whether to print it at once, because the command then waits. By default, it is printed at the end.
+        now: Whether to print it at once, because the command then waits. It is one line, which a script can read while
+            the command continues. By default, it is printed at the end.
     """
     document = _OPEN.get()
     if document is None:
@@ -148,8 +149,8 @@ def _descriptor_of(stream: TextIO | None) -> int | None:
         return None
 
 
-def _text(value: Any, secrets: tuple[str, ...]) -> str:
-    return hide(json.dumps(value, indent=2, allow_nan=False), secrets)
+def _text(value: Any, secrets: tuple[str, ...], indent: int | None = 2) -> str:
+    return hide(json.dumps(value, indent=indent, allow_nan=False), secrets)
 
 
 def _plain(value: Any) -> Any:

@@ -184,9 +184,12 @@ def test_command_prints_its_address_as_json_and_ends_with_ctrl_c(past) -> None:
     command = [sys.executable, "-m", "edgemill", "serve", "--root", str(past.root), "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        printed = json.loads(process.stdout.readline())
-        assert printed["root"] == str(past.root)
-        with urllib.request.urlopen(printed["url"]) as page:
-            assert past.killed in page.read().decode()
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 0 and process.stdout.read() == ""
+        try:
+            printed = json.loads(process.stdout.readline())
+            assert printed["root"] == str(past.root)
+            with urllib.request.urlopen(printed["url"], timeout=120) as page:
+                assert past.killed in page.read().decode()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(120) == 0 and process.stdout.read() == ""
+        finally:
+            process.kill()
