@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 from scipy import special
 
-from components.gate.bounded import p_value
+from components.gate.statistics.bounded import p_value
 
 SIZES, ALPHAS = (5, 10, 20, 40), (0.01, 0.05, 0.1)
 

@@ -1,14 +1,14 @@
 """What the evaluation's examples say for and against a bound: p-values, and how many examples would be enough.
 
-Right-or-wrong metrics are tested exactly: a change by `components.gate.paired`, a value by the binomial distribution.
-Means, ratios of sums, and areas under the ROC curve are tested by `components.gate.bounded`. Other functions with a
-range use the jackknife's standard error with Student's t. On its own, that passes too many candidates whose errors are
-rare and large: where no such error is among the examples, nothing shows in the standard error. So the variance includes
-what errors that are not among the examples would add to it if the bound did not hold: the gap between estimate and
-bound, times the size of one error. That is the variance that a score test uses under its null hypothesis (Rao 1948,
-"Large sample tests of statistical hypotheses concerning several parameters", Mathematical Proceedings of the Cambridge
-Philosophical Society 44:50-57). The size of one error is unknown for such a metric, and assumed to be at most
-`MOST_TIMES` what it is for a mean.
+Right-or-wrong metrics are tested exactly: a change by `components.gate.statistics.paired`, a value by the binomial
+distribution. Means, ratios of sums, and areas under the ROC curve are tested by `components.gate.statistics.bounded`
+and `ratios`. Other functions with a range use the jackknife's standard error with Student's t. On its own, that passes
+too many candidates whose errors are rare and large: where no such error is among the examples, nothing shows in the
+standard error. So the variance includes what errors that are not among the examples would add to it if the bound did
+not hold: the gap between estimate and bound, times the size of one error. That is the variance that a score test uses
+under its null hypothesis (Rao 1948, "Large sample tests of statistical hypotheses concerning several parameters",
+Mathematical Proceedings of the Cambridge Philosophical Society 44:50-57). The size of one error is unknown for such a
+metric, and assumed to be at most `MOST_TIMES` what it is for a mean.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from scipy import special
 
 from components.facts.decision import Method
 from components.facts.evaluation import SliceResult
-from components.gate import paired
-from components.gate.bounded import POWER_QUANTILE, first_enough, of_samples
+from components.gate.statistics import paired
+from components.gate.statistics.bounded import POWER_QUANTILE, first_enough
+from components.gate.statistics.ratios import of_samples
 from components.metrics.jackknife_error import standard_error
 
 # A metric that is no ratio of sums says too little about errors it has not shown on fewer examples than this, or as few

@@ -14,9 +14,20 @@ from components.spec.metric import MetricSpec
 _AVERAGES = ("accuracy", "error", "crossentropy")
 _AVERAGE_FUNCTIONS = (
     *("step_accuracy", "word_error_rate", "character_error_rate", "cosine_similarity", "keypoint_error"),
+    *("precision", "recall", "f1"),
 )
-# Suffixes of the lowercase names of classes that can be means over examples.
-_MEANS = (*_AVERAGES, "hinge", "poisson", "kldivergence", "cosinesimilarity")
+# Classes of Keras that are means over examples. Those of TFMA and of the user keep nothing of single examples.
+MEANS = frozenset(
+    {
+        *("Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy", "TopKCategoricalAccuracy"),
+        *("SparseTopKCategoricalAccuracy", "BinaryCrossentropy", "CategoricalCrossentropy", "CosineSimilarity"),
+        *("SparseCategoricalCrossentropy", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError"),
+        *("MeanSquaredLogarithmicError", "LogCoshError", "Hinge", "SquaredHinge", "CategoricalHinge", "Poisson"),
+        "KLDivergence",
+    }
+)
+# Classes of which a function is tested -> that function.
+_TESTED_INSTEAD = {"Precision": "precision", "Recall": "recall", "F1Score": "f1"}
 
 
 def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[SpecError]:
@@ -49,8 +60,7 @@ def untestable(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Spec
                 where=f"gate.metrics[{index}].name",
                 bound="a mean, a ratio of sums, or a function, with a `range`; or an area under the ROC curve",
                 measured=metric.class_name,
-                remedy="bound something else, such as `accuracy` on slices of the label, which is the recall of each "
-                "class, or write `decide_on: interval`",
+                remedy=_to_test(metric.class_name),
             )
         elif limits_of(metric) is None:
             yield SpecError(
@@ -65,9 +75,19 @@ def untestable(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Spec
 
 
 def _can_be_tested(metric: MetricSpec) -> bool:
-    """False for classes that are known to be neither means nor areas, such as precision."""
-    known = metric.function or is_exact_auc(metric.class_name, metric.config)
-    return bool(known) or metric.class_name.lower().endswith(_MEANS)
+    """False for classes that are neither means of Keras nor areas, such as TFMA's precision, or one of the user."""
+    return bool(metric.function) or is_exact_auc(metric.class_name, metric.config) or metric.class_name in MEANS
+
+
+def _to_test(class_name: str) -> str:
+    if function := _TESTED_INSTEAD.get(class_name):
+        return (
+            f"use the function instead, such as `{{name: {function}, function: {function}, config: {{class_id: 1}}}}`"
+        )
+    return (
+        "write the metric as a function or a `RatioOfSums` with a `range` (docs/metrics.md), bound something else, or "
+        "write `decide_on: interval`"
+    )
 
 
 def _directions(bound: MetricBound, less_is_better: bool | None, where: str) -> Iterator[SpecError]:

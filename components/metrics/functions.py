@@ -18,7 +18,7 @@ from components.core.user_code import exits_reported, raised_at
 from components.data.task import load_object
 from components.metrics.accumulator import Accumulator, Arrays, KeptExamples, RatioOfSums
 from components.metrics.own import WHERE, OfAccumulator, OfFunction
-from components.metrics.ready_made.classes import MeanIoU, StepAccuracy
+from components.metrics.ready_made.classes import F1, MeanIoU, Precision, Recall, StepAccuracy
 from components.metrics.ready_made.detection import MeanAveragePrecision
 from components.metrics.ready_made.embeddings import CosineSimilarity, RecallAtK
 from components.metrics.ready_made.transcripts import CharacterErrorRate, WordErrorRate
@@ -31,6 +31,9 @@ _METHODS = ("create", "add", "merge", "result")
 CLASSES: dict[str, type[RatioOfSums] | type[KeptExamples]] = {
     "step_accuracy": StepAccuracy,
     "mean_iou": MeanIoU,
+    "precision": Precision,
+    "recall": Recall,
+    "f1": F1,
     "coco_map": MeanAveragePrecision,
     "word_error_rate": WordErrorRate,
     "character_error_rate": CharacterErrorRate,

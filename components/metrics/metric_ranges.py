@@ -25,8 +25,11 @@ def metric_range(class_name: str) -> tuple[float, float] | None:
     """The range of the values of a metric class of Keras or TFMA.
 
     Returns:
-        The least and the greatest value, infinite if there is none; None for an unknown class.
+        The least and the greatest value, infinite if there is none; None for an unknown class, such as `package>Name`,
+        which the user registers.
     """
+    if ">" in class_name:
+        return None
     name = class_name.rpartition(".")[2].lower()
     if name.startswith(_SHARES) or name.endswith(_SHARES_BY_END):
         return 0.0, 1.0

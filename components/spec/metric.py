@@ -19,6 +19,9 @@ ShortName = Literal[
     "mean_squared_error",
     "step_accuracy",
     "mean_iou",
+    "precision",
+    "recall",
+    "f1",
     "coco_map",
     "coco_map_50",
     "word_error_rate",
@@ -45,6 +48,9 @@ SHORT_NAMES: dict[ShortName, dict[str, Any]] = {
     "mean_squared_error": {"class_name": "MeanSquaredError"},
     "step_accuracy": {"function": "step_accuracy"},
     "mean_iou": {"function": "mean_iou"},
+    "precision": {"function": "precision"},
+    "recall": {"function": "recall"},
+    "f1": {"function": "f1"},
     "coco_map": {"function": "coco_map"},
     "coco_map_50": {"function": "coco_map", "config": {"ious": [0.5]}},
     "word_error_rate": {"function": "word_error_rate"},
@@ -77,6 +83,9 @@ class ReadyMade(NamedTuple):
 READY_MADE = {
     "step_accuracy": ReadyMade(False, (0.0, 1.0), ("mask",)),
     "mean_iou": ReadyMade(False, (0.0, 1.0), ("mask",)),
+    "precision": ReadyMade(False, (0.0, 1.0), ("mask",)),
+    "recall": ReadyMade(False, (0.0, 1.0), ("mask",)),
+    "f1": ReadyMade(False, (0.0, 1.0), ("mask",)),
     "coco_map": ReadyMade(False, (0.0, 1.0)),
     "word_error_rate": ReadyMade(True, (0.0, None), ("reference",)),
     "character_error_rate": ReadyMade(True, (0.0, None), ("reference",)),
@@ -88,7 +97,9 @@ READY_MADE = {
 
 
 # Metrics that read no scores: only which class along the last axis has the greatest, the first of several.
-_READ_CLASSES = frozenset({"SparseCategoricalAccuracy", "CategoricalAccuracy", "mean_iou", "step_accuracy"})
+_READ_CLASSES = frozenset(
+    {"SparseCategoricalAccuracy", "CategoricalAccuracy", "mean_iou", "step_accuracy", "precision", "recall", "f1"}
+)
 
 
 class MetricSpec(FrozenModel):
@@ -164,7 +175,12 @@ class MetricSpec(FrozenModel):
 
 
 def _less_is_better(class_name: str) -> bool | None:
-    """Whether a smaller value is better, judged by the name of the class; None for an unknown class."""
+    """Whether a smaller value is better, judged by the name of the class; None for an unknown class.
+
+    The name of a class that the user registers, `package>Name`, says nothing.
+    """
+    if ">" in class_name:
+        return None
     name = class_name.rpartition(".")[2].lower()
     if name.endswith(_LESS_IS_BETTER):
         return True

@@ -80,7 +80,16 @@ CASES = {
     ),
     "test of a metric that is no mean": (
         shown({"name": "precision", "class_name": "Precision"}, at_least=0.5),
-        "gate.metrics[0].name: no candidate can pass `decide_on: test`, because the metric 'precision' can't be tested",
+        "gate.metrics[0].name: no candidate can pass `decide_on: test`, because the metric 'precision' can't be tested "
+        "(expected: a mean, a ratio of sums, or a function, with a `range`; or an area under the ROC curve; found: "
+        "Precision). Remedy: use the function instead, such as `{name: precision, function: precision, config: "
+        "{class_id: 1}}`",
+    ),
+    "test of a class of the user whose name ends like that of a mean": (
+        shown({"name": "mine", "class_name": "mine>PercentAccuracy"}, at_least=85),
+        "gate.metrics[0].name: no candidate can pass `decide_on: test`, because the metric 'mine' can't be tested "
+        "(expected: a mean, a ratio of sums, or a function, with a `range`; or an area under the ROC curve; found: "
+        "mine>PercentAccuracy). Remedy: write the metric as a function",
     ),
     "unknown way to decide": (
         gate(decide_on="hope"),

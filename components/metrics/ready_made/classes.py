@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.core.errors import SpecError
 from components.metrics.accumulator import Arrays, RatioOfSums
 from components.metrics.class_labels import check_classes
 from components.metrics.ready_made.read import class_numbers, mask_of, only
@@ -71,11 +72,76 @@ class MeanIoU(RatioOfSums):
         return float((both[known] / union[known]).mean()) if known.any() else float("nan")
 
 
+class _OfOneClass(RatioOfSums):
+    """A ratio of counts of one class against all others.
+
+    Predictions and targets are those of `StepAccuracy`, at any number of steps or pixels, such as one for each example.
+
+    Args:
+        class_id: The class. With one score for each target, class 1 has the scores above `threshold`.
+        threshold: For one score for each target.
+        ignore: A target that marks a step or pixel to leave out.
+        mask: A feature; steps or pixels with the value 0 are left out. "" for none.
+        classes: Number of classes, for predictions that are class indexes.
+    """
+
+    # Of right predictions, in the numerator; of predictions and of targets, in the denominator.
+    _counts: tuple[int, int, int]
+
+    def __init__(
+        self, class_id: int = 1, threshold: float = 0.5, ignore: int | None = -1, mask: str = "", classes: int = 0
+    ) -> None:
+        self._class, self._threshold = class_id, threshold
+        self._ignore, self._mask, self._classes = ignore, mask, classes
+
+    def sums(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Array:
+        """Return numerator and denominator of each example."""
+        predicted, actual, counted, classes = _compared(
+            predictions, targets, features, self._ignore, self._mask, self._classes, self._threshold
+        )
+        if not 0 <= self._class < classes:
+            raise SpecError(
+                "there is no such class",
+                where="evaluate.metrics",
+                bound=f"class_id from 0 to {classes - 1}",
+                measured=self._class,
+                remedy="correct `class_id` in the metric's config",
+            )
+        found, there = (predicted == self._class) & counted, (actual == self._class) & counted
+        times, of_found, of_there = self._counts
+        both = times * (found & there).sum(axis=1)
+        return np.stack([both, of_found * found.sum(axis=1) + of_there * there.sum(axis=1)], axis=1).astype(np.float64)
+
+
+class Precision(_OfOneClass):
+    """The share of the predictions of a class that are right."""
+
+    _counts = (1, 1, 0)
+
+
+class Recall(_OfOneClass):
+    """The share of the targets of a class that are predicted."""
+
+    _counts = (1, 0, 1)
+
+
+class F1(_OfOneClass):
+    """The harmonic mean of precision and recall (van Rijsbergen 1979, "Information Retrieval", chapter 7)."""
+
+    _counts = (2, 1, 1)
+
+
 def _compared(
-    predictions: Arrays, targets: Arrays, features: Arrays, ignore: int | None, mask: str, classes: int
+    predictions: Arrays,
+    targets: Arrays,
+    features: Arrays,
+    ignore: int | None,
+    mask: str,
+    classes: int,
+    threshold: float = 0.5,
 ) -> tuple[Array, Array, Array, int]:
     """Predicted and actual classes [N, M], which of them count, and the number of classes."""
-    predicted, actual, classes = class_numbers(only(predictions, "output"), only(targets, "target"), classes)
+    predicted, actual, classes = class_numbers(only(predictions, "output"), only(targets, "target"), classes, threshold)
     counted = mask_of(features, mask, actual.shape)
     if ignore is not None:
         counted = counted & (actual != ignore)

@@ -87,14 +87,15 @@ def mask_of(features: Arrays, name: str, shape: tuple[int, ...]) -> Array:
     return mask.reshape(shape) != 0
 
 
-def class_numbers(predictions: Array, targets: Array, classes: int) -> tuple[Array, Array, int]:
+def class_numbers(predictions: Array, targets: Array, classes: int, threshold: float = 0.5) -> tuple[Array, Array, int]:
     """The predicted and the actual class of each step or pixel.
 
     Args:
         predictions: Scores of the classes [N, ..., C]; or of the second of two classes [N, ...] or [N, ..., 1], where
-            more than 0.5 means this class; or class indexes, integers [N, ...].
+            more than the threshold means this class; or class indexes, integers [N, ...].
         targets: Class indexes [N, ...] or [N, ..., 1].
         classes: Number of classes, which class indexes as predictions need; 0 if unknown.
+        threshold: As above.
 
     Returns:
         Both as int64 [N, M], and the number of classes.
@@ -113,7 +114,7 @@ def class_numbers(predictions: Array, targets: Array, classes: int) -> tuple[Arr
         )
     if predictions.size == targets.size:
         if predictions.dtype.kind == "f":
-            return (predictions.reshape(actual.shape) > 0.5).astype(np.int64), actual, 2
+            return (predictions.reshape(actual.shape) > threshold).astype(np.int64), actual, 2
         return _indexes(predictions.reshape(actual.shape).astype(np.int64), classes), actual, classes
     if predictions.ndim > 1 and predictions.size == targets.size * predictions.shape[-1]:
         return predictions.reshape(*actual.shape, -1).argmax(axis=-1), actual, predictions.shape[-1]

@@ -57,5 +57,5 @@ def test_tool_ends_with_its_parent_even_when_that_is_killed(endless):
     # The parent, the tool, and its two workers, which share its command line.
     wait_for(lambda: len(working_on(endless)) == 4)
     os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
+    parent.wait(60)
     wait_for(lambda: not working_on(endless))

@@ -22,7 +22,7 @@ def by_command_line(content, folder):
     (folder / "m.tflite").write_bytes(content)
     options = ["--accelerator-config", "ethos-u55-128", "--config", "Arm/vela.ini", "--output-dir", str(folder)]
     options += ["--system-config", "Ethos_U55_High_End_Embedded", "--memory-mode", "Shared_Sram"]
-    subprocess.run([sys.executable, "-m", "ethosu.vela", str(folder / "m.tflite"), *options], check=True)
+    subprocess.run([sys.executable, "-m", "ethosu.vela", str(folder / "m.tflite"), *options], check=True, timeout=300)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     compiled = (folder / "m_vela.tflite").read_bytes()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(compiled))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_score
 
 from components.evaluate.assess import load_slices
 from components.evaluate.eval_config import BASELINE
@@ -44,6 +44,8 @@ METRICS = [
     {"name": "at_a", "function": "own_evaluated:at_site", "features": ["site"]},
     "recall_at_1",
     "step_accuracy",
+    {"name": "precision", "function": "precision", "config": {"class_id": 0}},
+    {"name": "own_f1", "function": "f1", "config": {"class_id": 0}},
 ]
 
 
@@ -87,6 +89,10 @@ def test_functions_are_evaluated_like_all_metrics(world, task, own, tmp_path):
             f1 = f1_score(world.labels[chosen] == 0, found[chosen] == 0)
             assert metrics["f1"].value == pytest.approx(f1, abs=1e-9)
             assert metrics["f1"].lower < f1 < metrics["f1"].upper
+            assert metrics["own_f1"].model_dump() == pytest.approx(metrics["f1"].model_dump(), abs=1e-9)
+            precision = precision_score(world.labels[chosen] == 0, found[chosen] == 0)
+            assert metrics["precision"].value == pytest.approx(precision, abs=1e-9)
+            assert each.samples["precision"].terms[1].sum() == (found[chosen] == 0).sum()
             recall = recall_at_k(unit_vectors(predictions[chosen]), world.labels[chosen], 1)
             assert metrics["recall_at_1"].value == pytest.approx(recall, abs=1e-9)
             assert metrics["recall_at_1"].lower < recall < metrics["recall_at_1"].upper

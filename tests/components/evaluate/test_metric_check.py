@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from components.core.errors import SpecError
 from components.evaluate.eval_config import metric_config
 from components.evaluate.evaluation import probability_type
+from components.evaluate.means import mean_metrics
 from components.evaluate.metric_check import check_computed
+from components.metrics.bound_checks import MEANS
 from components.spec.metric import SHORT_NAMES, MetricSpec
 
 OF_CLASSES = ("accuracy", "top_5_accuracy", "cross_entropy", "auc")
@@ -35,6 +38,12 @@ def test_metrics_that_go_with_labels_and_outputs_are_computed(labels: np.ndarray
     regression = [MetricSpec(name=name, class_name=name) for name in ("R2Score", "SquaredPearsonCorrelation")]
     for outputs in (np.full((4, 1), 0.5), np.full(4, 0.5)):
         check_computed([*(short[name] for name in OF_OUTPUTS), *others, *regression], labels, outputs)
+
+
+def test_classes_that_a_gate_can_test_are_those_that_are_means_over_examples() -> None:
+    names = {*MEANS, *OTHERS, *(name for name in vars(tf_keras.metrics) if name[0].isupper())}
+    names.remove("MeanMetricWrapper")  # their base class
+    assert {one.class_name for one in mean_metrics([MetricSpec(name=name, class_name=name) for name in names])} == MEANS
 
 
 def test_metric_that_fails_is_named_with_its_config_and_shapes() -> None:

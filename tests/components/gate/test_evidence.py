@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from components.gate.bounded import of_samples
-from components.gate.bounded import p_value as p_of_mean
 from components.gate.evidence import Jackknife, PairedCounts, Share, of_parts
 from components.gate.holm import corrected
-from components.gate.paired import p_value, p_value_of_harm, score
+from components.gate.statistics.bounded import BoundedMean
+from components.gate.statistics.bounded import p_value as p_of_mean
+from components.gate.statistics.paired import p_value, p_value_of_harm, score
+from components.gate.statistics.ratios import RatioChange, likely_ratios, of_samples
 from tests.samples import sample_of
 
 COUNTS = [(0, 0, 30, 0.1), (1, 0, 30, 0.1), (2, 3, 30, 0.05), (5, 5, 60, 0.1), (10, 2, 40, 0.05), (3, 8, 30, 0.0)]
@@ -205,10 +206,38 @@ def test_bounded_mean_is_the_probability_under_random_weights(n):
 
 def test_samples_are_refused_when_they_do_not_fit_together():
     sample = sample_of([0.5] * 9)
-    assert "divide by different sums" in of_samples(sample, sample_of([0.5] * 9, [1.0] * 8 + [2.0]), 0.0, 1, 9)
-    assert "divide by different sums" in of_samples(sample, sample_of([0.5] * 8), 0.0, 1, 9)
+    assert "have different units" in of_samples(sample, sample_of([0.5] * 8), 0.0, 1, 9)
+    assert "divides by zero" in of_samples(sample, sample_of([0.0] * 9, [0.0] * 9), 0.0, 1, 9)
     outside = sample.model_copy(update={"outside": 2})
     assert "2 examples or groups have values outside its `range`" in of_samples(outside, sample, 0.0, 1, 9)
+
+
+def test_change_of_a_ratio_is_that_of_a_mean_when_the_sums_to_divide_by_are_almost_equal():
+    """A millionth more in one denominator makes it a change of ratios, whose unknown ratio then hardly matters."""
+    random = np.random.default_rng(9)
+    candidate, baseline = (random.random(200) < share for share in (0.9, 0.92))
+    near = np.append(np.ones(199), 1.0001)
+    for bound, sign in ((-0.08, 1), (0.03, -1), (0.001, -1)):
+        exact = of_samples(sample_of(candidate), sample_of(baseline), bound, sign, 200)
+        changed = of_samples(sample_of(candidate * near, near), sample_of(baseline), bound, sign, 200)
+        assert isinstance(exact, BoundedMean) and isinstance(changed, RatioChange)
+        assert changed.p == pytest.approx(exact.p, abs=2e-3)
+        assert changed.p_of_harm == pytest.approx(exact.p_of_harm, abs=2e-3)
+        assert exact.p <= changed.p
+        assert (changed.enough(0.05) is None) == (exact.enough(0.05) is None)
+
+
+def test_interval_of_a_ratio_contains_it_and_ends_where_the_test_of_the_ratio_does():
+    random = np.random.default_rng(10)
+    denominators = (random.random(400) < 0.2).astype(float)
+    sample = sample_of(denominators * (random.random(400) < 0.8), denominators)
+    low, high = likely_ratios(sample)
+    assert 0 < low < 0.8 < high < 1
+    numerators, _ = sample.terms
+    assert p_of_mean(numerators - low * denominators, [-low]) <= 5e-5
+    assert p_of_mean(high * denominators - numerators, [high - 1]) <= 5e-5
+    low, high = likely_ratios(sample_of([1.0] * 5))
+    assert low**5 <= 5e-5 and low < 0.15 and high == 1
 
 
 def test_correction_is_holms_when_all_hypotheses_are_tested_by_closure():

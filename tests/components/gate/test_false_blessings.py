@@ -4,9 +4,12 @@ Each case draws 2,000 evaluations from a known truth and decides each of them. W
 as little as possible: the true change is the margin. The measured rates are properties of the test report.
 """
 
+import functools
+
 import numpy as np
 import pytest
 
+from components.facts.conversion import Converted
 from components.facts.decision import Check
 from components.facts.evaluation import CandidateReport, EvaluationReport, Flips, MetricValue, SliceResult
 from components.gate.evidence import PairedCounts
@@ -14,21 +17,23 @@ from components.gate.holm import judged
 from components.gate.policy import decide
 from components.spec.devices.device import DeviceProfile
 from components.spec.gate import GateSpec
+from components.spec.recipe import Recipe
 from tests.samples import sample_of
 
 EVALUATIONS, ALPHA = 2000, 0.05
 # Three standard errors of a rate of 5 % over 2,000 evaluations.
 MOST = ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / EVALUATIONS)
 PHONE = DeviceProfile(name="phone", device_class="phone", description="any", schemes=("static_wi8_ai8",))
-OUTCOME = {
-    "status": "converted",
-    "inspection": {
-        **{"file_bytes": 1000, "weight_bytes": 500, "operators": [], "dtype_counts": {}, "inputs": [], "outputs": []},
-        **{"weights": [], "float_tensors": [], "stateful": False},
-    },
-    "seconds": 1.0,
-    "peak_memory_bytes": 1,
-}
+OUTCOME = Converted.model_validate(
+    {
+        "inspection": {
+            **{"file_bytes": 1000, "weight_bytes": 500, "operators": [], "dtype_counts": {}, "inputs": []},
+            **{"outputs": [], "weights": [], "float_tensors": [], "stateful": False},
+        },
+        "seconds": 1.0,
+        "peak_memory_bytes": 1,
+    }
+)
 
 
 def policy(margin, slices=("overall",), field="max_drop_from_baseline", **changes):
@@ -36,23 +41,22 @@ def policy(margin, slices=("overall",), field="max_drop_from_baseline", **change
     return GateSpec.model_validate({"metrics": [bound], "decide_on": "test", "alpha": ALPHA, **changes})
 
 
+@functools.cache
+def recipe_of(index):
+    return Recipe.model_validate({"name": f"c{index}", "scheme": "static_wi8_ai8"})
+
+
 def blessed(baseline, candidates, gate):
     """Whether the gate blesses any candidate; each is a list of slices."""
     reports = tuple(
-        CandidateReport.model_validate(
-            {
-                "recipe": {"name": f"c{index}", "scheme": "static_wi8_ai8"},
-                "outcome": OUTCOME,
-                "sha256": "digest",
-                "slices": slices,
-            }
-        )
+        CandidateReport(recipe=recipe_of(index), outcome=OUTCOME, sha256="digest", slices=slices)
         for index, slices in enumerate(candidates)
     )
     report = EvaluationReport(baseline_slices=baseline, baseline_bytes=4000, candidates=reports)
     return decide(report, PHONE, gate, less_is_better=False).chosen is not None
 
 
+@functools.cache
 def answers(examples, lost, gained, name="overall"):
     """Slices of the baseline and of a candidate with so many flips."""
     base, value = 0.9, 0.9 + (gained - lost) / examples
@@ -75,17 +79,16 @@ def rate_of(random, sizes, losses, gains, gate, candidates=1):
         for size, loss, gain in zip(sizes, losses, gains, strict=True)
     ]
     names = ["overall", *(f"label={index}" for index in range(len(sizes) - 1))]
+    # Equal outcomes are decided once.
+    outcomes, often = np.unique(np.stack(drawn, axis=2)[..., :2], axis=0, return_counts=True)
     count = 0
-    for evaluation in range(EVALUATIONS):
+    for outcome, times in zip(outcomes.tolist(), often.tolist(), strict=True):
         pairs = [
-            [
-                answers(size, *map(int, counts[evaluation, candidate, :2]), name)
-                for size, counts, name in zip(sizes, drawn, names, strict=True)
-            ]
-            for candidate in range(candidates)
+            [answers(size, *counts, name) for size, counts, name in zip(sizes, of_candidate, names, strict=True)]
+            for of_candidate in outcome
         ]
         baseline = tuple(base for base, _ in pairs[0])
-        count += blessed(baseline, [tuple(mine for _, mine in each) for each in pairs], gate)
+        count += times * blessed(baseline, [tuple(mine for _, mine in each) for each in pairs], gate)
     return count / EVALUATIONS
 
 

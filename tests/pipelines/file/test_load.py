@@ -648,7 +648,7 @@ def test_range_and_unknown_direction_are_accepted(
     [
         (False, ["SparseCategoricalAccuracy", "AUC", "PrecisionAtRecall", "F1Score", "tf_keras.metrics.BinaryIoU"]),
         (True, ["RootMeanSquaredError", "BinaryCrossentropy", "LogCoshError", "CategoricalHinge", "KLDivergence"]),
-        (None, ["MeanLabel", "ExampleCount", "ConfusionMatrixPlot"]),
+        (None, ["MeanLabel", "ExampleCount", "ConfusionMatrixPlot", "mine>WorstAccuracy", "mine>MaxError"]),
     ],
 )
 def test_direction_of_a_metric_is_known_by_its_class(less_is_better: bool | None, classes: list[str]) -> None:

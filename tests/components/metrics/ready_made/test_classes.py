@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, jaccard_score
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 
 from components.core.errors import DataError, SpecError
-from components.metrics.ready_made.classes import MeanIoU, StepAccuracy
+from components.metrics.ready_made.classes import F1, MeanIoU, Precision, Recall, StepAccuracy
 
 
 def value(metric, predictions, targets, **features):
@@ -51,6 +51,41 @@ def test_mean_iou_equals_scikit_learn(seed, classes):
     expected = jaccard_score(targets[left], found[left], average="macro")
     assert value(MeanIoU(ignore=255), scores, np.where(left, targets, 255)) == pytest.approx(expected, abs=1e-6)
     assert value(MeanIoU(mask="left"), scores, targets, left=left) == pytest.approx(expected, abs=1e-6)
+
+
+OF_ONE_CLASS = [(Precision, precision_score), (Recall, recall_score), (F1, f1_score)]
+
+
+@pytest.mark.parametrize(("kind", "score"), OF_ONE_CLASS)
+def test_counts_of_one_class_equal_scikit_learn(kind, score):
+    random = np.random.default_rng(3)
+    scores, targets = random.random((300, 4)), random.integers(4, size=300)
+    found = scores.argmax(-1)
+    for each in range(4):
+        expected = score(targets == each, found == each)
+        assert value(kind(class_id=each), scores, targets) == pytest.approx(expected, abs=1e-12)
+        assert value(kind(class_id=each, classes=4), found, targets[:, None]) == pytest.approx(expected, abs=1e-12)
+    steps, wanted, valid = random.random((60, 5, 3)), random.integers(3, size=(60, 5)), random.random((60, 5)) < 0.7
+    expected = score(wanted[valid] == 2, steps.argmax(-1)[valid] == 2)
+    assert value(kind(2, mask="valid"), steps, wanted, valid=valid) == pytest.approx(expected, abs=1e-12)
+    assert value(kind(2), steps, np.where(valid, wanted, -1)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "score"), OF_ONE_CLASS)
+def test_one_score_for_each_target_takes_a_threshold(kind, score):
+    random = np.random.default_rng(4)
+    scores, targets = random.normal(size=(200, 1)), random.integers(2, size=200)
+    assert value(kind(), scores, targets) == pytest.approx(score(targets, scores[:, 0] > 0.5), abs=1e-12)
+    assert value(kind(threshold=0.0), scores, targets) == pytest.approx(score(targets, scores[:, 0] > 0), abs=1e-12)
+    others = score(targets == 0, scores[:, 0] <= 0)
+    assert value(kind(class_id=0, threshold=0.0), scores, targets) == pytest.approx(others, abs=1e-12)
+
+
+def test_precision_without_a_prediction_of_the_class_is_unknown_and_a_class_that_does_not_exist_is_refused():
+    scores, targets = np.eye(3)[[0, 1]], np.array([0, 1])
+    assert np.isnan(value(Precision(class_id=2), scores, targets))
+    with pytest.raises(SpecError, match=r"there is no such class \(expected: class_id from 0 to 2; found: 3\)"):
+        value(Precision(class_id=3), scores, targets)
 
 
 def test_mean_iou_of_one_output_takes_a_threshold_of_one_half():
