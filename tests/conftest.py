@@ -1,6 +1,7 @@
 import gc
 import importlib.abc
 import os
+import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -10,6 +11,12 @@ import pytest
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
 from components.upstream.beam import keep_beam_in_process
 
+# A shell that starts the tests in the background makes them and all of their children ignore Ctrl-C, which some tests
+# send.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD})
 # Until all test files are imported. What imports make stays.
 gc.disable()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -171,6 +171,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BROWSER", "true")
     # The module registers browsers once per process.
+    # With a screen, the module asks the desktop for its browser, without a limit of time.
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(screen, raising=False)
     monkeypatch.setattr("webbrowser._tryorder", None)
     example = Path(__file__).parents[1] / "kubeflow" / "environment.example.yaml"
     Path("environment.yaml").write_text(example.read_text())

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.processes import finished
 from tests.small_pipeline import SmallPipeline
 
 PACKAGES = ("components", "edgemill", "kubeflow", "pipelines")
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(name, source)
     code = "from setuptools import build_meta; build_meta.build_wheel('dist')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False)
+    done = finished([sys.executable, "-c", code], cwd=source)
     assert done.returncode == 0, done.stderr
     (found,) = (source / "dist").glob("*.whl")
     return found
@@ -44,12 +44,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of commands of a fresh environment with the wheel. It sees the locked libraries, not the checkout."""
     place = tmp_path_factory.mktemp("fresh") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+    finished([sys.executable, "-m", "venv", place], check=True)
     (packages,) = place.glob("lib/*/site-packages")
     # Files of a folder that a .pth file names, such as that of the editable install, are not read.
     (packages / "locked.pth").write_text(sysconfig.get_path("purelib"))
     pip = [place / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, "--no-index", "--no-deps", "--no-compile", wheel], check=True, env=outside())
+    finished([*pip, "--no-index", "--no-deps", "--no-compile", wheel], check=True, env=outside())
     return place / "bin"
 
 
@@ -58,9 +58,7 @@ def outside() -> dict[str, str]:
 
 
 def run(installed: Path, folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [installed / "edgemill", *arguments], cwd=folder, env=outside(), capture_output=True, text=True, check=False
-    )
+    done = finished([installed / "edgemill", *arguments], cwd=folder, env=outside())
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -88,9 +86,7 @@ def test_installed_package_renders_reports_from_its_own_files(installed: Path, t
         "summary = RunSummary(pipeline='small', run_id='r', started=began, verdict='failed')\n"
         "print(edgemill.__file__, '<h1>small' in render.render_report(summary))"
     )
-    done = subprocess.run(
-        [installed / "python", "-c", code], cwd=tmp_path, env=outside(), capture_output=True, text=True, check=False
-    )
+    done = finished([installed / "python", "-c", code], cwd=tmp_path, env=outside())
     place, rendered = done.stdout.split()
     assert Path(place).is_relative_to(installed.parent), done.stderr
     assert rendered == "True"
@@ -123,19 +119,19 @@ def test_container_file_copies_only_what_exists_and_what_the_context_holds() -> 
 
 def test_hook_refuses_a_commit_that_the_linter_refuses(tmp_path: Path) -> None:
     for arguments in (["init", "--quiet"], ["config", "core.hooksPath", str(Path(".githooks").resolve())]):
-        subprocess.run(["git", "-C", tmp_path, *arguments], check=True)
+        finished(["git", "-C", tmp_path, *arguments], check=True)
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
     for name, code in (("codespell", "exit 0"), ("python", "exit 0"), ("ruff", "! grep -q wrong module.py")):
         (tools / name).write_text(f"#!/bin/sh\n{code}\n")
         (tools / name).chmod(0o755)
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
 
     def commits(content: str) -> bool:
         (tmp_path / "module.py").write_text(content)
-        subprocess.run(["git", "-C", tmp_path, "add", "module.py"], check=True)
+        finished(["git", "-C", tmp_path, "add", "module.py"], check=True)
         command = ["git", "-C", tmp_path, *identity, "commit", "--quiet", "--message", "x"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return finished(command).returncode == 0
 
     assert not commits("wrong")
     assert commits("right")

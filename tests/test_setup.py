@@ -1,11 +1,12 @@
 """Which generation of TFX set-up takes for a machine."""
 
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import finished
 
 choose_lock = runpy.run_path("requirements/choose_lock.py")["choose_lock"]
 
@@ -45,13 +46,11 @@ def test_machine_that_no_generation_takes_is_reported(python: tuple[int, int], g
 
 
 def test_this_machine_has_the_lock_that_is_chosen_for_it() -> None:
-    output = subprocess.run([sys.executable, "requirements/choose_lock.py"], check=True, capture_output=True, text=True)
+    output = finished([sys.executable, "requirements/choose_lock.py"], check=True)
     chosen = Path(output.stdout.strip()).read_text()
-    tfx = subprocess.run(
+    tfx = finished(
         [sys.executable, "-c", "import importlib.metadata; print(importlib.metadata.version('tfx'))"],
         check=True,
-        capture_output=True,
-        text=True,
     ).stdout.strip()
     assert f"\ntfx=={tfx} " in chosen
 

@@ -37,6 +37,8 @@ def supervised(work: Callable[[], object]) -> NoReturn:
     Args:
         work: Returns, or raises SystemExit, as the main function of a command does.
     """
+    # Whoever ignores this signal when it starts a process makes that process ignore it too: it would wait forever.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Block before the fork, so that no signal is lost between the fork and the wait.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
     done, tell = os.pipe()

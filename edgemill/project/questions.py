@@ -37,7 +37,8 @@ def answered(work: Callable[[Options], Result], options: Options) -> tuple[Resul
 
 def can_ask() -> bool:
     """Whether a user can read a question and answer it."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    # A stream that was closed before the start is None.
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _asked(error: UnclearError, options: Options) -> Options:

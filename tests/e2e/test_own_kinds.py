@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
+from tests.processes import finished
 
 pytestmark = pytest.mark.e2e
 
@@ -42,13 +42,13 @@ def tutorials(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert {name for name, *_ in commands} == {"python"}
     given = json.dumps([arguments for _, *arguments in commands])
     environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
-    subprocess.run([sys.executable, "-c", code, given], cwd=folder, env=environment, check=True)
+    finished([sys.executable, "-c", code, given], cwd=folder, env=environment, check=True)
     return folder
 
 
 def run_here(line: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a line of a tutorial in this process, with its arguments as Bash expands them. Returns what it prints."""
-    listed = subprocess.run(["bash", "-euc", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
+    listed = finished(["bash", "-euc", f"printf '%s\\0' {line}"], check=True)
     name, *arguments = listed.stdout.split("\0")[:-1]
     if name == "cd":
         monkeypatch.chdir(*arguments)

@@ -3,9 +3,8 @@
 import os
 import pty
 import select
-import subprocess
 import sys
-import time
+from codecs import getincrementaldecoder
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import tensorflow as tf
 import yaml
 
 from tests.e2e.test_optimize import invoke
+from tests.processes import LIMIT_SECONDS, running
 
 pytestmark = pytest.mark.e2e
 
@@ -47,22 +47,25 @@ def converse(command: list[str], folder: Path) -> tuple[int, str]:
     """Answer the questions of a command on a pseudo-terminal. Returns its exit status, and all that it printed."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "300"}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    said, left, deadline = "", list(DIALOG), time.monotonic() + 120
-    while time.monotonic() < deadline:
-        ready, _, _ = select.select([ours], [], [], 1)
-        try:
-            said += os.read(ours, 65536).decode() if ready else ""
-        except OSError:  # the terminal is closed
-            break
-        if left and said.rstrip().endswith(":") and left[0][0] in " ".join(said.rsplit("\n", 3)[-1].split()):
-            os.write(ours, f"{left.pop(0)[1]}\n".encode())
-            said += "\n"
-    process.kill() if process.poll() is None else None
-    os.close(ours)
-    assert not left, f"not asked: {left}\n{said}"
-    return process.wait(), said
+    # A read can end within a character.
+    decode = getincrementaldecoder("utf-8")().decode
+    said, left = "", list(DIALOG)
+    with running(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        while True:
+            ready, _, _ = select.select([ours], [], [], 1)
+            if not ready and process.poll() is not None:
+                break
+            try:
+                said += decode(os.read(ours, 65536)) if ready else ""
+            except OSError:  # nothing has the terminal open
+                break
+            if left and said.rstrip().endswith(":") and left[0][0] in " ".join(said.rsplit("\n", 3)[-1].split()):
+                os.write(ours, f"{left.pop(0)[1]}\n".encode())
+                said += "\n"
+        os.close(ours)
+        assert not left, f"not asked in {LIMIT_SECONDS:.0f} s: {left}\n{said}"
+        return process.wait(), said
 
 
 def test_init_asks_for_what_it_cannot_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

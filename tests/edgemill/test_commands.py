@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typer.testing import CliRunner
 from edgemill.main import app
 from pipelines.storage.metadata_connection import open_store
 from tests.pipelines.runs.recorded_runs import RecordedRuns
+from tests.processes import finished
 from tests.small_pipeline import TASK, SmallPipeline
 
 HEAVY = ("tensorflow", "tf_keras", "tfx", "apache_beam", "tensorflow_model_analysis", "matplotlib", "kfp")
@@ -42,7 +42,7 @@ except SystemExit as end:
     assert end.code in (0, None), end.code
 print("heavy:", [m for m in {HEAVY!r} if m in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = finished([sys.executable, "-c", code])
     assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
 
 
@@ -58,7 +58,7 @@ from edgemill.main import main
 sys.argv = ["edgemill", "compile", "x.yaml", "-o", "y.yaml"]
 main()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = finished([sys.executable, "-c", code])
     assert (done.returncode, "environment.yaml" in done.stderr) == (2, True), done.stderr
 
 
@@ -148,7 +148,7 @@ def test_exit_or_endless_loop_in_the_task_is_an_error_that_names_its_line(
 def test_native_exit_of_the_task_is_no_success(tmp_path: Path) -> None:
     small = SmallPipeline(tmp_path, "import ctypes\nctypes.CDLL(None)._exit(0)\nTASK = 1\n")
     command = [str(Path(sys.executable).parent / "edgemill"), "validate", "--deep", str(small.write())]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = finished(command)
     assert ended.returncode == 1, ended.stdout
     assert "the process ended with status 0 before its work was done" in ended.stderr
 
@@ -159,15 +159,11 @@ def test_working_directory_that_is_gone_and_output_that_cannot_be_written_are_re
     gone = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
     script = f"{gone}; from edgemill.main import main; main()"
     for arguments in (["validate", "p.yaml"], ["run", "p.yaml"], ["verify", "latest"], ["clean", "--keep-runs", "1"]):
-        ended = subprocess.run(
-            [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        ended = finished([sys.executable, "-c", script, *arguments], cwd=tmp_path)
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
         assert "the working directory no longer exists" in ended.stderr
     with open("/dev/full", "w") as full:  # noqa: PTH123
-        ended = subprocess.run(
-            [sys.executable, "-m", "edgemill", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        ended = finished([sys.executable, "-m", "edgemill", "schema"], stdout=full)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
     assert "No space left on device" in ended.stderr
 
@@ -182,7 +178,7 @@ def test_validate_imports_no_library_from_the_folder_of_the_pipeline_file(tmp_pa
     else:
         small.spec["examples"]["kind"] = "parquet"
     command = [sys.executable, "-m", "edgemill", "validate", str(small.write())]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = finished(command)
     assert ended.returncode == 2, ended.stderr
     assert "the module" not in ended.stderr
     assert not (tmp_path / "executed").exists()

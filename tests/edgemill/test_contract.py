@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from edgemill.main import app
 from pipelines.file.load import PipelineFileError
 from tests.components.push.places import MODEL, manifest_of
 from tests.pipelines.history.conftest import PastRoot
+from tests.processes import finished
 
 PARTS = {"kind", "what", "where", "expected", "found", "remedy"}
 NONE = "/nonexistent/x"
@@ -194,7 +194,7 @@ app = typer.Typer()
 app.command()(contracted(work))
 app(["--json"])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = finished([sys.executable, "-c", code])
     assert (done.returncode, json.loads(done.stdout)) == (3, {"nan": None, "bad": "\\udcff"}), done.stderr
     assert done.stderr.splitlines() == ["of a descriptor", "of C"]
 
@@ -248,7 +248,7 @@ def test_device_client_completes_in_shells(shell: str, code: str) -> None:
     script = completion(shell)
     if shell == "zsh":
         script = f"autoload -U +X compinit && compinit -u -D\n{script}"
-    done = subprocess.run([shell, "-c", f"{script}\n{code}"], capture_output=True, text=True, check=False)
+    done = finished([shell, "-c", f"{script}\n{code}"])
     assert "--retry" in done.stdout.split(), done.stderr
 
 

@@ -64,6 +64,9 @@ def test_open_hands_the_report_to_the_browser(past, tmp_path: Path, monkeypatch:
     browser.chmod(0o755)
     monkeypatch.setenv("BROWSER", str(browser))
     # The module registers browsers once per process.
+    # With a screen, the module asks the desktop for its browser, without a limit of time.
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(screen, raising=False)
     monkeypatch.setattr("webbrowser._tryorder", None)
     done = invoke("open", "--root", str(past.root))
     report = past.folder(run) / "report.html"

@@ -1,12 +1,12 @@
 """What users import comes from `edgemill`, and costs what it needs only."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import edgemill
 from components.core.version import _closure
+from tests.processes import finished
 
 USERS_FILES = [*Path("docs").rglob("*.md"), Path("README.md"), *Path("pipelines").glob("*/task.py")]
 
@@ -28,13 +28,13 @@ def test_public_names_are_these() -> None:
 
 def test_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
     code = "from edgemill import Nothing"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    ran = finished([sys.executable, "-c", code])
     assert ran.returncode == 1 and "cannot import name 'Nothing'" in ran.stderr
 
 
 def test_names_of_tasks_import_no_tensorflow() -> None:
     code = "import sys; from edgemill import Task, EdgemillError; print('tensorflow' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = finished([sys.executable, "-c", code], check=True)
     assert ran.stdout == "False\n"
 
 

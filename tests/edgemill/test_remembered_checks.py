@@ -3,7 +3,6 @@
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipelines.file.environment import environment
 from pipelines.file.load import PipelineFileError, SkippedRecipe, load_pipeline
 from pipelines.file.user_folders import make_importable
 from pipelines.graph.sources import source_digests
+from tests.processes import finished
 from tests.small_pipeline import TASK, SmallPipeline
 
 ROOT = Path(__file__).parents[2]
@@ -125,13 +125,10 @@ for changed in sys.argv[2:]:
         str(copy / "edgemill" / "terminal.py"),
         "/dev/null",
     ]
-    found = subprocess.run(
+    found = finished(
         [sys.executable, "-c", script, str(small.write()), *changed],
         cwd=copy,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{copy}:{small.folder}"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     digests = found.stdout.split()
     assert (len(digests), len(set(digests))) == (5, 5), found.stderr

@@ -1,7 +1,6 @@
 import json
 import re
 import signal
-import subprocess
 import sys
 import urllib.request
 from html import unescape
@@ -17,6 +16,7 @@ from edgemill.serve.app import create_app
 from edgemill.serve.server import listen
 from tests.components.push.places import MODEL, manifest_of
 from tests.pipelines.history.conftest import PastRoot
+from tests.processes import running
 
 SIZES = (23_000, 22_800, 22_900)
 
@@ -182,14 +182,11 @@ def test_address_in_use_is_an_error(tmp_path: Path) -> None:
 
 def test_command_prints_its_address_as_json_and_ends_with_ctrl_c(past) -> None:
     command = [sys.executable, "-m", "edgemill", "serve", "--root", str(past.root), "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command) as process:
         assert process.stdout is not None
-        try:
-            printed = json.loads(process.stdout.readline())
-            assert printed["root"] == str(past.root)
-            with urllib.request.urlopen(printed["url"], timeout=120) as page:
-                assert past.killed in page.read().decode()
-            process.send_signal(signal.SIGINT)
-            assert process.wait(120) == 0 and process.stdout.read() == ""
-        finally:
-            process.kill()
+        printed = json.loads(process.stdout.readline())
+        assert printed["root"] == str(past.root)
+        with urllib.request.urlopen(printed["url"], timeout=60) as page:
+            assert past.killed in page.read().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0 and process.stdout.read() == ""

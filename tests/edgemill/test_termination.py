@@ -4,9 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
+
+from tests.processes import running
 
 _PROGRAM = """
 import signal, subprocess, sys
@@ -30,22 +35,24 @@ except KeyboardInterrupt as error:
 """
 
 
-def start(*arguments: str) -> "tuple[subprocess.Popen[str], list[psutil.Process]]":
+@contextmanager
+def started(*arguments: str) -> "Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]":
     """The program, and all that it started."""
-    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    shell = psutil.Process(int(process.stdout.readline()))
-    while not (sleeping := shell.children()):
-        pass
-    return process, [shell, *sleeping]
+    with running([sys.executable, "-c", _PROGRAM, *arguments]) as process:
+        assert process.stdout is not None
+        shell = psutil.Process(int(process.stdout.readline()))
+        # If the process is killed at its limit, so is the shell.
+        while not (sleeping := shell.children()):
+            time.sleep(0.01)
+        yield process, [shell, *sleeping]
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_ends_child_processes_and_outlives_what_swallows_it(sent: signal.Signals, status: int) -> None:
-    process, family = start()
-    os.kill(process.pid, sent)
-    assert process.wait(timeout=300) == status
-    assert psutil.wait_procs(family, timeout=300)[1] == []
+    with started() as (process, family):
+        os.kill(process.pid, sent)
+        assert process.wait() == status
+        assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
 _FINALIZER = """
@@ -68,18 +75,18 @@ except KeyboardInterrupt as error:
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_in_a_finalizer_ends_what_follows_it(sent: signal.Signals, status: int) -> None:
     """Python ignores what a finalizer raises. A run continued to its push after such an interrupt."""
-    process = subprocess.Popen([sys.executable, "-c", _FINALIZER], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "in a finalizer\n"
-    os.kill(process.pid, sent)
-    assert process.wait(timeout=300) == status
+    with running([sys.executable, "-c", _FINALIZER]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in a finalizer\n"
+        os.kill(process.pid, sent)
+        assert process.wait() == status
 
 
 def test_ignored_interrupt_stays_ignored() -> None:
-    process, family = start("ignoring")
-    os.kill(process.pid, signal.SIGINT)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=1)
-    os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=300) == 143
-    assert psutil.wait_procs(family, timeout=300)[1] == []
+    with started("ignoring") as (process, family):
+        os.kill(process.pid, signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait() == 143
+        assert psutil.wait_procs(family, timeout=60)[1] == []

@@ -24,10 +24,13 @@ import websocket
 from pipelines.report.render import write_report
 from pipelines.report.summary import LineageNode, RunSummary
 from tests.pipelines.history.conftest import PastRoot
+from tests.processes import LIMIT_SECONDS, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = Path(os.environ.get("AXE_CORE") or "build/axe-core/package/axe.min.js").resolve()
 NARROW = 390
+# Of the servers that all tests of this file share.
+SESSION_SECONDS = 1800.0
 LONG = (
     "model/a_rather_long_scope/another_one/batch_normalization_17/FusedBatchNormV3;model/dense/BiasAdd/ReadVariableOp"
 )
@@ -47,7 +50,7 @@ class Tab:
     """
 
     def __init__(self, address: str) -> None:
-        self._socket = websocket.create_connection(address, timeout=180, suppress_origin=True)
+        self._socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
         self._numbers = itertools.count(1)
         self.requested: list[str] = []
         self.complaints: list[str] = []
@@ -57,13 +60,17 @@ class Tab:
     def call(self, method: str, **parameters):
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        deadline = time.monotonic() + LIMIT_SECONDS
         while True:
-            message = self._read()
+            message = self._read(deadline)
             if message.get("id") == number:
                 assert "error" not in message, message
                 return message["result"]
 
-    def _read(self):
+    def _read(self, deadline: float):
+        left = deadline - time.monotonic()
+        assert left > 0, f"the browser has not answered in {LIMIT_SECONDS:.0f} s"
+        self._socket.settimeout(left)
         message = json.loads(self._socket.recv())
         match message.get("method"):
             case "Network.requestWillBeSent":
@@ -75,7 +82,8 @@ class Tab:
         return message
 
     def _until_loaded(self) -> None:
-        while self._read().get("method") != "Page.loadEventFired":
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while self._read(deadline).get("method") != "Page.loadEventFired":
             pass
 
     def open(self, address: str) -> None:
@@ -116,12 +124,10 @@ def past(tmp_path_factory: pytest.TempPathFactory):
 def served(root: Path) -> Iterator[str]:
     """Serve a root. Yields the address."""
     command = [sys.executable, "-m", "edgemill", "serve", "--root", str(root), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, limit=SESSION_SECONDS) as process:
         assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[0].rstrip("/")
-        finally:
-            process.send_signal(signal.SIGINT)
+        yield process.stdout.readline().split()[0].rstrip("/")
+        process.send_signal(signal.SIGINT)
         assert process.wait(120) == 0
 
 
@@ -136,20 +142,24 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     profile = tmp_path_factory.mktemp("profile")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     options += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
-    with subprocess.Popen([str(CHROMIUM), *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    said = tmp_path_factory.mktemp("chromium") / "stderr.txt"
+    with (
+        said.open("wb") as log,
+        running([CHROMIUM, *options], limit=SESSION_SECONDS, stdout=subprocess.DEVNULL, stderr=log) as process,
+    ):
         port = profile / "DevToolsActivePort"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not (port.is_file() and port.read_text().count("\n") >= 1):
-            assert process.poll() is None and time.monotonic() < deadline, "Chromium does not start"
+            started = process.poll() is None and time.monotonic() < deadline
+            assert started, f"Chromium does not start: {said.read_text(errors='replace')[-2000:]}"
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port.read_text().splitlines()[0]}"
-        process.terminate()
 
 
 @pytest.fixture
 def tab(browser: str) -> Iterator[Tab]:
     request = urllib.request.Request(f"{browser}/json/new?about:blank", method="PUT")
-    with urllib.request.urlopen(request) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         tab = Tab(json.load(answer)["webSocketDebuggerUrl"])
     yield tab
     tab.close()

@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.processes import running
 
 _PROGRAM = """
 import ctypes, os, signal, sys, time
@@ -29,16 +32,8 @@ _COUNTING = """
 """
 
 
-def start(work: str, **options: object) -> "subprocess.Popen[str]":
-    program = _PROGRAM.format(work=work)
-    return subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,  # type: ignore[call-overload]
-    )
+def supervised(work: str, **options: object) -> "AbstractContextManager[subprocess.Popen[str]]":
+    return running([sys.executable, "-c", _PROGRAM.format(work=work)], stderr=subprocess.PIPE, **options)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +56,8 @@ def start(work: str, **options: object) -> "subprocess.Popen[str]":
     ],
 )
 def test_status_is_that_of_the_work_and_zero_only_if_it_came_to_its_end(work: str, status: int) -> None:
-    process = start(work)
-    _, said = process.communicate(timeout=300)
+    with supervised(work) as process:
+        _, said = process.communicate()
     assert process.returncode == status
     assert ("the process ended with status 0 before its work was done" in said) == ("ctypes" in work and status == 1)
 
@@ -74,8 +69,9 @@ def test_threads_that_are_left_get_the_time_of_user_code(
     seconds: float, limit: str, status: int, stopped: bool
 ) -> None:
     work = f"import threading; threading.Thread(target=time.sleep, args=({seconds},), name='own').start()"
-    process = start(f"{work}; sys.exit({status})", env={**os.environ, "EDGEMILL_USER_CODE_SECONDS": limit})
-    _, said = process.communicate(timeout=300)
+    environment = {**os.environ, "EDGEMILL_USER_CODE_SECONDS": limit}
+    with supervised(f"{work}; sys.exit({status})", env=environment) as process:
+        _, said = process.communicate()
     assert process.returncode == status
     assert ("threads of user code still run, and are stopped: own" in said) == stopped
 
@@ -85,39 +81,46 @@ def test_threads_that_are_left_get_the_time_of_user_code(
 def test_signal_to_the_parent_or_to_both_reaches_the_work_once(
     number: signal.Signals, send: Callable[[int, int], None]
 ) -> None:
-    process = start(_COUNTING)
-    assert process.stdout is not None
-    child = int(process.stdout.readline())
-    for _ in range(2):
-        send(process.pid, number)
-        assert int(process.stdout.readline()) == number
-    os.kill(child, signal.SIGKILL)
-    assert process.communicate(timeout=300)[0] == ""
-    assert process.returncode == -signal.SIGKILL
+    with supervised(_COUNTING) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        for _ in range(2):
+            send(process.pid, number)
+            assert int(process.stdout.readline()) == number
+        os.kill(child, signal.SIGKILL)
+        assert process.communicate()[0] == ""
+        assert process.returncode == -signal.SIGKILL
 
 
 def test_what_the_work_left_behind_can_write_its_end_first(tmp_path: Path) -> None:
     path = tmp_path / "end"
-    process = start(
-        f"os.fork() or (time.sleep(0.5), open({str(path)!r}, 'w'), os._exit(0)); ctypes.CDLL(None)._exit(0)"
-    )
-    assert process.wait(timeout=300) == 1
-    assert path.exists()
+    left = f"os.fork() or (time.sleep(0.5), open({str(path)!r}, 'w'), os._exit(0)); ctypes.CDLL(None)._exit(0)"
+    with supervised(left) as process:
+        assert process.wait() == 1
+        assert path.exists()
 
 
 def test_work_ends_with_its_parent() -> None:
-    process = start(_COUNTING)
-    assert process.stdout is not None
-    child = psutil.Process(int(process.stdout.readline()))
-    process.kill()
-    process.wait()
-    assert psutil.wait_procs([child], timeout=300)[1] == []
+    with supervised(_COUNTING) as process:
+        assert process.stdout is not None
+        child = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+        process.wait()
+        assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_unhandled_signal_ends_both() -> None:
-    process = start("print(os.getpid(), flush=True); time.sleep(600)")
-    assert process.stdout is not None
-    child = psutil.Process(int(process.stdout.readline()))
-    process.terminate()
-    assert process.wait(timeout=300) == -signal.SIGTERM
-    assert psutil.wait_procs([child], timeout=300)[1] == []
+    with supervised("print(os.getpid(), flush=True); time.sleep(600)") as process:
+        assert process.stdout is not None
+        child = psutil.Process(int(process.stdout.readline()))
+        process.terminate()
+        assert process.wait() == -signal.SIGTERM
+        assert psutil.wait_procs([child], timeout=60)[1] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGCHLD, signal.SIGINT])
+def test_status_is_that_of_the_work_if_the_caller_ignores_a_signal(number: signal.Signals) -> None:
+    ignored = f"import signal; signal.signal({int(number)}, signal.SIG_IGN)"
+    program = ignored + _PROGRAM.format(work="sys.exit(3)")
+    with running([sys.executable, "-c", program], limit=60) as process:
+        assert process.wait() == 3

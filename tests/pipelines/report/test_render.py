@@ -1,5 +1,4 @@
 import re
-import subprocess
 import sys
 from html.parser import HTMLParser
 
@@ -17,6 +16,7 @@ from pipelines.report.render import render_report, slice_rows, write_report
 from pipelines.report.summary import LineageNode, NodeFact, RunSummary
 from pipelines.report.terminal import render_table
 from pipelines.report.wording import in_words
+from tests.processes import finished
 
 VOID = {"meta", "br", "use", "path", "hr", "input", "link", "img"}
 
@@ -389,7 +389,7 @@ def test_nothing_heavy_is_imported_when_the_report_modules_are():
         "import sys, pipelines.report.render, pipelines.report.terminal; "
         "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'matplotlib', 'rich') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = finished([sys.executable, "-c", code], check=True)
     assert done.stdout.strip() == "[]"
 
 
