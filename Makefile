@@ -69,9 +69,9 @@ $(DOCS)/.complete: requirements/docs.lock | $(UV)
 reference: setup ## Regenerate docs/reference/ from the schemas and the command line
 	$(VENV)/bin/python docs/reference/generate.py
 
-# Each process computes in one thread and waits for its child processes, so three of them keep two cores busy. A process needs up to 4 GB. --dist loadfile keeps what the tests of a file share in one process.
+# Each process computes in one thread and waits for its child processes, so three of them keep two cores busy. A process needs up to 4 GB. --dist loadfile keeps what the tests of a file share in one process. A test that ends its process, or hangs, would be run again in every new process.
 test: setup ## Run the complete test suite
-	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile --durations 25
+	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0 --durations 25
 
 test-fast: setup ## Run the tests that need neither TensorFlow nor TFX (under two minutes)
 	$(VENV)/bin/pytest --fast --numprocesses 2 --dist loadfile
