@@ -1,6 +1,6 @@
 """A zoo of small models of all kinds through every recipe.
 
-    python -m benchmarks.zoo [--models unet lstm] [--kinds dense] [--recipes int8 qat] [--update]
+    python -m benchmarks.zoo [--models unet lstm] [--kinds dense] [--recipes int8 qat] [--update] [--resume]
 
 Each cell of the matrix is `works` (the file's outputs agree with those of a plain interpreter loop, and with those of
 the float model within a bound for the format), `refused` before work with the reason, or a defect: a failure in
@@ -9,7 +9,8 @@ runs. The weights are random. The functions are those that the pipeline's nodes 
 classifiers of each kind learn a task, and int8 after `qat` must be at most half a point below plain int8.
 
 Bounds: no defect, at least 95 % of the models accepted, and at least 85 % of the models with layers train under `qat`,
-every family of `keras.applications` among them. With `--update`, other cells come from the last run.
+every family of `keras.applications` among them. With `--update`, other cells come from the last run. With `--resume`,
+a run continues where it was interrupted: models that the same code judged aren't judged again.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from pathlib import Path
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
 from benchmarks.zoo_cells.judge import Cell
 from benchmarks.zoo_cells.process import run_model
+from benchmarks.zoo_cells.progress import Progress
 from benchmarks.zoo_cells.recipes import ACCURACY, LEARNERS, RECIPES
 from benchmarks.zoo_cells.table import accepted, coverage, figures, matrix, merged, reasons
 from benchmarks.zoo_models import ZOO
+from components.core.version import code_version
 
 ACCEPTED, TRAINED = 0.95, 0.85
 COLUMNS = [*RECIPES, ACCURACY]
@@ -42,14 +45,22 @@ def main() -> None:
         if (not asked.models or name in asked.models) and (not asked.kinds or entry.kind in asked.kinds)
         and _asked_of(name, asked.recipes)
     ]  # fmt: skip
-    began, cells = time.monotonic(), list[Cell]()
-    lock, done = threading.Lock(), 0
+    began, cells, code = time.monotonic(), list[Cell](), code_version("benchmarks.zoo")
+    lock, done, progress = threading.Lock(), 0, Progress(asked.out, code)
+
+    seconds: dict[str, float] = {}
 
     def judge(name: str) -> None:
         nonlocal done
-        own: list[Cell] = []
-        run_model(name, _asked_of(name, asked.recipes), asked.timeout, own.append)
+        own, started = list[Cell](), time.monotonic()
+        kept = progress.cells_of(name, _asked_of(name, asked.recipes)) if asked.resume else None
+        if kept is None:
+            run_model(name, _asked_of(name, asked.recipes), asked.timeout, own.append)
         with lock:
+            if kept is None:
+                progress.add(name, own)
+                seconds[name] = time.monotonic() - started
+            own = own if kept is None else kept
             done += 1
             cells.extend(own)
             marks = " ".join(f"{cell.recipe}={cell.verdict}" for cell in own)
@@ -71,10 +82,13 @@ def main() -> None:
     kinds = {name: entry.kind for name, entry in ZOO.items()}
     table, summary = matrix(cells, kinds, recipes), figures(cells, recipes, FAMILIES)
     why = reasons(cells)
-    print(f"\n{table}\n\n{why}\n\n{summary}\n{len(names)} models in {(time.monotonic() - began) / 60:.0f} minutes")
-    asked.out.mkdir(parents=True, exist_ok=True)
+    slowest = sorted(seconds, key=lambda name: -seconds[name])[:10]
+    print(f"\n{table}\n\n{why}\n\n{summary}\n{len(names)} models in {(time.monotonic() - began) / 60:.0f} minutes, "
+          f"by code {code}; slowest: {', '.join(f'{name} {seconds[name]:.0f} s' for name in slowest)}")  # fmt: skip
     (asked.out / "zoo.json").write_text(json.dumps([cell.as_json() for cell in cells], indent=1))
     (asked.out / "zoo.md").write_text(f"# Zoo\n\n{summary}\n\n{table}\n\n{why}\n")
+    if len(names) == len(ZOO):
+        progress.remove()
     if unmet := _unmet(cells):
         raise SystemExit(f"not met: {'; '.join(unmet)}")
 
@@ -92,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for the process of a model")
     parser.add_argument("--out", type=Path, default=Path("build/zoo"), help="folder of zoo.json and zoo.md")
     parser.add_argument("--update", action="store_true", help="keep the other cells of the last run in the table")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run of the same code")
     return parser.parse_args()
 
 

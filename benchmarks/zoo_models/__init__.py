@@ -12,6 +12,7 @@ from benchmarks.zoo_models import (
     dense_outputs,
     families,
     further,
+    rare,
     sequence,
     unusual,
     ways_in,
@@ -27,6 +28,7 @@ _KINDS = (
     further,
     brought,
     unusual,
+    rare,
     ways_in,
     families,
 )

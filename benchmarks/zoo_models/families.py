@@ -37,6 +37,31 @@ def _with_one_repetition(module: str, name: str, **options: Any) -> Callable[[An
     return built
 
 
+class _Narrow:
+    """The layers that a module of `keras.applications` uses, with an eighth of the filters."""
+
+    def __init__(self, layers: Any) -> None:
+        self._layers = layers
+
+    def __getattr__(self, name: str) -> Any:
+        made = getattr(self._layers, name)
+        if name not in {"Conv2D", "SeparableConv2D"}:
+            return made
+        return lambda filters, *args, **options: made(max(4, filters // 8), *args, **options)
+
+
+def _narrow(module: str, build: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def built(k: Any) -> Any:
+        import importlib
+
+        source: Any = importlib.import_module(f"tf_keras.src.applications.{module}")
+        if not isinstance(source.layers, _Narrow):
+            source.layers = _Narrow(source.layers)
+        return build(k)
+
+    return built
+
+
 def _resnet(preactivated: bool) -> Callable[[Any], Any]:
     def built(_: Any) -> Any:
         from tf_keras.src.applications import resnet
@@ -57,7 +82,7 @@ _BUILT: dict[str, Callable[[Any], Any]] = {
         lambda m: m.efficientnet_v2.EfficientNetV2(0.2, 0.2, 32, model_name="efficientnetv2-b0", **_SMALL)
     ),
     "InceptionResNetV2": _with_one_repetition("inception_resnet_v2", "InceptionResNetV2", input_shape=(75, 75, 3)),
-    "InceptionV3": _named("InceptionV3", input_shape=(75, 75, 3)),
+    "InceptionV3": _narrow("inception_v3", _named("InceptionV3", input_shape=(75, 75, 3))),
     "MobileNet": _named("MobileNet", alpha=0.25),
     "MobileNetV2": _named("MobileNetV2", alpha=0.35),
     "MobileNetV3Small": _named("MobileNetV3Small", alpha=0.75),
@@ -69,7 +94,10 @@ _BUILT: dict[str, Callable[[Any], Any]] = {
     "ResNet": _resnet(preactivated=False),
     "ResNetV2": _resnet(preactivated=True),
     "ResNetRS": _of_module(lambda m: m.resnet_rs.ResNetRS(50, block_args=_STAGES, **_SMALL)),
-    "VGG": lambda k: k.applications.VGG16(include_top=False, input_shape=(32, 32, 3), weights=None, pooling="avg"),
-    "Xception": _with_one_repetition("xception", "Xception", input_shape=(71, 71, 3)),
+    "VGG": _narrow(
+        "vgg16",
+        lambda k: k.applications.VGG16(include_top=False, input_shape=(32, 32, 3), weights=None, pooling="avg"),
+    ),
+    "Xception": _narrow("xception", _with_one_repetition("xception", "Xception", input_shape=(71, 71, 3))),
 }
 MODELS = tuple(ZooModel(name, "keras.applications", build, high=255.0, examples=4) for name, build in _BUILT.items())

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.zoo_models import inputs
 from benchmarks.zoo_models.entry import ZooModel
-
-
-def _vector(k: Any, size: int = 12) -> Any:
-    return k.Input([size], name="vector")
-
-
-def _series(k: Any, length: int = 12, width: int = 8) -> Any:
-    return k.Input([length, width], name="series")
-
-
-def _image(k: Any, size: int = 16, channels: int = 3) -> Any:
-    return k.Input([size, size, channels], name="image")
 
 
 def gru_of_a_state(k: Any) -> Any:
     """A GRU whose reset comes first, from a state that the model computes."""
-    series, context = _series(k), k.Input([6], name="context")
+    series, context = inputs.series(k), k.Input([6], name="context")
     x = k.layers.GRU(12, reset_after=False)(series, initial_state=k.layers.Dense(12, "tanh")(context))
     return k.Model([series, context], k.layers.Dense(4)(x))
 
@@ -43,7 +32,7 @@ def sparse_experts(k: Any) -> Any:
     """A mixture of which only the two best experts count."""
     import tensorflow as tf
 
-    vector = _vector(k)
+    vector = inputs.vector(k)
     logits = k.layers.Dense(4)(vector)
     least = tf.math.top_k(logits, 2).values[:, 1:]
     gates = k.layers.Softmax()(tf.where(logits >= least, logits, -8.0))
@@ -55,7 +44,7 @@ def valid_steps(k: Any) -> Any:
     """A mean over the valid time steps, whose number is an input."""
     import tensorflow as tf
 
-    series, length = _series(k), k.Input([1], dtype="int32", name="length")
+    series, length = inputs.series(k), k.Input([1], dtype="int32", name="length")
     valid = tf.expand_dims(tf.cast(length > tf.range(12)[None], tf.float32), -1)
     x = k.layers.Conv1D(12, 3, padding="same", activation="relu")(series)
     return k.Model([series, length], k.layers.Dense(4)(tf.reduce_sum(x * valid, 1) * (1 / 12)))
@@ -65,7 +54,7 @@ def capsules(k: Any) -> Any:
     """Vectors that are squashed by their length, and their agreement, as in capsule networks."""
     import tensorflow as tf
 
-    image = _image(k, 8)
+    image = inputs.image(k, 8)
     x = k.layers.Reshape((16, 8))(k.layers.Conv2D(8, 5, activation="relu")(image))
     squares = tf.reduce_sum(tf.square(x), -1, keepdims=True)
     x = x * (squares * tf.math.rsqrt(squares + 1e-7) / (1.0 + squares))
@@ -95,7 +84,7 @@ def rotary(k: Any) -> Any:
     import numpy as np
     import tensorflow as tf
 
-    series = _series(k)
+    series = inputs.series(k)
     angles = np.outer(np.arange(12), 1 / 10 ** np.arange(4))[None].astype(np.float32)
 
     def turned(x: Any) -> Any:
@@ -113,7 +102,7 @@ def codebook(k: Any) -> Any:
     import numpy as np
     import tensorflow as tf
 
-    image = _image(k, 8)
+    image = inputs.image(k, 8)
     codes = np.random.default_rng(3).normal(size=(16, 6)).astype(np.float32)
     x = tf.reshape(k.layers.Conv2D(6, 2, strides=2)(image), [-1, 16, 6])
     distances = np.square(codes).sum(1) - 2.0 * tf.matmul(x, codes.T)
@@ -125,7 +114,7 @@ def coupling(k: Any) -> Any:
     """Two layers of a normalizing flow, which scales one half by the exponential of the other."""
     import tensorflow as tf
 
-    vector = _vector(k, 8)
+    vector = inputs.vector(k, 8)
     left, right = tf.split(vector, 2, -1)
     for _ in range(2):
         scale = k.layers.Dense(4, "tanh")(k.layers.Dense(16, "relu")(left))

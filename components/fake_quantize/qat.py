@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,10 @@ def checked_preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPla
     Raises:
         SpecError, ModelError: See `preview` and `quantized`.
     """
-    plans = preview(model, step, scheme)
+    flat = _flat(model, step, scheme)
+    plans = _plans(flat, step, scheme)
     # Quantizers may add trainable weights.
-    check_learns(quantized(model, step, scheme, steps_per_epoch=1), "model")
+    check_learns(_quantized(flat, step, scheme, 1, _NOTHING, None), "model")
     return plans
 
 
@@ -53,7 +54,10 @@ def preview(model: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
     Raises:
         SpecError: A name or glob matches no layer, or nothing is left to quantize.
     """
-    flat = _flat(model, step, scheme)
+    return _plans(_flat(model, step, scheme), step, scheme)
+
+
+def _plans(flat: Any, step: QatStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
     by_name = policies(step, scheme, _names(flat))
     if step.scheme is None:
         return planned(flat, by_name, not getattr(scheme, "float_io", False))[1].layers
@@ -96,7 +100,17 @@ def quantized(
             wrong type.
         ModelError: A layer cannot be quantized; the message names all such layers and how to fix them.
     """
-    flat = _flat(model, step, scheme)
+    return _quantized(_flat(model, step, scheme), step, scheme, steps_per_epoch, invariants, quantizers)
+
+
+def _quantized(
+    flat: Any,
+    step: QatStep,
+    scheme: Scheme,
+    steps_per_epoch: int,
+    invariants: WeightInvariants,
+    quantizers: Quantizers | None,
+) -> Any:
     by_name = policies(step, scheme, _names(flat))
     own = None if step.scheme is None else own_object(step.scheme, QuantizeScheme, "scheme")
     ours = Tflite8BitScheme(
@@ -107,19 +121,12 @@ def quantized(
         quantizers=quantizers or Quantizers(steps_per_epoch),
     )
     kinds = {type(layer).__name__: type(layer) for layer in flat.layers}
+    names = {name for name, policy in by_name.items() if policy.mode != "float" and (own is None or chosen(step, name))}
     try:
-        annotated = tf.keras.models.clone_model(
-            flat,
-            clone_function=lambda layer: (
-                layer
-                if by_name[layer.name].mode == "float" or (own is not None and not chosen(step, layer.name))
-                else quantize_annotate_layer(layer)
-            ),
-        )
         # This recreates layers from their configs. Lambda layers are allowed, because loading the model already decided
         # whether their code may run.
         with lambdas_allowed(), quantize_scope(kinds):
-            made = quantize_apply(annotated, own or ours)
+            made = ours.applied(flat, names) if own is None else quantize_apply(_annotated(flat, names), own)
     except EdgemillError:
         raise
     except Exception as error:
@@ -138,6 +145,13 @@ def quantized(
         if isinstance(layer, QuantizeWrapper) and not layer.layer.trainable:
             freeze(layer)
     return made
+
+
+def _annotated(flat: Any, names: Collection[str]) -> Any:
+    """The model with the layers of these names annotated for `quantize_apply`."""
+    return tf.keras.models.clone_model(
+        flat, clone_function=lambda layer: quantize_annotate_layer(layer) if layer.name in names else layer
+    )
 
 
 def ready_to_export(model: Any) -> None:

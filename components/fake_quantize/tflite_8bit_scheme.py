@@ -7,7 +7,7 @@ Imports TensorFlow. `Tflite8BitScheme` is a `tfmot.quantization.keras.QuantizeSc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +23,8 @@ from components.fake_quantize.placement_plan import Node, Plan
 from components.fake_quantize.rewrite import rewrite
 from components.model.keras_graph import input_like
 from components.spec.steps.fine_tuning import WeightInvariants
-from components.upstream.keras import layer_behind, nodes_in_order
-from components.upstream.tfmot import QuantizeLayoutTransform, QuantizeRegistry, QuantizeScheme
+from components.upstream.keras import layer_behind, layers_that_read, nodes_in_order
+from components.upstream.tfmot import QuantizeLayoutTransform, QuantizeRegistry, QuantizeScheme, wrapped
 
 _NOTHING = WeightInvariants()
 # Name of the layer that quantizes the input of a kernel.
@@ -66,6 +66,20 @@ class Tflite8BitScheme(QuantizeScheme):
     def get_quantize_registry(self) -> Any:
         """See the base class. The registry is empty, because the layout transform gives every layer its config."""
         return _NothingByItself()
+
+    def applied(self, model: Any, names: Collection[str]) -> Any:
+        """What `quantize_apply` returns for a model of which layers are annotated, without the copies that it makes.
+
+        Args:
+            model: A functional model that the caller doesn't use elsewhere.
+            names: The layers to annotate.
+        """
+        annotations: dict[str, Any] = {name: {"quantize_config": None} for name in names}
+        entering = {layer_behind(tensor).name: layers_that_read(tensor) for tensor in model.inputs}
+        # Inputs of annotated layers are annotated too.
+        annotations |= {name: {} for name, readers in entering.items() if any(one.name in names for one in readers)}
+        placed, configs = self.get_layout_transformer().apply(model, annotations)
+        return wrapped(placed, {name: held["quantize_config"] for name, held in configs.items()})
 
     def policy_of(self, name: str) -> LayerPolicy:
         """The policy of a layer of the model. Custom schemes can override this method."""

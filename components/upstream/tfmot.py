@@ -5,7 +5,7 @@ The toolkit is no longer maintained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,10 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_layou
 )
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_registry import QuantizeRegistry
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_scheme import QuantizeScheme
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapper
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import (
+    QuantizeWrapper,
+    QuantizeWrapperV2,
+)
 
 __all__ = [
     "QuantizeLayoutTransform",
@@ -31,12 +34,27 @@ __all__ = [
     "output_range",
     "quantized_weights",
     "smart_cond",
+    "wrapped",
 ]
 
 
 def smart_cond(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
     """One of two results. Python selects it if the condition is constant, otherwise the graph does."""
     return utils.smart_cond(condition, if_true, if_false)
+
+
+def wrapped(model: Any, configs: Mapping[str, Any]) -> Any:
+    """The last step of `quantize_apply`: a model with the same layers, of which some are wrapped.
+
+    Args:
+        model: A functional model.
+        configs: Name of a layer -> its `QuantizeConfig`. The others are not wrapped.
+    """
+
+    def clone(layer: Any) -> Any:
+        return QuantizeWrapperV2(layer, configs[layer.name], "quant_") if layer.name in configs else layer
+
+    return tf.keras.models.clone_model(model, clone_function=clone)
 
 
 def freeze(wrapper: Any) -> None:

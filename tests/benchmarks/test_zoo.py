@@ -15,6 +15,7 @@ from benchmarks.zoo_cells.judge import (
     judge_refusal,
     same_as_loop,
 )
+from benchmarks.zoo_cells.progress import Progress
 from benchmarks.zoo_cells.recipes import ACCURACY, LEARNERS, RECIPES
 from benchmarks.zoo_cells.table import accepted, coverage, figures, matrix, merged
 from benchmarks.zoo_models import ZOO
@@ -74,6 +75,23 @@ def test_refusal_is_a_defect_if_a_plain_script_makes_a_file_of_use():
     assert judge_refusal("why", lambda: PlainFile(None, "no kernel"))[0] == "refused"
     assert judge_refusal("why", lambda: PlainFile(0.01, "2 tensors are floats", keeps_promise=False))[0] == "refused"
     assert judge_refusal("why", lambda: PlainFile(float("inf")))[0] == "refused"
+
+
+def test_interrupted_run_keeps_the_models_that_the_same_code_judged_in_all_recipes(tmp_path):
+    cells = [Cell("cnn", "int8", "works", "", 0.01, 900, 2.5), Cell("cnn", "qat", "refused", "why")]
+    Progress(tmp_path, "a1").add("cnn", cells)
+    with (tmp_path / "progress.jsonl").open("a") as file:
+        file.write('{"code": "a1", "model": "mlp", "ce')  # the process was killed
+    again = Progress(tmp_path, "a1")
+    assert again.cells_of("cnn", ["int8", "qat"]) == cells
+    assert again.cells_of("cnn", ["qat"]) == cells[1:]
+    assert again.cells_of("cnn", ["int8", "prune"]) is None
+    assert again.cells_of("mlp", ["int8"]) is None
+    again.add("mlp", [Cell("mlp", "int8", "works")])
+    assert Progress(tmp_path, "a1").cells_of("mlp", ["int8"]) == [Cell("mlp", "int8", "works")]
+    assert Progress(tmp_path, "b2").cells_of("cnn", ["int8"]) is None
+    again.remove()
+    assert Progress(tmp_path, "a1").cells_of("cnn", ["int8"]) is None
 
 
 def test_table_counts_models_and_cells():

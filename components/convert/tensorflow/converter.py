@@ -18,7 +18,7 @@ from components.convert.tensorflow.fixes import (
 )
 from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fused
 from components.core.errors import ConversionError, EdgemillError, SpecError
-from components.model.saved_model import load_serving, refuse_state, with_batch_of_one
+from components.model.saved_model import load_serving, owner_of, refuse_state, with_batch_of_one
 from components.spec.scheme import Float32, Scheme, StaticScheme, static_kinds
 from components.upstream.tflite.converter import (
     ANY_BITS,
@@ -86,7 +86,9 @@ def convert(
     predecessor = scheme.weight_bits == 16 and _has_fusible_lstm(signature)
 
     def made(products: bool) -> bytes:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function(**fixed)], model)
+        concrete = serve.get_concrete_function(**fixed)
+        # The converter saves the owner of the function.
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], owner_of(concrete, model))
         # Loops inside the loaded functions still have an open batch size. The signature above makes it 1.
         set_option(converter, BATCH_OF_ONE, True)
         with_one_scale_per_dense_layer(converter)

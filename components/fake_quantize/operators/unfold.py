@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.fake_quantize.operators import convolutions
+from components.fake_quantize.operators import composed, convolutions
 from components.fake_quantize.operators.parts import Parts
 from components.fake_quantize.operators.places import mean_of_places
 from components.upstream.keras import function_named, is_symbolic
@@ -23,8 +23,6 @@ _layers = tf.keras.layers
 UNFOLDED = frozenset({"TFOpLambda", "SlicingOpLambda"})
 # Arguments of matmul that turn a matrix or say how it is stored.
 _TURNED = ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse", "output_type")
-# Far below a step of any range, and large enough for a reciprocal root.
-_LEAST = 1e-12
 
 
 def unfold(parts: Parts, function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -97,29 +95,8 @@ def _cast(parts: Parts, given: _Given) -> Any:
     return parts.layer(_layers.Activation, "", {"activation": "linear"}, given["x"]) if same else None
 
 
-def _divide(parts: Parts, given: _Given) -> Any:
-    constant = _constant(given["y"])
-    if constant is None or not is_symbolic(given["x"]) or not given["x"].dtype.is_floating or not np.all(constant):
-        return None
-    return parts.product("", given["x"], (1.0 / constant).astype(np.float32))
-
-
 def _negative(parts: Parts, given: _Given) -> Any:
     return parts.product("", given["x"], -1.0) if given["x"].dtype.is_floating else None
-
-
-def _square(parts: Parts, given: _Given) -> Any:
-    return parts.product("", given["x"], given["x"])
-
-
-def _power(parts: Parts, given: _Given) -> Any:
-    exponent, x = _constant(given["y"]), given["x"]
-    if exponent is None or exponent.size != 1 or not is_symbolic(x) or float(exponent) not in {1.0, 2.0, 3.0}:
-        return None
-    if float(exponent) == 1.0:
-        return parts.layer(_layers.Activation, "", {"activation": "linear"}, x)
-    square = parts.product("square" if float(exponent) == 3.0 else "", x, x)
-    return parts.product("", square, x) if float(exponent) == 3.0 else square
 
 
 def _clip(parts: Parts, given: _Given) -> Any:
@@ -148,28 +125,6 @@ def _reverse(parts: Parts, given: _Given) -> Any:
     turned = {int(axis) % x.shape.rank for axis in axes.reshape(-1)}
     places = tuple(slice(None, None, -1 if axis in turned else None) for axis in range(x.shape.rank))
     return parts.function("__operators__.getitem", "", x, places)
-
-
-def _variance(parts: Parts, given: _Given) -> Any:
-    return _spread(parts, given, "")
-
-
-def _deviation(parts: Parts, given: _Given) -> Any:
-    return root(parts, _spread(parts, given, "variance"))
-
-
-def _spread(parts: Parts, given: _Given, suffix: str) -> Any:
-    x, axis, keep = given["input_tensor"], given["axis"], bool(given["keepdims"])
-    mean = parts.function("math.reduce_mean", "mean", x, axis, keepdims=True)
-    centered = parts.function("math.subtract", "centered", x, mean)
-    squares = parts.product("squares", centered, centered)
-    return parts.function("math.reduce_mean", suffix, squares, axis, keepdims=keep)
-
-
-def root(parts: Parts, x: Any) -> Any:
-    """The square root of what isn't negative: `x / sqrt(x)`, with a least value in place of zero."""
-    above = parts.function("math.maximum", "above", x, _LEAST)
-    return parts.product("", x, parts.function("math.rsqrt", "reciprocal", above))
 
 
 def _unstacked(parts: Parts, given: _Given) -> Any:
@@ -209,14 +164,15 @@ def _looked_up(parts: Parts, given: _Given) -> Any:
 
 def _dense(parts: Parts, given: _Given) -> Any:
     """A product with a constant matrix: a dense layer."""
+    if not is_symbolic(given["a"]):
+        return composed.times_matrix(parts, given)
     kernel, turned = _constant(given["b"]), [key for key in _TURNED if given.get(key)]
-    if kernel is None or kernel.ndim != 2 or not is_symbolic(given["a"]) or set(turned) - {"transpose_b"}:
+    if kernel is None or kernel.ndim != 2 or set(turned) - {"transpose_b"}:
         return None
     kernel = (kernel.T if turned else kernel).astype(np.float32)
     if parts.coarse and (mean := mean_of_places(parts, given["a"], kernel)) is not None:
         return mean
-    config = {"units": kernel.shape[1], "use_bias": False}
-    return parts.layer(_layers.Dense, "", config, given["a"], [kernel], trainable=False)
+    return composed.mixed(parts, "", given["a"], kernel)
 
 
 def _constant(value: Any) -> Any:
@@ -239,26 +195,19 @@ _ROWS: dict[str, _Row] = {
     "nn.softmax": _softmax,
     "math.sigmoid": _activation("sigmoid"),
     "math.tanh": _activation("tanh"),
-    "nn.silu": _activation("swish"),
     "nn.gelu": _activation("gelu"),
     "nn.elu": _activation("elu"),
     "nn.selu": _activation("selu"),
     "math.softplus": _activation("softplus"),
     "math.exp": _activation("exponential"),
     "cast": _cast,
-    "math.truediv": _divide,
-    "math.divide": _divide,
     "math.negative": _negative,
-    "math.square": _square,
-    "math.pow": _power,
     "clip_by_value": _clip,
     "reverse": _reverse,
     "one_hot": _one_hot,
     "compat.v1.gather": _looked_up,
     "unstack": _unstacked,
-    "math.reduce_variance": _variance,
-    "math.reduce_std": _deviation,
-    "math.sqrt": lambda parts, given: root(parts, given["x"]),
     "linalg.matmul": _dense,
     **convolutions.ROWS,
+    **composed.ROWS,
 }

@@ -98,20 +98,31 @@ def _dot(parts: Parts, layer: Any, inputs: Any) -> Any:
     left, right = inputs
     axes = [layer.axes] * 2 if isinstance(layer.axes, int) else list(layer.axes)
     ranks = left.shape.rank, right.shape.rank
-    if (layer.normalize and ranks != (2, 2)) or ranks not in {(2, 2), (3, 2), (3, 3)}:
+    if not {*ranks} <= {2, 3}:
         return None
+    first, second = (axis % rank for axis, rank in zip(axes, ranks, strict=True))
+    if layer.normalize:
+        left, first = _to_length_one(parts, "left", left, first)
+        right, second = _to_length_one(parts, "right", right, second)
     if ranks == (2, 2):
-        if layer.normalize:
-            left = parts.function("math.l2_normalize", "left", left, axis=-1, epsilon=1e-12)
-            right = parts.function("math.l2_normalize", "right", right, axis=-1, epsilon=1e-12)
         products = parts.product("products", left, right)
         return parts.function("math.reduce_sum", "", products, axis=1, keepdims=True)
-    first, second = (axis % rank for axis, rank in zip(axes, ranks, strict=True))
     if ranks == (3, 3):
         return parts.function("linalg.matmul", "", left, right, transpose_a=first == 1, transpose_b=second == 2)
-    column = parts.reshape("column", (right.shape[1], 1), right)
-    product = parts.function("linalg.matmul", "product", left, column, transpose_a=first == 1)
-    return parts.reshape("", (left.shape[3 - first],), product)
+    if ranks == (3, 2):
+        column = parts.reshape("column", (right.shape[1], 1), right)
+        product, kept = parts.function("linalg.matmul", "product", left, column, transpose_a=first == 1), 3 - first
+        return parts.reshape("", (-1 if left.shape[kept] is None else left.shape[kept],), product)
+    row = parts.reshape("row", (1, left.shape[1]), left)
+    product, kept = parts.function("linalg.matmul", "product", row, right, transpose_b=second == 2), 3 - second
+    return parts.reshape("", (-1 if right.shape[kept] is None else right.shape[kept],), product)
+
+
+def _to_length_one(parts: Parts, name: str, x: Any, axis: int) -> tuple[Any, int]:
+    """The tensor with vectors of length 1 along an axis, which is then the last, and that axis."""
+    if axis != x.shape.rank - 1:
+        x = parts.layer(_layers.Permute, f"{name}/last", {"dims": (2, 1)}, x)
+    return parts.function("math.l2_normalize", name, x, axis=-1, epsilon=1e-12), x.shape.rank - 1
 
 
 def _dense(parts: Parts, layer: Any, x: Any) -> Any:

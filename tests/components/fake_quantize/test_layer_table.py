@@ -15,6 +15,7 @@ from tf_keras.src.applications.convnext import StochasticDepth
 
 from components.convert.checks.scheme_check import lost_ranges
 from components.convert.tensorflow.converter import convert
+from components.facts.artifact_paths import SERVING_FOLDER
 from components.fake_quantize import layers as table
 from components.fake_quantize.qat import quantized, trained_ranges
 from components.model.keras_model import export
@@ -158,20 +159,6 @@ def build(zoo):
     return tf.keras.Model(inputs, list(outputs.values())), list(outputs)
 
 
-def save(model, names, folder):
-    """A SavedModel with an output per branch."""
-    specs = [tf.TensorSpec([None, *shape], tf.float32, name=name) for name, shape in SHAPES.items()]
-
-    @tf.function(autograph=False)
-    def serve(*inputs):
-        return dict(zip(names, model(list(inputs), training=False), strict=True))
-
-    module = tf.Module()
-    module.held, module.serve = model.variables, serve
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve.get_concrete_function(*specs)})
-    return serve
-
-
 def run(content, data):
     """Outputs of a file, [example, ...] as integers, with the scale and zero point of each."""
     runner = tf.lite.Interpreter(model_content=content).get_signature_runner()
@@ -205,9 +192,9 @@ def trained(request, tmp_path_factory):
     )
     moved = {v.name: not np.array_equal(before[v.name], v.numpy()) for v in model.trainable_variables}
     folder = tmp_path_factory.mktemp(request.param)
-    serve = save(model, names, folder)
-    content = convert(folder, scheme, None)
-    wanted = serve(*data)
+    export(model, folder, names)
+    content = convert(folder / SERVING_FOLDER, scheme, None)
+    wanted = dict(zip(names, model(data, training=False), strict=True))
     steps = {
         name: np.abs((codes - zero) * scale - wanted[name][:EXAMPLES].numpy()).max() / scale
         for name, (codes, scale, zero) in run(content, data).items()

@@ -10,12 +10,14 @@ import pytest
 import tensorflow as tf
 
 from components.convert.tensorflow.converter import convert
+from components.facts.artifact_paths import SERVING_FOLDER
 from components.fake_quantize.operators.table import FUNCTIONS
 from components.fake_quantize.qat import quantized, ready_to_export
+from components.model.keras_model import export
 from components.model.tflite_file import inspect_model
 from components.spec.scheme import StaticWi8Ai8
 from components.spec.steps.qat import QatStep
-from tests.components.fake_quantize.test_layer_table import EXAMPLES, SHAPES, branch, build, run, save
+from tests.components.fake_quantize.test_layer_table import EXAMPLES, SHAPES, branch, build, run
 
 layers = tf.keras.layers
 STEP = QatStep.model_validate({"kind": "qat", "epochs": 1})
@@ -277,9 +279,9 @@ def trained(tmp_path_factory):
     made(data, training=True)
     ready_to_export(made)
     folder = tmp_path_factory.mktemp("written_out")
-    serve = save(made, names, folder)
-    content = convert(folder, StaticWi8Ai8(), None)
-    wanted = serve(*data)
+    export(made, folder, names)
+    content = convert(folder / SERVING_FOLDER, StaticWi8Ai8(), None)
+    wanted = dict(zip(names, made(data, training=False), strict=True))
     steps = {
         name: np.abs((codes - zero) * (scale or 1) - wanted[name][:EXAMPLES].numpy()).max() / (scale or 1)
         for name, (codes, scale, zero) in run(content, data).items()

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from components.fake_quantize.keras_layers import activation_name
+from components.fake_quantize.operators.table import FUNCTIONS
 from components.fake_quantize.rewrite import rewrite
 
 layers = tf.keras.layers
@@ -122,6 +123,31 @@ CALLED = {
     "max_pool1d": (of_lines(lambda x: tf.nn.max_pool1d(x, 3, 2, "SAME")), ["MaxPooling1D"]),
     "avg_pool": (of_planes(lambda x: tf.nn.avg_pool(x, [1, 2, 2, 1], 1, "SAME")), ["AveragePooling2D"]),
 }
+# Functions that several kernels compute together.
+COMPOSED = {
+    "moments": lambda x: tf.concat(tf.nn.moments(x, [1], keepdims=True), -1),
+    "constants_of_norm": lambda x: tf.nn.batch_normalization(x, kernel(3), kernel(3) ** 2, kernel(3), None, 1e-3),
+    "norm": lambda x: tf.nn.batch_normalization(x, *tf.nn.moments(x, [1], keepdims=True), 0.5, 2.0, 1e-3),
+    "by_hand": lambda x: (x - 0.5) / tf.sqrt(tf.math.reduce_variance(x, -1, keepdims=True) + 1e-3),
+    "by_deviation": lambda x: 2.0 / tf.math.reduce_std(x, 1),
+    "length": lambda x: tf.norm(x, axis=-1),
+    "length_of_all": lambda x: tf.math.reduce_euclidean_norm(x, [1, 2], keepdims=True),
+    "logsumexp": lambda x: tf.reduce_logsumexp(x, -1) - tf.reduce_logsumexp(x, -1, keepdims=True)[:, :, 0] * 0.5,
+    "logs": lambda x: tf.math.log1p(tf.abs(x)) + tf.math.log_sigmoid(x) * tf.math.expm1(x),
+    "steeper": lambda x: tf.nn.silu(x, 1.5) + tf.nn.silu(x),
+    "both_sides": tf.nn.crelu,
+    "powers": lambda x: (tf.abs(x) + 1.0) ** 0.5 + (tf.abs(x) + 1.0) ** -0.5 + x**4 + x**3,
+    "matvec": lambda x: tf.linalg.matvec(x, x[:, 0]) + tf.linalg.matvec(kernel(12, 3), x[:, 0]),
+    "tensordot": lambda x: tf.tensordot(x, kernel(3, 4), 1) + tf.tensordot(x, kernel(4, 3), [[2], [1]]),
+    "before": lambda x: tf.matmul(kernel(5, 12), x) + tf.matmul(kernel(1, 12, 5), x, transpose_a=True),
+    "running_sum": lambda x: tf.cumsum(x, 1) + tf.cumsum(x, -1, exclusive=True, reverse=True),
+    "flipped": lambda x: tf.image.flip_left_right(x[:, :, :, None]) + tf.image.flip_up_down(x[:, :, :, None]),
+    "gray": lambda x: tf.image.rgb_to_grayscale(x[:, :, None]),
+    "weights_of_a_network": lambda x: layers.Dot((1, 1))([x[:, :, 0], x]) + layers.Dot((1, 2))([x[:, 0], x])[:, :3],
+    "directions": lambda x: (
+        layers.Dot((1, 1), normalize=True)([x, x])[:, 0] + layers.Dot(1, normalize=True)([x[:, :, 0], x])
+    ),
+}
 # Those that no layer computes stay functions.
 LEFT = {
     "of_two_tensors": of_planes(lambda x: tf.nn.conv2d(x, tf.reduce_mean(x[:, :3, :3, :, None], 0), 1, "SAME")),
@@ -227,6 +253,17 @@ def test_rewritten_model_computes_the_same(name, folds):
     assert not {id(one) for one in model.weights} & {id(one) for one in rewritten.model.weights}
     assert set(rewritten.origins) >= {one.name for one in rewritten.model.layers} - set(rewritten.model.input_names)
     assert rewritten.model.input_names == model.input_names
+
+
+def test_functions_of_several_kernels_compute_the_same_by_functions_of_the_table():
+    series = layers.Input(SERIES, name="input")
+    model = tf.keras.Model(series, [function(series) for function in COMPOSED.values()])
+    values = np.random.default_rng(5).normal(size=(7, *SERIES)).astype(np.float32)
+    rewritten = rewrite(model).model
+    for name, wanted, found in zip(COMPOSED, model(values), rewritten(values), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-4, err_msg=name)
+    called = {layer.function for layer in rewritten.layers if hasattr(layer, "function")}
+    assert called <= set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("name", ZOO)
