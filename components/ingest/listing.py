@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from components.core.errors import DataError, counted, one_of, some_of
 from components.core.files import is_file
 from components.ingest.sources import matching
+from components.ingest.tables import TableReader, lines_of, with_names
 from components.spec.examples import AudioSource, ImageSource, Source
 
 # Files that operating systems write into folders, beside hidden ones.
@@ -99,36 +99,26 @@ def _rows(table: Path, path_column: str, *columns: str) -> Iterator[tuple[int, P
     """Yield the line number, the path, and the cells of each row."""
     wanted = (path_column, *columns)
     try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            names = reader.fieldnames or ()
+        with table.open("rb") as content:
+            reader = TableReader(lines_of(content))
+            names = reader.names
             if lacking := [name for name in wanted if name not in names]:
                 raise DataError(
                     f"the table has no column {lacking[0]!r}",
-                    where=str(table),
                     bound=", ".join(map(repr, wanted)),
                     measured=some_of(names, 20) or "an empty file",
                     remedy="correct examples.label or examples.path_column, or the first line of the table",
                 )
-            for row in reader:
+            for row in with_names(reader):
                 if empty := [name for name in wanted if not row[name]]:
                     raise DataError(
                         f"the table has a row without {empty[0]!r}",
-                        where=f"{table}, line {reader.line_num}",
+                        where=f"line {reader.line}",
                         remedy="fill in the cell, or remove the row",
                     )
-                if None in row or None in row.values():
-                    raise DataError(
-                        "the table has a row with more or fewer cells than its first line",
-                        where=f"{table}, line {reader.line_num}",
-                        bound=counted(len(names), "cell"),
-                        remedy="quote cells that contain commas, or correct the row",
-                    )
-                yield reader.line_num, table.parent / row[path_column], row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            "this is not a CSV table in UTF-8", where=str(table), measured=error, remedy="correct the pattern"
-        ) from error
+                yield reader.line, table.parent / row[path_column], row
+    except DataError as error:
+        raise error.placed(str(table)) from error
 
 
 def label_errors(source: ImageSource | AudioSource, splits: Mapping[str, Sequence[Item]]) -> Iterator[DataError]:

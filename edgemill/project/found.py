@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from components.core.errors import DataError, SpecError, counted, one_of, some_of
+from components.core.errors import DataError, SpecError, one_of, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from components.ingest.listing import number
+from components.ingest.tables import TableReader, lines_of, with_names
 from edgemill.project.unclear import UnclearError
 from edgemill.project.unusable import Unusable
 
@@ -20,7 +20,6 @@ TRAINING = ("train", "training")
 HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
 # Kinds whose inputs are columns of numbers.
 TABLES = frozenset({"csv", "parquet"})
-_SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # No name of a column, but a decimal number or a date.
 _CELL = re.compile(r"[+-]?\d*\.\d+|\d{4}-\d\d-\d\d([T ].*)?")
 _LABELS = ("label", "labels", "class", "target", "y")
@@ -59,7 +58,8 @@ class Data(FrozenModel):
         kind: Kind of the examples.
         folder: Folder of the files.
         label: Feature of the label; "" if each example can have several.
-        labels: Features of these labels, each of 0 and 1 -> type of their values.
+        labels: Features of several labels of an example, in their order -> type of their values.
+        not_binary: One of several labels that is neither 0 nor 1, in words. Only a model with several outputs takes it.
         classes: Names of the classes, sorted; empty if labels are numbers.
         label_type: Type of the labels.
         columns: Feature of the input -> type of its values. Without images and audio.
@@ -74,6 +74,7 @@ class Data(FrozenModel):
     folder: Path
     label: str = "label"
     labels: dict[str, Stored] = {}
+    not_binary: str = ""
     classes: tuple[str, ...] = ()
     label_type: Literal["int64", "float32"] = "int64"
     columns: dict[str, Stored] = {}
@@ -113,77 +114,48 @@ def read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
 
     Raises:
         DataError: It has no rows, or rows of other lengths; names of columns are missing, or occur twice; or it isn't
-            text in UTF-8 with commas.
+            a CSV table in UTF-8.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            names = list(reader.fieldnames or ())
-            _check_names(table, names)
-            rows = [_row(table, reader.line_num, row, names) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            "this is not a CSV table in UTF-8", where=str(table), measured=error, remedy="save it as CSV in UTF-8"
-        ) from error
+        with table.open("rb") as content:
+            reader = TableReader(lines_of(content))
+            names = list(reader.names)
+            _check_names(names)
+            rows = list(with_names(reader))
+    except DataError as error:
+        raise error.placed(str(table)) from error
     if not rows:
         raise DataError("the table has no rows", where=str(table), remedy="write a header line and rows")
     return names, rows
 
 
-def _check_names(table: Path, names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str]) -> None:
     line = ",".join(names)
-    other = next((sign for sign in (";", "\t", "|") if line.count(sign) > line.count(",")), None)
-    if other is not None:
-        raise DataError(
-            f"the columns are separated by {_SIGNS[other]}",
-            where=str(table),
-            bound="commas",
-            measured=repr(line),
-            remedy=f"save the table with commas, and decimal points, such as by pandas.read_csv({table.name!r}, "
-            f'sep={other!r}, decimal=",").to_csv({table.name!r}, index=False)',
-        )
     if "" in names:
         raise DataError(
             f"column {names.index('') + 1} of the table has no name",
-            where=str(table),
             measured=repr(line),
-            remedy="name it in the first line; pandas leaves out its index with to_csv(index=False)",
+            remedy="name it in the first line, or delete the column",
         )
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise DataError(
             f"the table has several columns with the name {some_of(map(repr, repeated))}",
-            where=str(table),
             measured=repr(line),
             remedy="give each column a name of its own",
         )
     if spaced := [name for name in names if name != name.strip()]:
         raise DataError(
             f"names of columns begin or end with a space: {some_of(map(repr, spaced))}",
-            where=str(table),
             remedy="remove the spaces beside commas in all lines",
         )
     # Whole numbers name columns too, such as years.
     if names and (all(number(name) is not None for name in names) or any(map(_CELL.fullmatch, names))):
         raise DataError(
             "the table has no header line",
-            where=str(table),
             bound="names of columns",
             measured=repr(line),
             remedy="add a first line with a name for each column",
         )
-
-
-def _row(table: Path, line: int, row: dict[Any, Any], names: Sequence[str]) -> dict[str, str]:
-    if None in row or None in row.values():
-        found = sum(value is not None for name, value in row.items() if name is not None) + len(row.get(None) or ())
-        raise DataError(
-            "a row has more or fewer cells than the first line",
-            where=f"{table}, line {line}",
-            bound=counted(len(names), "cell"),
-            measured=counted(found, "cell"),
-            remedy="quote cells that contain commas, or correct the row",
-        )
-    return row
 
 
 def label_of(names: Sequence[str], options: Options) -> str:
@@ -223,10 +195,10 @@ def chosen_columns(
 
 
 def refuse_several(labels: Sequence[str], what: str) -> None:
-    """Raise the SpecError for several labels where only columns of tables can be."""
+    """Raise the SpecError for several labels where only columns of tables or arrays can be."""
     if len(labels) > 1:
         raise SpecError(
-            "only columns of tables can be several labels",
+            "only columns of tables, or arrays, can be several labels",
             where="--label",
             bound=f"one {what}, which can hold several numbers for each example",
             measured=", ".join(labels),

@@ -14,6 +14,7 @@ import google_crc32c
 
 from components.core.errors import DataError, EdgemillError, counted, some_of, summary_line
 from components.core.files import is_file, is_folder
+from components.ingest.tables import TableReader, lines_of
 from pipelines.file.spec import CsvExamples, HashedSplits, ParquetExamples, PipelineSpec
 
 # Records of each uncompressed TFRecord file that are read and compared with their checksums, if they are within the
@@ -26,8 +27,6 @@ _GZIP_BUDGET = 64 << 20
 _MOST_FILES = 1000
 # Bytes by which a file that holds no TFRecords is recognized.
 _SAMPLE_BYTES = 256
-# Limit for a header line, so that a file without line breaks isn't read completely.
-_MOST_CHARACTERS = 1 << 24
 # Columns listed in an error, and the characters shown of each.
 _MOST_NAMED, _MOST_SHOWN = 20, 40
 
@@ -151,7 +150,7 @@ def _damaged(file: Path, records: int) -> DataError:
     )
 
 
-def column_errors(spec: PipelineSpec) -> Iterator[DataError]:
+def column_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
     """Yield an error for each missing column, and for header lines that TFX refuses.
 
     TFRecord files have no header; the dry run decodes them.
@@ -165,6 +164,9 @@ def column_errors(spec: PipelineSpec) -> Iterator[DataError]:
         for file in islice(_files(Path(examples.path), pattern), _MOST_FILES):
             try:
                 columns[file] = _of_csv(file) if examples.kind == "csv" else _of_parquet(file)
+            except DataError as error:
+                yield error.placed(str(file))
+                return
             except Exception as error:
                 yield DataError(
                     f"the columns of this file cannot be read: {summary_line(error)}",
@@ -210,9 +212,8 @@ def _named(spec: PipelineSpec, split: str | None) -> dict[str, str]:
 
 
 def _of_csv(file: Path) -> tuple[str, ...]:
-    # Same parsing as `tfx.utils.io_utils.load_csv_column_names`: quotes and spaces are part of a name.
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        return tuple(lines.readline(_MOST_CHARACTERS).strip().split(","))
+    with file.open("rb") as content:
+        return TableReader(lines_of(content)).names
 
 
 def _of_parquet(file: Path) -> tuple[str, ...]:
@@ -224,9 +225,9 @@ def _of_parquet(file: Path) -> tuple[str, ...]:
 def _missing(
     column: str, field: str, lacking: Sequence[Path], held: Sequence[str], files: int, *, csv: bool
 ) -> DataError:
-    near = next((name for name in held if name.strip("\ufeff\"' ") == column), None)
+    near = next((name for name in held if name.strip("' ") == column), None)
     if near is not None:
-        remedy = f"write {column} instead of {near!r} there: TFX keeps quotes, spaces, and byte order marks"
+        remedy = f"write {column} instead of {near!r} there: spaces and single quotes are parts of names"
     elif csv:
         remedy = f"correct {field}, or write the name into the header, the first line of each file"
     else:
@@ -246,7 +247,7 @@ def _different(columns: dict[Path, tuple[str, ...]], split: str) -> Iterator[Dat
     other = next((file for file, held in columns.items() if held != columns[first]), None) if first else None
     if first is not None and other is not None:
         yield DataError(
-            f"CSV files of one split ({split}) have different header lines, which TFX refuses",
+            f"CSV files of one split ({split}) have different header lines",
             where=str(other),
             bound=f"{_shown(columns[first])}, as in {first}",
             measured=_shown(columns[other]),

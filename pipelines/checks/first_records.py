@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from components.core.errors import DataError, one_of, summary_line
 from components.ingest.schema import parse_schema
+from components.ingest.tables import TableReader, lines_of, with_names
 from components.validate.expectations import tighten
 from pipelines.checks.examples.made import samples
 from pipelines.file.spec import CsvExamples, Examples, MadeExamples, ParquetExamples
 
 # Enough to find errors that all records share, and few enough for slow models.
 _COUNT = 4
-# Limit for a CSV row, and the bytes that are checked at the end of the file.
-_MOST_BYTES, _TAIL_BYTES = 16 << 20, 64 << 10
+# Bytes that are checked at the end of a CSV file.
+_TAIL_BYTES = 64 << 10
 # Characters that an error quotes of a feature in the schema, and of its values in the data.
 _QUOTED = 200
 
@@ -111,57 +111,31 @@ def _of_parquet(file: Path) -> list[bytes]:
 
 
 def _of_csv(file: Path, feature_spec: Mapping[str, Any]) -> list[bytes]:
-    """Read a file as CsvExampleGen does: UTF-8, names in the first line, and one cell per name in each row."""
     from components.ingest.parquet import to_example
 
     with file.open("rb") as content:
-        names = content.readline(_MOST_BYTES).decode().strip().split(",")
-        rows = list(islice(_csv_rows(content), _COUNT))
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(names):
-            raise _ragged(f"row {number}", len(names), len(row))
-    _check_last_row(file, len(names))
-    typed = [{name: _cell(text, feature_spec.get(name)) for name, text in zip(names, row, strict=True)} for row in rows]
+        table = TableReader(lines_of(content))
+        rows = list(islice(with_names(table), _COUNT))
+    _check_last_row(file, table)
+    typed = [{name: _cell(text, feature_spec.get(name)) for name, text in row.items()} for row in rows]
     return [to_example(row).SerializeToString() for row in typed]
 
 
-def _csv_rows(content: IO[bytes]) -> Iterator[list[str]]:
-    """Yield the cells of each nonblank row. Within quotes, a row continues on the next line."""
-    lines: list[str] = []
-    quotes = size = 0
-    while line := content.readline(_MOST_BYTES):
-        lines.append(line.decode())
-        quotes += line.count(b'"')
-        size += len(line)
-        if size >= _MOST_BYTES:
-            raise ValueError(f"a row has more than {_MOST_BYTES:,} bytes")
-        if quotes % 2 == 0:
-            if row := next(csv.reader(["".join(lines)]), []):
-                yield row
-            lines.clear()
-            quotes = size = 0
-    if lines:
-        raise ValueError("a quote is not closed")
-
-
-def _check_last_row(file: Path, cells: int) -> None:
+def _check_last_row(file: Path, table: TableReader) -> None:
     """Check that a file doesn't end within a row. Near quotes, rows can't be distinguished from lines."""
     with file.open("rb") as content:
         begins = max(0, file.stat().st_size - _TAIL_BYTES)
         content.seek(begins)
         lines = content.read(_TAIL_BYTES).rstrip(b"\r\n").split(b"\n")
     whole = lines if begins == 0 else lines[1:]
-    if whole and not any(b'"' in line for line in lines) and (found := whole[-1].count(b",") + 1) != cells:
-        raise _ragged("the last row", cells, found)
-
-
-def _ragged(row: str, cells: int, found: int) -> DataError:
-    return DataError(
-        f"{row} of the file is cut off, or has other columns than the first line names",
-        bound=f"{cells} cells",
-        measured=found,
-        remedy="copy or write the file again; quote cells that contain commas",
-    )
+    quoted = any(b'"' in line for line in lines)
+    if whole and not quoted and (found := whole[-1].count(table.separator.encode()) + 1) != table.width:
+        raise DataError(
+            "the last row of the file is cut off, or has other columns than the first line names",
+            bound=f"{table.width} cells",
+            measured=found,
+            remedy="copy or write the file again; quote cells that contain commas",
+        )
 
 
 def _cell(text: str, declared: Any) -> Any:

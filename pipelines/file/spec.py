@@ -142,7 +142,11 @@ class TFRecordExamples(_Examples):
 
 
 class CsvExamples(_Examples, Classes):
-    """CSV files with a header line."""
+    """CSV files with a header line, in UTF-8.
+
+    Names and cells can be quoted. Semicolons, tabs, or bars can separate the columns instead of commas, and numbers can
+    then have decimal commas.
+    """
 
     kind: Literal["csv"]
 

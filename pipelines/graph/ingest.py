@@ -9,7 +9,6 @@ from typing import Any
 
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.components.example_gen.component import FileBasedExampleGen
-from tfx.components.example_gen.csv_example_gen.component import CsvExampleGen
 from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
 from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
@@ -27,6 +26,7 @@ from components.ingest.component import (
     CheckedCsv,
     CheckedImport,
     CheckedParquet,
+    CsvExecutor,
     ImportedSchema,
     own_example_gen,
     packed,
@@ -161,14 +161,12 @@ def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen
     match examples:
         case TFRecordExamples():
             node, checked = ImportExampleGen(**arguments), CheckedImport
-        case CsvExamples():
-            node, checked = CsvExampleGen(**arguments), CheckedCsv
-        case ParquetExamples():
+        case CsvExamples() | ParquetExamples():
             version = code_version("components.ingest.component")
-            node, checked = (
-                own_example_gen(**arguments, configuration=version, executor=ParquetExecutor),
-                CheckedParquet,
+            executor, checked = (
+                (CsvExecutor, CheckedCsv) if isinstance(examples, CsvExamples) else (ParquetExecutor, CheckedParquet)
             )
+            node = own_example_gen(**arguments, configuration=version, executor=executor)
             configuration = {"code_version": version, **configuration} if configuration else {}
         case ImageExamples() | AudioExamples() | ArrayExamples() | GeneratorExamples():
             made = {"code_version": code_version("components.ingest.made"), MADE: made_splits(examples).model_dump()}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from components.core.errors import DataError, counted, some_of
+from components.ingest.tables import TableReader, lines_of, with_names
 
 # Bytes, over all files, that are read before a run. This takes a second or two. The validation of the run covers the
 # rest: it refuses missing values too, but doesn't name the rows.
@@ -24,18 +24,17 @@ def check_cells(files: Iterable[Path], required: Collection[str]) -> None:
     for file in files:
         empty: dict[str, list[int]] = {}
         rows = 0
-        with file.open(encoding="utf-8", errors="replace", newline="") as lines:
-            reader = csv.DictReader(lines)
-            # Damaged files are reported when their first records are read.
-            with suppress(csv.Error):
-                for row in reader:
-                    rows += 1
-                    left -= sum(len(cell) for cell in row.values() if isinstance(cell, str)) + len(row)
-                    for column in required:
-                        if row.get(column, "x") == "":
-                            empty.setdefault(column, []).append(reader.line_num)
-                    if left < 0:
-                        break
+        # Damaged files are reported when their first records are read.
+        with file.open("rb") as content, suppress(DataError):
+            reader = TableReader(lines_of(content))
+            for row in with_names(reader):
+                rows += 1
+                left -= sum(map(len, row.values())) + len(row)
+                for column in required:
+                    if row.get(column, "x") == "":
+                        empty.setdefault(column, []).append(reader.line)
+                if left < 0:
+                    break
         if empty:
             raise DataError(
                 f"columns have empty cells: {some_of(sorted(empty))}",

@@ -275,11 +275,10 @@ def test_function_that_fails_is_reported(tmp_path: Path, function: str, words: s
         )
 
 
-def test_label_of_csv_files_becomes_a_class_number(tmp_path: Path) -> None:
+def test_csv_of_a_spreadsheet_is_read_and_its_label_becomes_a_class_number(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.csv").write_text(
-        "x,label\n" + "".join(f"{n},{'yes' if n % 2 else 'no'}\n" for n in range(8))
-    )
+    lines = ['\ufeff"x, cm";half;label;none', *(f"{n};{n},5;{'yes' if n % 2 else 'no'};" for n in range(8)), ";;;"]
+    (tmp_path / "data" / "a.csv").write_bytes("\r\n".join(lines).encode())
     examples = examples_of(tmp_path / "data", kind="csv", classes=["yes", "no"], splits=HALVES)
     from components.ingest.component import CheckedCsv
 
@@ -291,8 +290,12 @@ def test_label_of_csv_files_becomes_a_class_number(tmp_path: Path) -> None:
     )
     files = [str(file) for file in (tmp_path / "examples").glob("*/*")]
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator()
-    rows = [row(tf.train.Example.FromString(record)) for record in records]
-    assert sorted((each["x"], each["label"]) for each in rows) == [(n, 1 - n % 2) for n in range(8)]
+    parsed = [tf.train.Example.FromString(record) for record in records]
+    # A column without any value has no type.
+    assert all(each.features.feature.pop("none").WhichOneof("kind") is None for each in parsed)
+    rows = map(row, parsed)
+    found = sorted((each["x, cm"], each["half"], each["label"]) for each in rows)
+    assert found == [(n, n + 0.5, 1 - n % 2) for n in range(8)]
 
 
 def test_parameter_of_the_node_changes_with_the_source(tmp_path: Path) -> None:

@@ -50,14 +50,19 @@ def test_label_that_one_file_of_several_lacks_is_counted(small: SmallPipeline) -
     assert f"found: 0.5, 1 in {small.folder / 'data' / 'train2.csv'}; 1 of 2 files lack it" in errors_of(small)
 
 
-@pytest.mark.parametrize("name", ["label", "\ufefflabel", '"label"', "'label'", " label"])
-def test_header_is_read_as_tfx_reads_it(small: SmallPipeline, name: str) -> None:
+@pytest.mark.parametrize("first", ["image,label,id", "\ufefflabel,image,id", 'image,"label",id', "image;label;id"])
+def test_header_is_read_as_spreadsheets_write_it(small: SmallPipeline, first: str) -> None:
+    row = "0.5;1;7" if ";" in first else "0.5,1,7"
+    for split in ("train", "eval"):
+        (small.folder / "data" / f"{split}.csv").write_text(f"{first}\r\n{row}\r\n")
+    check(small)
+
+
+@pytest.mark.parametrize("name", ["'label'", " label"])
+def test_name_that_differs_by_a_space_or_single_quotes_is_named(small: SmallPipeline, name: str) -> None:
     for split in ("train", "eval"):
         (small.folder / "data" / f"{split}.csv").write_text(f"image,{name},id\r\n0.5,1,7\r\n")
-    if name == "label":
-        check(small)
-        return
-    assert f"write label instead of {name!r} there: TFX keeps quotes" in errors_of(small)
+    assert f"write label instead of {name!r} there: spaces and single quotes" in errors_of(small)
 
 
 def test_slices_strata_and_what_splits_go_by_are_columns_too(small: SmallPipeline) -> None:

@@ -488,7 +488,7 @@ def test_bad_values_in_first_records_are_refused_with_their_file(
         ("0.5,1\nnan,1\n", "(expected: finite numbers; found: nan, 1 of 2 values)"),
         ("0.5,cat\n", "the examples do not have the features that the task declares"),
         ("0.5,\n", "columns have empty cells: label"),
-        ('0.5,"1', "the first records of this file cannot be read"),
+        ('0.5,"1', "line 2: a quote is not closed"),
     ],
     ids=["range", "nan", "text", "empty", "damaged"],
 )
