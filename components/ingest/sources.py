@@ -117,10 +117,16 @@ def configuration_in(custom_config: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def shown(custom_config: str) -> dict[str, str]:
-    """Return what the lineage shows of ExampleGen's custom configuration; empty if it holds no description."""
+def shown(custom_config: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What the lineage shows of ExampleGen's custom configuration.
+
+    Returns:
+        Facts: the number of files and their common digest, and what else the configuration says. And the identity of
+        each file, if they are listed. Both are empty if the configuration holds no description.
+    """
     description = description_in(custom_config)
     if not description:
-        return {}
-    each = {f"data {name}": identity for name, identity in description.get("each", {}).items()}
-    return {"data": f"{description['count']} files, sha256 {description['all']} over their names and digests", **each}
+        return {}, {}
+    each: dict[str, str] = description.pop("each", {})
+    data = f"{description.pop('count')} files, sha256 {description.pop('all')} over their names and digests"
+    return {"data": data, **({"custom_config": json.dumps(description)} if description else {})}, each

@@ -44,7 +44,7 @@ def print_lineage(target: str, root: Path | None, metadata_url: str | None, *, a
 def tree_of(node: LineageNode) -> Tree:
     """A node and everything that it was made from, for `rich.console.Console.print`."""
     tree = Tree(Text(node.label, style="bold"))
-    for name, value in node.details.items():
+    for name, value in {**node.details, **{f"data {file}": digest for file, digest in node.files.items()}}.items():
         tree.add(Text.assemble((f"{name}:", "dim"), f" {value}"))
     for child in node.children:
         tree.add(tree_of(child))

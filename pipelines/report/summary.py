@@ -67,11 +67,13 @@ class LineageNode(FrozenModel):
         label: Name for display.
         kind: Type in ML Metadata, `execution`, `run`, or `releases`.
         details: Figures and digests, in display order.
+        files: Example files that an execution read -> their digests or versions. At most 1,000; of more, none.
     """
 
     label: str
     kind: str
     details: dict[str, str] = {}
+    files: dict[str, str] = {}
     children: tuple[LineageNode, ...] = ()
 
 

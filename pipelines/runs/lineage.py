@@ -241,12 +241,16 @@ class _Tree:
     def _of_execution(self, execution: Any, recipe: str) -> LineageNode:
         found = ((name, _plain(execution.custom_properties[name])) for name in _SHOWN)
         details = {name: value for name, value in found if value}
-        details |= shown(details.get("custom_config", ""))
+        facts, files = shown(details.get("custom_config", ""))
+        if facts:
+            details.pop("custom_config")
+        details |= facts
         node = self._node(execution)
         return LineageNode(
             label=shown_id(node, {node: [recipe]} if recipe else {}),
             kind="execution",
             details=details,
+            files=files,
             children=tuple(self.of_artifact(artifact, role) for role, artifact in inputs_of(self._store, execution)),
         )
 

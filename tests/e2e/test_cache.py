@@ -109,12 +109,10 @@ def test_labels_changed_under_the_same_size_and_time_are_evaluated_and_not_serve
     # What was released was made from the labels as they were before; the training split has not changed.
     assert first.summary is not None
     lineage = trace_target(open_store(environment(first.root, None).metadata_url), first.summary.releases[0].path)
-    digests = {
-        name: digest for node in walk(lineage) for name, digest in node.details.items() if name.startswith("data ")
-    }
+    digests = {name: digest for node in walk(lineage) for name, digest in node.files.items()}
     assert digests == {
-        "data eval.tfrecord": f"sha256 {released_from}",
-        "data train.tfrecord": f"sha256 {sha256_of(small.folder / 'data' / 'train.tfrecord')}",
+        "eval.tfrecord": f"sha256 {released_from}",
+        "train.tfrecord": f"sha256 {sha256_of(small.folder / 'data' / 'train.tfrecord')}",
     }
 
 

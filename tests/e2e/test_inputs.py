@@ -116,7 +116,7 @@ def test_parquet_with_pretrained_saved_model_runs_and_notices_a_changed_model(tm
     assert [(one.recipe, one.unavailable) for one in ran.summary.explanations] == [("half", "")]
     lineage = CliRunner().invoke(app, ["lineage", str(ran.summary.releases[0].path), "--root", str(ran.root), "--json"])
     assert f'"sha256":"{sha256_of(tmp_path / "exported")}"' in lineage.output.replace(": ", ":")
-    assert f'"data rows.parquet":"sha256 {sha256_of(tmp_path / "data" / "rows.parquet")}"' in lineage.output.replace(
+    assert f'"rows.parquet":"sha256 {sha256_of(tmp_path / "data" / "rows.parquet")}"' in lineage.output.replace(
         ": ", ":"
     )
 

@@ -233,7 +233,7 @@ def test_long_names_do_not_stretch_the_tables_of_the_report(tab: Tab, past, tmp_
 def test_deep_lineage_with_long_names_of_files_is_readable_on_a_narrow_screen(tab: Tab, past, tmp_path: Path) -> None:
     summary = RunSummary.model_validate_json((past.folder(past.ids[2]) / "summary.json").read_text())
     details = {f"data café noir (rayé)/IMG {number:04} é.png": f"sha256 {'c98d2d71' * 8}" for number in range(5)}
-    node = LineageNode(label="examples", kind="execution", details=details)
+    node = LineageNode(label="examples", kind="execution", details=details, files=details)
     for level in range(12):
         node = LineageNode(label=f"node {level}", kind="execution", children=(node,))
     write_report(summary.model_copy(update={"lineage": node}), tmp_path)

@@ -48,13 +48,13 @@ def test_other_content_is_another_parameter_and_a_new_time_alone_is_not(small: S
     small.spec["examples"]["kind"] = kind
     data = small.folder / "data" / "eval.tfrecord"
     before = examples_node(small).exec_properties["custom_config"]
-    assert shown(before)["data eval.tfrecord"] == f"sha256 {sha256_of(data)}"
+    assert shown(before)[1]["eval.tfrecord"] == f"sha256 {sha256_of(data)}"
     os.utime(data)
     assert examples_node(small).exec_properties["custom_config"] == before
     overwrite(data)
     after = examples_node(small).exec_properties["custom_config"]
     assert after != before
-    assert shown(after)["data eval.tfrecord"] == f"sha256 {sha256_of(data)}"
+    assert shown(after)[1]["eval.tfrecord"] == f"sha256 {sha256_of(data)}"
 
 
 @pytest.mark.parametrize("name", ["model.h5", "model.keras", "exported/variables/variables.data-00000-of-00001"])
@@ -76,15 +76,15 @@ def test_flipped_bit_of_a_pretrained_model_is_another_parameter(small: SmallPipe
 
 
 def test_parameters_of_other_nodes_are_no_digests() -> None:
-    assert shown("") == {}
-    assert shown(json.dumps({"code_version": "0123"})) == {}
-    assert shown(proto_to_json(packed("0123"))) == {}
+    assert shown("") == ({}, {})
+    assert shown(json.dumps({"code_version": "0123"})) == ({}, {})
+    assert shown(proto_to_json(packed("0123"))) == ({}, {})
 
 
 def test_of_very_many_files_one_digest_stands_for_all() -> None:
     many = {f"{number:04}": "sha256 0" for number in range(1_001)}
-    details = shown(proto_to_json(packed(described(many))))
-    assert list(details) == ["data"] and details["data"].startswith("1001 files, sha256 ")
+    details, files = shown(proto_to_json(packed(described(many))))
+    assert not files and list(details) == ["data"] and details["data"].startswith("1001 files, sha256 ")
     assert details != shown(proto_to_json(packed(described({**many, "0500": "sha256 1"}))))
 
 

@@ -218,6 +218,14 @@ def test_inspection_nodes_and_lineage_are_reported_when_known(page):
     assert "0.2 % of the values will be clipped" in page.text["calibration"]
 
 
+def test_lineage_counts_input_files_and_folds_the_first_hundred(run_summary):
+    files = {f"file {number:03}": f"sha256 {number}" for number in range(150)}
+    node = LineageNode(label="examples", kind="execution", details={"data": "150 files"}, files=files)
+    html = render_report(run_summary.model_copy(update={"lineage": node}))
+    folded = html.partition("<summary>150 files</summary>")[2].partition("</details>")[0]
+    assert ("file 099" in folded, "file 100" in html, "50 more" in folded) == (True, False, True)
+
+
 def test_text_is_escaped_when_it_holds_markup(run_summary):
     evil = "<script>alert('&')</script>"
     html = render_report(
@@ -226,7 +234,7 @@ def test_text_is_escaped_when_it_holds_markup(run_summary):
                 "pipeline": evil,
                 "errors": (evil,),
                 "nodes": (NodeFact(id=evil, state="failed", message=evil),),
-                "lineage": LineageNode(label=evil, kind=evil, details={evil: evil}),
+                "lineage": LineageNode(label=evil, kind=evil, details={evil: evil}, files={evil: evil}),
                 "audit": run_summary.audit.model_copy(
                     update={
                         "ranges": tuple(
