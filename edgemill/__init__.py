@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from components.cells.sru import SRU
     from components.cells.weight_quantizer import WeightQuantizer
     from components.core.errors import EdgemillError
-    from components.data.ready_made import Input, LabelsTask, OneInputTask, SeveralInputsTask
+    from components.data.ready_made import (
+        Input,
+        LabelsTask,
+        OneInputTask,
+        SeveralInputsTask,
+        SeveralOutputsTask,
+        Target,
+    )
     from components.data.task import CompilingTask, Task, TrainableTask
     from components.fake_quantize.layer_policy import LayerPolicy
     from components.fake_quantize.tflite_8bit_scheme import Tflite8BitScheme
@@ -40,6 +47,8 @@ __all__ = [
     "OneInputTask",
     "RatioOfSums",
     "SeveralInputsTask",
+    "SeveralOutputsTask",
+    "Target",
     "Task",
     "Tflite8BitScheme",
     "TrainableTask",
@@ -59,6 +68,8 @@ _HOMES = {
     "LabelsTask": "components.data.ready_made",
     "OneInputTask": "components.data.ready_made",
     "SeveralInputsTask": "components.data.ready_made",
+    "SeveralOutputsTask": "components.data.ready_made",
+    "Target": "components.data.ready_made",
     "CompilingTask": "components.data.task",
     "Task": "components.data.task",
     "TrainableTask": "components.data.task",

@@ -161,6 +161,8 @@ def _written(
     written = init_project(model, data, folder, device or (), found, trust_code=trust_code, model_field=model_field)
     for fact in written.facts:
         typer.echo(fact)
+    for warning in written.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     return written
 
 

@@ -1,4 +1,4 @@
-"""Ready-made tasks for classification and regression: for one input, for several, and for several labels."""
+"""Ready-made tasks for classification and regression: for one input or several, several labels, several outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Input:
 
     Attributes:
         features: Feature name -> type of its values. Several features are columns of numbers, in the order of the
-            input. A column of type `bool` holds the texts true and false in any case, which are 1 and 0.
+            input. A column of type `bool` holds texts: true and false in any case, or 1 and 0.
         shape: Shape of one example of the input.
         scale, offset: The input is `value * scale + offset`. With tuples, each column has its own.
         dtype: Type of the input.
@@ -142,7 +142,7 @@ class SeveralInputsTask:
 
 
 def _truths(texts: tf.Tensor) -> tf.Tensor:
-    """Texts [N] as 1 for true and 0 for false [N, 1]. Raises an InvalidArgumentError for other texts."""
+    """Texts [N] as 1 for true or 1, and 0 for false or 0 [N, 1]. Raises an InvalidArgumentError for words."""
     import tensorflow as tf
 
     digits = tf.strings.lower(tf.strings.strip(texts))
@@ -190,16 +190,87 @@ class LabelsTask:
         _compile(model, "labels", self.learning_rate, logits=self.logits)
 
 
+@dataclass(frozen=True)
+class Target:
+    """What one of several outputs is compared with.
+
+    Attributes:
+        label: Feature of its label.
+        objective: As in `edgemill.OneInputTask`, or `labels` for 0 and 1 for each of several labels.
+        stored: Type of the label's values.
+        shape: Shape of one label; () for the number of a class.
+        logits: Whether the output returns logits.
+    """
+
+    label: str
+    objective: Objective
+    stored: Stored = "int64"
+    shape: tuple[int, ...] = ()
+    logits: bool = False
+
+    @property
+    def made(self) -> Input:
+        """The label as it is read."""
+        return Input({self.label: self.stored}, self.shape or (1,), dtype="float32" if self.shape else "int64")
+
+
+@dataclass(frozen=True)
+class SeveralOutputsTask:
+    """Turns features into the inputs of a model with several outputs, and into a target for each output.
+
+    Recipes can fine-tune the model.
+
+    Attributes:
+        inputs: Name of an input of the model -> what it is made from.
+        outputs: Name of an output of the model -> what it is compared with.
+        learning_rate: The rate of Adam, unless a step sets another.
+    """
+
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, Target]
+    learning_rate: float = 1e-3
+
+    def feature_spec(self) -> Mapping[str, Any]:
+        """The features of all inputs and of the labels."""
+        made = (*self.inputs.values(), *(each.made for each in self.outputs.values()))
+        return {name: kind for each in made for name, kind in each.feature_spec().items()}
+
+    def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor | dict[str, tf.Tensor]:
+        """Read, scale, and shape a batch of each input; of several by name."""
+        made = {name: each.decode(features) for name, each in self.inputs.items()}
+        return made if len(made) > 1 else next(iter(made.values()))
+
+    def targets(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The labels of a batch for each output: int64 [N] for classes, and float32 [N, ...] for others."""
+        found = {name: (each, each.made.decode(features)) for name, each in self.outputs.items()}
+        return {name: value if each.shape else value[:, 0] for name, (each, value) in found.items()}
+
+    def compile(self, model: Any) -> None:
+        """Compile with Adam, and with the loss of each output."""
+        import tensorflow as tf
+
+        made = {name: _loss(each.objective, logits=each.logits) for name, each in self.outputs.items()}
+        losses, metrics = ({name: pair[place] for name, pair in made.items()} for place in (0, 1))
+        model.compile(tf.keras.optimizers.Adam(self.learning_rate), losses, metrics)
+
+
 def _label_spec(label: str, label_type: LabelType) -> dict[str, Any]:
     import tensorflow as tf
 
     return {label: tf.io.FixedLenFeature([], tf.as_dtype(label_type))}
 
 
-def _compile(model: Any, objective: Objective, learning_rate: float, *, logits: bool) -> None:
+def _loss(objective: Objective, *, logits: bool) -> tuple[Any, Any]:
+    """The loss and the metric of an objective."""
     import tensorflow as tf
 
     loss, metric = _LOSSES[objective]
     options = {} if objective == "values" else {"from_logits": logits}
-    optimizer = tf.keras.optimizers.Adam(learning_rate)
-    model.compile(optimizer, getattr(tf.keras.losses, loss)(**options), [getattr(tf.keras.metrics, metric)()])
+    return getattr(tf.keras.losses, loss)(**options), getattr(tf.keras.metrics, metric)()
+
+
+def _compile(model: Any, objective: Objective, learning_rate: float, *, logits: bool) -> None:
+    import tensorflow as tf
+
+    loss, metric = _loss(objective, logits=logits)
+    model.compile(tf.keras.optimizers.Adam(learning_rate), loss, [metric])

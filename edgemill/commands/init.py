@@ -26,11 +26,12 @@ from edgemill.progress import WorkProgress
 from edgemill.project.child import ERROR_FILE, JOB_FILE, PLAN_FILE, Job
 from edgemill.project.data import recognize_data
 from edgemill.project.files import PIPELINE, README, TASK, refuse_existing, write_project
-from edgemill.project.found import Data, Options
+from edgemill.project.found import Options
 from edgemill.project.objective import METRICS
 from edgemill.project.paths import beside
 from edgemill.project.plan import Plan
 from edgemill.project.questions import answered, can_ask
+from edgemill.project.standardized import STANDARDIZED
 from edgemill.project.unclear import UnclearError
 from edgemill.terminal import terminal
 from pipelines.checks.preflight import preflight
@@ -54,6 +55,7 @@ class Written(FrozenModel):
         objective: What the model does.
         input_range: Name of the range of the input.
         facts: What was found out, in sentences.
+        warnings: What the user should change, in sentences.
     """
 
     file: Path
@@ -64,6 +66,7 @@ class Written(FrozenModel):
     objective: str
     input_range: str
     facts: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class CommandLineError(SpecError):
@@ -132,28 +135,35 @@ def init_project(
     if not chosen:
         chosen, profiles = _ask_device()
 
-    def planned(options: Options) -> Plan:
-        return _planned(model, recognized(options), options, trust_code=trust_code)
+    with tempfile.TemporaryDirectory(prefix="edgemill-init-") as name:
+        tried = Path(name)
 
-    plan, options = answered(planned, options)
-    if options.max_loss is None and can_ask():
-        plan = plan.model_copy(update={"max_loss": _ask_max_loss(plan)})
-    shipped = shipped_devices()
-    named = {name if name in shipped else os.path.relpath(name, output): device
-             for name, device in zip(chosen, profiles, strict=True)}  # fmt: skip
-    write_project(output, plan, model, data, named)
+        def planned(options: Options) -> Plan:
+            job = Job(model=str(model), trust_code=trust_code, data=recognized(options), options=options,
+                      devices=tuple(profiles))  # fmt: skip
+            return _planned(job, tried)
+
+        plan, options = answered(planned, options)
+        if options.max_loss is None and can_ask():
+            plan = plan.model_copy(update={"max_loss": _ask_max_loss(plan)})
+        shipped = shipped_devices()
+        named = {name if name in shipped else os.path.relpath(name, output): device
+                 for name, device in zip(chosen, profiles, strict=True)}  # fmt: skip
+        copies = (tried / STANDARDIZED,) if plan.standardized else ()
+        write_project(output, plan, model, data, named, copies)
     file = output / PIPELINE
     with findable(file):
         preflight(file)
     return Written(
         file=file,
-        files=tuple(output / name for name in (PIPELINE, TASK, README)),
+        files=tuple(output / name for name in (PIPELINE, TASK, README, *(copy.name for copy in copies))),
         devices=tuple(named),
         kind=plan.data.kind,
         classes=tuple(plan.examples.get("classes", ())),
         objective=plan.objective,
         input_range=plan.range,
         facts=plan.facts,
+        warnings=plan.warnings,
     )
 
 
@@ -203,33 +213,32 @@ def _ask_max_loss(plan: Plan) -> float:
         typer.echo("Enter a number of at least 0." if plan.objective == "values" else "Enter a number from 0 to 1.")
 
 
-def _planned(model: Path, data: Data, options: Options, *, trust_code: bool) -> Plan:
-    """Load the model in a child process, whose crash is an error of the model."""
-    with tempfile.TemporaryDirectory(prefix="edgemill-init-") as name:
-        folder = Path(name)
-        job = Job(model=str(model), trust_code=trust_code, data=data, options=options)
-        (folder / JOB_FILE).write_text(job.model_dump_json())
-        search = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        command = [sys.executable, "-m", "edgemill.project.child", name]
-        said = folder / "stderr.txt"
-        with (
-            said.open("wb") as log,
-            subprocess.Popen(
-                command, env={**os.environ, "PYTHONPATH": search}, stdout=subprocess.PIPE, stderr=log, text=True
-            ) as child,
-            WorkProgress(terminal(), "starting to try the model") as watch,
-        ):
-            for line in child.stdout or ():
-                watch(*json.loads(line))
-        if (folder / ERROR_FILE).exists():
-            error: EdgemillError = pickle.loads((folder / ERROR_FILE).read_bytes())
-            raise error
-        if child.returncode or not (folder / PLAN_FILE).exists():
-            raise ModelError(
-                f"the model cannot be tried on the examples: "
-                f"{last_lines(said.read_text(errors='replace'), _CHATTER, 2) or 'the process died'}",
-                where=str(model),
-                measured=f"exit code {child.returncode}",
-                remedy="check that the model loads and runs with its own library, and save it again",
-            )
-        return Plan.model_validate_json((folder / PLAN_FILE).read_text())
+def _planned(job: Job, folder: Path) -> Plan:
+    """Load the model in a child process, whose crash is an error of the model. It writes its files to the folder."""
+    for name in (PLAN_FILE, ERROR_FILE):
+        (folder / name).unlink(missing_ok=True)
+    (folder / JOB_FILE).write_text(job.model_dump_json())
+    search = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    command = [sys.executable, "-m", "edgemill.project.child", str(folder)]
+    said = folder / "stderr.txt"
+    with (
+        said.open("wb") as log,
+        subprocess.Popen(
+            command, env={**os.environ, "PYTHONPATH": search}, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as child,
+        WorkProgress(terminal(), "starting to try the model") as watch,
+    ):
+        for line in child.stdout or ():
+            watch(*json.loads(line))
+    if (folder / ERROR_FILE).exists():
+        error: EdgemillError = pickle.loads((folder / ERROR_FILE).read_bytes())
+        raise error
+    if child.returncode or not (folder / PLAN_FILE).exists():
+        raise ModelError(
+            f"the model cannot be tried on the examples: "
+            f"{last_lines(said.read_text(errors='replace'), _CHATTER, 2) or 'the process died'}",
+            where=job.model,
+            measured=f"exit code {child.returncode}",
+            remedy="check that the model loads and runs with its own library, and save it again",
+        )
+    return Plan.model_validate_json((folder / PLAN_FILE).read_text())

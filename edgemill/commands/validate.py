@@ -12,6 +12,7 @@ import typer
 from components.core.errors import counted
 from components.facts.training import LayerPlan
 from edgemill.contract import print_json
+from pipelines.checks.operator_check import warning_of
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
 from pipelines.file.user_folders import findable, make_importable
@@ -51,6 +52,8 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: b
     for one in loaded.skipped:
         for reason in one.reasons:
             typer.echo(f"recipe {one.name} is skipped: {reason}")
+    for device, operators in loaded.lacking.items():
+        typer.echo(f"warning: {warning_of(device, operators)}")
     recipes, devices = counted(len(loaded.spec.recipes), "recipe"), counted(len(loaded.devices), "device")
     skipped = f", {len(loaded.skipped)} skipped" if loaded.skipped else ""
     typer.echo(f"{file}: valid ({recipes} for {devices}{skipped})")
@@ -63,5 +66,6 @@ def _content(file: Path, loaded: LoadedPipeline, previews: Mapping[str, Sequence
         "recipes": [recipe.name for recipe in loaded.spec.recipes],
         "devices": [device.name for device in loaded.devices],
         "skipped": loaded.skipped,
+        "lacking_operators": loaded.lacking,
         "layers": previews,
     }

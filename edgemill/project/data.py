@@ -9,10 +9,19 @@ from typing import Any, Literal
 
 from components.core.errors import DataError, counted, one_of, some_of
 from components.core.files import described, is_file, is_folder
+from components.data.ready_made import Stored
 from components.ingest.listing import is_hidden, number
 from components.ingest.media import UnreadableError, wav_facts
-from edgemill.project.found import Data, Options, file_splits, label_of, pair_of, read_table
-from edgemill.project.kinds.columns import of_archive, of_folder, of_table
+from edgemill.project.found import (
+    Data,
+    Options,
+    chosen_columns,
+    file_splits,
+    pair_of,
+    read_table,
+    refuse_labels,
+)
+from edgemill.project.kinds.columns import of_archive, of_folder, of_table, other_than_binary
 from edgemill.project.kinds.function import is_function, of_function
 from edgemill.project.kinds.parquet import of_parquet
 from edgemill.project.paths import beside
@@ -234,18 +243,26 @@ def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "au
             measured=repr(rows[0][columns[0]]) if columns else ", ".join(names),
             remedy="correct the paths" if columns else "rename the column of the paths to `path`",
         )
-    label = label_of(names, options)
-    labels = [row[label] for row in rows]
-    if "" in labels:
-        raise DataError(
-            f"{counted(labels.count(''), 'row')} of the table lacks a label" if labels.count("") == 1
-            else f"{labels.count('')} rows of the table lack a label",
-            where=str(tables[0]),
-            bound=f"a value in the column {label!r} of each of {counted(len(rows), 'row')}",
-            measured=f"none in row {labels.index('') + 1}",
-            remedy="fill in the cell, or remove the row",
-        )  # fmt: skip
-    classes = () if all(number(text) is not None for text in labels) else tuple(sorted(set(labels)))
+    chosen, _ = chosen_columns(names, options.model_copy(update={"columns": ()}))
+    for label in chosen:
+        labels = [row[label] for row in rows]
+        if "" in labels:
+            missing = labels.count("")
+            raise DataError(
+                f"{counted(missing, 'row')} of the table {'lacks' if missing == 1 else 'lack'} a label",
+                where=str(tables[0]),
+                bound=f"a value in the column {label!r} of each of {counted(len(rows), 'row')}",
+                measured=f"none in row {labels.index('') + 1}",
+                remedy="fill in the cell, or remove the row",
+            )
+    several: dict[str, Stored] = {}
+    classes: tuple[str, ...] = ()
+    if len(chosen) > 1:
+        refuse_labels(other_than_binary({name: [row[name] for row in rows] for name in chosen}), str(tables[0]))
+        # Their texts 0, 1, true, and false become numbers in the task.
+        several = dict.fromkeys(chosen, "bool")
+    elif any(number(text) is None for text in labels):
+        classes = tuple(sorted(set(labels)))
     fields: dict[str, Any] = {"layout": "table", "path_column": path_column, **_damage(options)}
     if kind == "audio":
         fields |= _audio_fields([path / row[path_column] for row in rows], options)
@@ -253,7 +270,8 @@ def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "au
     return Data(
         kind=kind,
         folder=path,
-        label=label,
+        label="" if several else label,
+        labels=several,
         classes=classes,
         label_type="int64" if classes else "float32",
         splits=splits,

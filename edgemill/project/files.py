@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +13,43 @@ import yaml
 
 from components.core.errors import SpecError, some_of
 from components.core.files import write_atomically
+from components.data.ready_made import Objective
 from components.spec.devices.device import DeviceProfile
 from components.spec.scheme import SCHEMES
 from edgemill.project.inputs import PlannedInput
 from edgemill.project.plan import Plan
+from edgemill.project.several_outputs import CLASS_NAMES
+from edgemill.project.standardized import STANDARDIZED
 
 PIPELINE, TASK, README = "pipeline.yaml", "task.py", "README.md"
+_FILES = (PIPELINE, TASK, README)
 
 
-def refuse_existing(folder: Path) -> None:
+def refuse_existing(folder: Path, names: Sequence[str] = _FILES) -> None:
     """Check that no file would be overwritten.
 
     Raises:
         SpecError: The folder holds one of the files.
     """
-    if existing := [name for name in (PIPELINE, TASK, README) if (folder / name).exists()]:
+    if existing := [name for name in names if (folder / name).exists()]:
         raise SpecError(
             f"this folder holds {some_of(existing)}, and `edgemill init` overwrites nothing",
             where=f"--output {folder}",
-            bound="a folder without pipeline.yaml, task.py, and README.md",
+            bound=f"a folder without {some_of(names)}",
             remedy=f"run them with `edgemill run {folder / PIPELINE}`, choose another --output, or move these files"
             if PIPELINE in existing
             else "choose another --output, or move these files",
         )
 
 
-def write_project(folder: Path, plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> None:
+def write_project(
+    folder: Path,
+    plan: Plan,
+    model: Path,
+    data: Path,
+    devices: Mapping[str, DeviceProfile],
+    copies: Sequence[Path] = (),
+) -> None:
     """Write the three files. Nothing is written if one of them exists.
 
     Args:
@@ -47,31 +58,44 @@ def write_project(folder: Path, plan: Plan, model: Path, data: Path, devices: Ma
         model: The model.
         data: The data, as the user named it.
         devices: Entry of `devices` -> its profile.
+        copies: Further files, which are copied.
 
     Raises:
         SpecError: One of them exists.
     """
-    refuse_existing(folder)
+    refuse_existing(folder, (*_FILES, *(copy.name for copy in copies)))
+    baseline = Path(STANDARDIZED) if plan.standardized else Path(os.path.relpath(model, folder))
+    contents = {copy.name: copy.read_bytes() for copy in copies}
     texts = {
-        PIPELINE: _pipeline(folder, plan, model, devices),
+        PIPELINE: _pipeline(plan, model, baseline, folder, devices),
         TASK: _task(plan, model, data),
         README: _readme(plan, model, data, devices),
     }
-    for name, text in texts.items():
-        write_atomically(folder / name, text.encode())
+    contents |= {name: text.encode() for name, text in texts.items()}
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
 
 
-def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, DeviceProfile]) -> str:
+def _pipeline(plan: Plan, model: Path, baseline_path: Path, folder: Path, devices: Mapping[str, DeviceProfile]) -> str:
     held_out = plan.data.evaluated
     training = next(name for name in plan.data.splits.get("patterns", {"train": ""}) if name != held_out)
-    direction = "max_rise_from_baseline" if plan.objective == "values" else "max_drop_from_baseline"
-    bounds = [{"name": metric, direction: plan.max_loss} for metric in plan.metrics]
+    bounds = [{"name": metric, _direction(plan.objective): plan.max_loss} for metric in plan.metrics]
     schemes = {scheme for device in devices.values() for scheme in device.schemes}
-    baseline: dict[str, Any] = {"kind": "pretrained", "path": os.path.relpath(model, folder)}
+    baseline: dict[str, Any] = {"kind": "pretrained", "path": str(baseline_path)}
     if plan.input_shapes:
         baseline["input_shapes"] = {name: list(shape) for name, shape in plan.input_shapes.items()}
     evaluate: dict[str, Any] = {"split": held_out, "metrics": list(plan.metrics)}
-    if plan.objective != "values":
+    if plan.outputs:
+        evaluate["metrics"] = [
+            {"name": each.metric, "class_name": CLASS_NAMES[each.objective], "output": name}
+            for name, each in plan.outputs.items()
+        ]
+        evaluate["outputs"] = {
+            name: "values" if each.objective == "values" else "logits" if each.logits else "probabilities"
+            for name, each in plan.outputs.items()
+        }
+        bounds = [{"name": each.metric, _direction(each.objective): each.max_loss} for each in plan.outputs.values()]
+    elif plan.objective != "values":
         evaluate["outputs"] = "logits" if plan.logits else "probabilities"
     sections: dict[str, Any] = {
         "name": name_for(folder),
@@ -109,6 +133,10 @@ def _pipeline(folder: Path, plan: Plan, model: Path, devices: Mapping[str, Devic
     return "\n".join(lines) + "\n"
 
 
+def _direction(objective: Objective) -> str:
+    return "max_rise_from_baseline" if objective == "values" else "max_drop_from_baseline"
+
+
 def _flow(value: Any) -> str:
     text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1 << 20, allow_unicode=True)
     return text.strip().removesuffix("\n...").strip()
@@ -136,7 +164,17 @@ def _task(plan: Plan, model: Path, data: Path) -> str:
         "label_type": plan.data.label_type,
         "logits": plan.logits,
     }
-    if plan.targets:
+    if plan.outputs:
+        name, imported = "SeveralOutputsTask", "Input, SeveralOutputsTask, Target"
+        targets = "".join(
+            f"        {_python(output)}: Target(\n"
+            + _lines({"label": each.label, "stored": each.stored, "shape": each.shape, "objective": each.objective,
+                      "logits": each.logits}, 12)
+            + "        ),\n"
+            for output, each in plan.outputs.items()
+        )  # fmt: skip
+        lines = f"    inputs={{\n{by_name}    }},\n    outputs={{\n{targets}    }},\n"
+    elif plan.targets:
         name, imported = "LabelsTask", "Input, LabelsTask"
         labels = _lines({"features": plan.data.labels, "shape": plan.targets}, 8)
         lines = (
@@ -188,11 +226,22 @@ def _python(value: Any) -> str:
     return next((f"1 / {whole}" for whole in (255, 127.5, 32768) if value == 1 / whole), repr(value))
 
 
+def _item(sentence: str) -> str:
+    return f"- {sentence[0].upper()}{sentence[1:]}."
+
+
 def _readme(plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> str:
-    facts = "\n".join(f"- {fact[0].upper()}{fact[1:]}." for fact in plan.facts)
+    facts = "\n".join(map(_item, plan.facts))
+    warnings = "".join(f"{_item(warning)}\n" for warning in plan.warnings)
     measures = " or of the ".join(metric.replace("_", " ") for metric in plan.metrics)
+    losses = ", ".join(
+        f"{each.max_loss:g} {'more' if each.objective == 'values' else 'less'} of {each.metric}"
+        for each in plan.outputs.values()
+    )
     bound = (
-        f"lose more than {plan.max_loss:g} of the {measures} of the float model"
+        f"be worse than the float model by more than these bounds: {losses}"
+        if plan.outputs
+        else f"lose more than {plan.max_loss:g} of the {measures} of the float model"
         if plan.objective != "values"
         else f"raise the mean absolute error of the float model by more than {plan.max_loss:g}"
     )
@@ -213,7 +262,7 @@ the smallest that passes to `registry/`. A candidate must not {bound}, and must 
 
 ## What to check
 
-- The bounds under `gate` and the device profiles are a start. Set your own.
+{warnings}- The bounds under `gate` and the device profiles are a start. Set your own.
 - `champion: report` compares each candidate with the last release of its device. `require` refuses what is worse.
 - The order of `classes`, if there are any, must be the order of the model's outputs.
 - Your application must prepare its inputs in the same way: see `examples` in `{PIPELINE}` and `scale` and `offset` in

@@ -35,11 +35,13 @@ class Model(FrozenModel):
         inputs: Name of an input -> the input.
         outputs: Numbers in one output.
         output: Name of the output.
+        sizes: Name of each of several outputs -> numbers in it; empty if there is one.
     """
 
     inputs: dict[str, ModelInput]
     outputs: int
     output: str = ""
+    sizes: dict[str, int] = {}
 
 
 def _check_labels(model: Model, data: Data, labels: Array, options: Options) -> None:
@@ -54,7 +56,7 @@ def _check_labels(model: Model, data: Data, labels: Array, options: Options) -> 
         )
     names = ", ".join(data.labels)
     wrong = labels[(labels != 0) & (labels != 1)]
-    refuse_labels(f"{names}: {wrong[0]:g}" if wrong.size else "", "--data")
+    refuse_labels(data.not_binary or (f"{names}: {wrong[0]:g}" if wrong.size else ""), "--data")
     if model.outputs != labels.shape[1]:
         raise ModelError(
             "the labels do not match the model's outputs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from edgemill.project.inputs import PlannedInput, match, with_ranges
 from edgemill.project.kinds.parquet import parquet_table
 from edgemill.project.objective import Model, metrics_of, objective_of, refuse_near_labels, usual_max_loss
 from edgemill.project.scales import choose
+from edgemill.project.several_outputs import PlannedOutput, labels_of_outputs, planned_outputs
+from edgemill.project.standardized import coarse_columns
 from pipelines.checks.examples.made import sampled
 from pipelines.checks.first_records import files_by_split
 from pipelines.file.spec import ArrayExamples, Examples, GeneratorExamples
@@ -39,6 +41,7 @@ class Plan(FrozenModel):
         examples: The section `examples`, without `path`.
         inputs: Name of an input of the model -> what it is made from.
         output: Name of the model's output.
+        outputs: Name of each of several outputs -> what it is compared with; empty if there is one.
         targets: Shape of the labels of one example, if there are several; otherwise ().
         objective: What the model does.
         metrics: Names of the metrics, the main one first.
@@ -46,13 +49,17 @@ class Plan(FrozenModel):
         logits: Whether the outputs are logits.
         max_loss: How much worse than the float model's metric a candidate can be.
         input_shapes: The shape that the user gives to open dimensions.
+        coarse: Input that takes a table -> its columns that int8 loses (`edgemill.project.standardized`).
+        standardized: Whether a copy of the model is used, without the layer that standardizes its input.
         facts: What was found out, in sentences.
+        warnings: What the user should change, in sentences.
     """
 
     data: Data
     examples: dict[str, Any]
     inputs: dict[str, PlannedInput]
     output: str = ""
+    outputs: dict[str, PlannedOutput] = {}
     targets: tuple[int, ...] = ()
     objective: Objective
     metrics: tuple[str, ...]
@@ -60,17 +67,20 @@ class Plan(FrozenModel):
     logits: bool
     max_loss: float
     input_shapes: dict[str, tuple[int, ...]] = {}
+    coarse: dict[str, dict[str, float]] = {}
+    standardized: bool = False
     facts: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Array]], Array]) -> Plan:
+def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Array]], dict[str, Array]]) -> Plan:
     """Match data and a model.
 
     Args:
         data: The data.
         model: The model.
         options: What the user says.
-        run: Input -> values [N, ...], to outputs [N, ...].
+        run: Input -> values [N, ...], to output -> values [N, ...].
 
     Raises:
         ModelError: The model's input or output doesn't fit the data.
@@ -78,6 +88,8 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         SpecError, DataError: An option is wrong, or the data can't be read.
     """
     classes = _classes(data, options)
+    if model.sizes:
+        labels_of_outputs(data, model.sizes)
     media, inputs = match(data, model.inputs, options)
     used = [name for each in inputs.values() for name in each.features]
     label = {} if data.labels else {"label": data.label}
@@ -87,45 +99,64 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     examples: Any = TypeAdapter(Examples).validate_python({**section, "path": str(data.folder.resolve())})
     features = {name: stored for each in inputs.values() for name, stored in each.features.items()}
     columns, labels = _read(data, examples, classes, {**features, **data.labels})
-    if data.labels:
+    if data.labels and not model.sizes:
         labels = _joined([columns[name] for name in data.labels]).reshape(len(next(iter(columns.values()))), -1)
-    objective = objective_of(model, data, classes, labels, options)
+    objective = None if model.sizes else objective_of(model, data, classes, labels, options)
+    values = {name: _joined([columns[feature] for feature in each.features]) for name, each in inputs.items()}
+    inputs = {name: with_ranges(each, values[name], table=data.is_table) for name, each in inputs.items()}
+    ranges = max((each.ranges for each in inputs.values()), key=len)
+    answers = {
+        name: run({own: each.scaled(values[own], name) for own, each in inputs.items()})
+        for name in [each.name for each in ranges]
+    }
+    shared: dict[str, Any] = {"data": data, "examples": section, "inputs": inputs}
+    ignored = [*(name for name in data.columns if name not in used), *data.unusable]
+    unread = [f"the model does not read {some_of(ignored, 10)}"] if ignored else []
+    if objective is None:
+        held = {output: columns[label] for output, label in labels_of_outputs(data, model.sizes).items()}
+        own = {name: each if each[:1].size > 1 else each.reshape(len(each)) for name, each in held.items()}
+        chosen, planned = planned_outputs(data, model.sizes, own, answers, options)
+        return Plan(
+            **shared,
+            outputs=planned,
+            objective=next(iter(planned.values())).objective,
+            metrics=tuple(each.metric for each in planned.values()),
+            range=chosen,
+            logits=False,
+            max_loss=next(iter(planned.values())).max_loss,
+            coarse=_coarse(data, inputs, values, chosen),
+            facts=(
+                f"{counted(data.count, 'example')} of the kind `{data.kind}`",
+                f"the model takes {_taken(inputs)}, and has the outputs {some_of(model.sizes)}",
+                *(each.fact for each in planned.values()),
+                f"input range {chosen}, which has the lowest errors",
+                *unread,
+            ),
+        )
     if objective == "classes" and not classes:
         section["num_classes"] = model.outputs
     elif objective == "two_classes" and not classes:
         section["num_classes"] = 2
-    values = {name: _joined([columns[feature] for feature in each.features]) for name, each in inputs.items()}
-    inputs = {name: with_ranges(each, values[name], table=data.is_table) for name, each in inputs.items()}
-    ranges = max((each.ranges for each in inputs.values()), key=len)
-    outputs = {
-        name: run({own: each.scaled(values[own], name) for own, each in inputs.items()})
-        for name in [each.name for each in ranges]
-    }
+    outputs = {name: next(iter(found.values())) for name, found in answers.items()}
     trial, trials = choose(outputs, labels, objective, options.scale, classes)
     if objective == "two_classes" and not classes and options.objective is None and trial.logits:
         refuse_near_labels(data, outputs[trial.scale])
     measure = "mean absolute error" if objective == "values" else "share of wrong answers"
     asked = f", with the labels {some_of(data.labels)}" if data.labels else ""
     tried = ", ".join(f"{each.scale}: {each.error:.3f}" for each in trials)
-    taken = ", ".join(
-        (f"{name}: " if len(inputs) > 1 else "") + f"{each.size} of {each.dtype}" for name, each in inputs.items()
-    )
-    ignored = [*(name for name in data.columns if name not in used), *data.unusable]
     facts = (
         f"{counted(data.count, 'file' if data.kind in {'images', 'audio'} else 'example')} of the kind `{data.kind}`"
         + (f" in {len(classes)} classes: {some_of(classes, 10)}" if classes else "")
         + asked,
-        f"the model takes {taken}, and returns {counted(model.outputs, 'number')}",
+        f"the model takes {_taken(inputs)}, and returns {counted(model.outputs, 'number')}",
         f"input range {trial.scale}, which has the lowest {measure} on {len(labels)} examples ({tried})"
         if len(trials) > 1
         else f"the input takes the values without scaling, with a {measure} of {trial.error:.3f} on {len(labels)} "
         "examples",
-        *([f"the model does not read {some_of(ignored, 10)}"] if ignored else []),
+        *unread,
     )
     return Plan(
-        data=data,
-        examples=section,
-        inputs=inputs,
+        **shared,
         output=model.output,
         targets=labels.shape[1:],
         objective=objective,
@@ -133,8 +164,27 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         range=trial.scale,
         logits=trial.logits,
         max_loss=usual_max_loss(objective, labels) if options.max_loss is None else options.max_loss,
+        coarse=_coarse(data, inputs, values, trial.scale),
         facts=facts,
     )
+
+
+def _taken(inputs: Mapping[str, PlannedInput]) -> str:
+    several = len(inputs) > 1
+    return ", ".join((f"{name}: " if several else "") + f"{each.size} of {each.dtype}" for name, each in inputs.items())
+
+
+def _coarse(
+    data: Data, inputs: Mapping[str, PlannedInput], values: Mapping[str, Array], scale: str
+) -> dict[str, dict[str, float]]:
+    """The columns of each input that int8 loses."""
+    if not data.is_table:
+        return {}
+    found = {
+        name: coarse_columns(list(each.features), each.scaled(values[name], scale).reshape(len(values[name]), -1))
+        for name, each in inputs.items()
+    }
+    return {name: columns for name, columns in found.items() if columns}
 
 
 def _fields(data: Data, used: list[str]) -> dict[str, Any]:
@@ -191,7 +241,7 @@ def _read(
                     )
                 labels += np.ravel(row[data.label]).tolist() if data.label else []
     else:
-        [(name, stored)] = features.items()
+        [(name, stored)] = ((name, stored) for name, stored in features.items() if name not in data.labels)
         try:
             found = [row for sample in sampled(examples, _TRIED) for row in sample.rows]
         except DataError as error:
@@ -202,7 +252,9 @@ def _read(
                 remedy=error.remedy.replace("examples.max_unreadable", "--max-unreadable"),
             ) from error  # fmt: skip
         content = [np.frombuffer(row[name], stored) for row in found]
-        return {name: np.stack(content)}, np.array([row[data.label] for row in found], np.float64)
+        several = {label: np.array([_number(row[label]) for row in found]) for label in data.labels}
+        own = [row[data.label] for row in found] if data.label else []
+        return {name: np.stack(content), **several}, np.array(own, np.float64)
     if classes:
         labels = [class_number(label, classes, "--data") for label in labels]
     return {name: np.stack(held) for name, held in values.items()}, np.array(labels, np.float64)

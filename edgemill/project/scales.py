@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,15 +82,9 @@ def choose(
         UnclearError: Another order of the classes fits better.
         SpecError: There is no such range; or no range gives results that are better than chance.
     """
-    if wanted is not None and wanted not in outputs:
-        raise SpecError(
-            "there is no such range for these examples",
-            where="--scale",
-            bound=one_of(outputs),
-            measured=wanted,
-            remedy="choose one of them, or change `scale` and `offset` in task.py afterward",
-        )
-    trials = [_trial(name, outputs[name], labels, objective) for name in outputs]
+    if wanted is not None:
+        refuse_range(wanted, outputs)
+    trials = [trial_of(name, outputs[name], labels, objective) for name in outputs]
     if wanted is not None:
         return next(trial for trial in trials if trial.scale == wanted), trials
     best = min(trials, key=lambda trial: trial.error)
@@ -100,17 +94,32 @@ def choose(
         best = next(trial for trial in trials if trial.error <= best.error + tolerated)
         if objective != "labels":
             _refuse_other_order(best, outputs, labels, classes)
-        _refuse_chance(best, labels, trials)
+        refuse_chance(best, labels, trials)
     return best, trials
 
 
-def _trial(scale: str, outputs: Array, labels: Array, objective: Objective) -> Trial:
+def refuse_range(wanted: str, ranges: Iterable[str]) -> None:
+    """Raise a SpecError for a range that isn't among those of the examples."""
+    if wanted in (known := tuple(ranges)):
+        return
+    raise SpecError(
+        "there is no such range for these examples",
+        where="--scale",
+        bound=one_of(known),
+        measured=wanted,
+        remedy="choose one of them, or change `scale` and `offset` in task.py afterward",
+    )
+
+
+def trial_of(scale: str, outputs: Array, labels: Array, objective: Objective) -> Trial:
+    """How well outputs [N, ...] in a range fit labels [N] or [N, ...]."""
     found = outputs.reshape(len(outputs), -1).astype(np.float64)
     if objective == "values":
-        error = float(np.abs(found[:, 0] - labels).mean())
+        error = float(np.abs(found - labels.reshape(len(labels), -1)).mean())
         return Trial(scale, error, logits=False)
     if objective == "labels":
         return Trial(scale, float((_answers(found) != labels).mean()), bool(found.min() < 0 or found.max() > 1))
+    labels = labels.reshape(len(labels))
     if objective == "two_classes":
         logits = bool(found.min() < 0 or found.max() > 1)
         chance = 1 / (1 + np.exp(-found[:, 0].clip(-500, 500))) if logits else found[:, 0]
@@ -121,7 +130,7 @@ def _trial(scale: str, outputs: Array, labels: Array, objective: Objective) -> T
     return Trial(scale, float((chances.argmax(axis=1) != labels).mean()), logits)
 
 
-def _refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
+def refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
     """Refuse results that are within two standard errors of always answering with the most common class."""
     # Of several labels, the most common answer to each.
     most = (

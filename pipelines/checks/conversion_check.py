@@ -72,6 +72,13 @@ def without_operator(lacking: list[str]) -> ModelError:
     )
 
 
+def unusual_operators(converted: ConvertedModel) -> frozenset[str]:
+    """The operators of the float file of a model that has not only plain ones; otherwise, and if unknown, empty."""
+    if converted.operations <= _PLAIN or converted.graph is None:
+        return frozenset()
+    return frozenset(converted.graph.kinds)
+
+
 def _operators(scheme: StaticScheme, converted: ConvertedModel) -> Iterator[ModelError]:
     """Yield errors for the operators that the converter can't compute with the scheme's activations."""
     plain = _PLAIN if scheme.activation_bits == 8 else _PLAIN - {"BatchMatMulV2"}

@@ -20,6 +20,7 @@ from pipelines.checks import first_batch
 from pipelines.checks.examples.empty_cells import check_cells
 from pipelines.checks.first_records import check_schema, files_by_split, records_by_split
 from pipelines.checks.model_check import BUILDING, check_compiles, checked_model
+from pipelines.checks.operator_check import lacking_operators
 from pipelines.checks.output_check import Batch, Built, batch_of, check_outputs, check_shapes, check_targets_declared
 from pipelines.checks.recipe_check import CheckedRecipes, Previews, check_recipes
 from pipelines.file.impossible import without_impossible
@@ -45,7 +46,8 @@ def dry_run(loaded: LoadedPipeline, watch: Watch = unwatched) -> tuple[LoadedPip
         PipelineFileError: With the first error of the data, the task, or the model, or with all errors of the recipes.
     """
     checked = _reporting(loaded, lambda spec: _checked(spec, watch))
-    return without_impossible(loaded, checked.refused), checked.previews
+    possible = without_impossible(loaded, checked.refused)
+    return possible.model_copy(update={"lacking": lacking_operators(checked.kinds, loaded.devices)}), checked.previews
 
 
 def check_model(loaded: LoadedPipeline) -> LoadedPipeline:

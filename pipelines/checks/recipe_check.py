@@ -16,7 +16,7 @@ from components.facts.training import LayerPlan
 from components.model.keras_model import check_trains_on
 from components.spec.recipe import Recipe, Step
 from components.spec.steps.qat import QatStep
-from pipelines.checks.conversion_check import conversion_refusals
+from pipelines.checks.conversion_check import conversion_refusals, unusual_operators
 from pipelines.checks.converted.model import ConvertedModel
 from pipelines.checks.graph_check import graph_refusals
 from pipelines.checks.output_check import Built
@@ -32,10 +32,12 @@ class CheckedRecipes:
         previews: Recipe name (and step, if the recipe has several) -> what happens to each layer, for recipes with
             steps that can work. For a model with recurrent layers, also what happens to these in the other recipes.
         refused: Recipe name -> every reason why the recipe cannot work. Recipes that can work are missing.
+        kinds: The operators of the float file; empty if all are plain ones, or if they are unknown.
     """
 
     previews: dict[str, tuple[LayerPlan, ...]] = field(default_factory=dict)
     refused: dict[str, list[EdgemillError]] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset()
 
     @contextmanager
     def refusing(self, recipe: Recipe) -> Iterator[None]:
@@ -64,8 +66,9 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built, watch: 
     """
     if any(recipe.steps for recipe in recipes):
         compiling(task)
-    checked, model = CheckedRecipes(), built.model
+    model = built.model
     converted = ConvertedModel(model) if model is not None else None
+    checked = CheckedRecipes(kinds=unusual_operators(converted) if converted is not None else frozenset())
     trains, files = _once(lambda: check_trains_on(model)), cache(lambda: _recurrent_files(model))
     for number, recipe in enumerate(recipes):
         watch(number, len(recipes), f"checking {recipe.name}")

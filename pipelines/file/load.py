@@ -75,12 +75,14 @@ class LoadedPipeline(FrozenModel):
         spec: Its content, without skipped recipes.
         devices: The device profiles that it names, in its order.
         skipped: Recipes that checks have removed from `spec`, in the order of the file.
+        lacking: Name of a device -> operators of the model that it lacks, as far as a deep check has looked for them.
     """
 
     file: Path
     spec: PipelineSpec
     devices: tuple[DeviceProfile, ...]
     skipped: tuple[SkippedRecipe, ...] = ()
+    lacking: dict[str, tuple[str, ...]] = {}
 
 
 def load_pipeline(path: Path) -> LoadedPipeline:

@@ -118,7 +118,7 @@ def test_model_that_does_not_fit_the_images_is_refused(
     model = Model(inputs={"input": ModelInput(shape=shape, dtype="float32")}, outputs=outputs)
     options = Options(max_unreadable=0.01)
     with pytest.raises(EdgemillError, match=words):
-        plan(recognize_data(folder / "images", options), model, options, lambda values: values["input"])
+        plan(recognize_data(folder / "images", options), model, options, lambda values: {"": values["input"]})
 
 
 def test_ready_made_task_reads_each_type_of_values() -> None:

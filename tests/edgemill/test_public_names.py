@@ -19,7 +19,7 @@ def test_public_names_are_these() -> None:
             *("Task", "TrainableTask", "CompilingTask", "EdgemillError", "SRU", "Tflite8BitScheme", "LayerPolicy"),
             *("ActivationQuantizer", "FixedQuantizer", "HistogramQuantizer", "LastValueQuantizer"),
             *("MovingAverageQuantizer", "WeightQuantizer", "RatioOfSums", "OneInputTask"),
-            *("Input", "SeveralInputsTask", "LabelsTask"),
+            *("Input", "SeveralInputsTask", "LabelsTask", "SeveralOutputsTask", "Target"),
         }
     )
     for name in edgemill.__all__:

@@ -20,7 +20,6 @@ from edgemill.project.found import (
     file_splits,
     read_table,
     refuse_labels,
-    refuse_several,
 )
 from edgemill.project.unusable import Unusable, refuse
 
@@ -42,7 +41,6 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     rows: list[dict[str, str]] = []
     for file in files:
         others, more = read_table(file)
-        _check_first_line(file, others)
         if names and set(others) != set(names):
             raise DataError(
                 "the tables have different columns",
@@ -69,14 +67,23 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     facts = {"kind": "csv", "folder": folder, "columns": types, "unusable": unusable, "splits": splits,
              "count": len(rows)}  # fmt: skip
     if len(labels) > 1:
-        binary = {"0", "1"}
-        wrong = (f"{name}: {_first(cells[name], lambda cell: cell not in binary)}" for name in labels
-                 if not (binary >= {*cells[name]} or all(map(_is_truth, cells[name]))))  # fmt: skip
-        refuse_labels(next(wrong, ""), where)
-        return Data.model_validate({**facts, "label": "", "labels": {name: _type(cells[name]) for name in labels}})
+        text = (f"{name}: {why.measured}" for name in labels if (why := _unusable(cells[name])) is not None)
+        refuse_labels(next(text, ""), where)
+        return Data.model_validate(
+            {**facts, "label": "", "labels": {name: _type(cells[name]) for name in labels},
+             "not_binary": other_than_binary({name: cells[name] for name in labels})}
+        )  # fmt: skip
     classes = () if all(map(_is_number, cells[label])) else tuple(sorted({row[label] for row in rows}))
     label_type = "int64" if classes or all(map(_whole, cells[label])) else "float32"
     return Data.model_validate({**facts, "label": label, "classes": classes, "label_type": label_type})
+
+
+def other_than_binary(columns: Mapping[str, Sequence[str]]) -> str:
+    """The first cell of columns that hold neither only 0 and 1 nor only true and false; empty if there is none."""
+    binary = {"0", "1"}
+    wrong = (f"{name}: {_first(cells, lambda cell: cell not in binary)}" for name, cells in columns.items()
+             if not (binary >= {*cells} or all(map(_is_truth, cells))))  # fmt: skip
+    return next(wrong, "")
 
 
 def _unusable(cells: Sequence[str]) -> Unusable | None:
@@ -101,21 +108,6 @@ def _type(cells: Sequence[str]) -> str:
 
 def _is_truth(cell: str) -> bool:
     return cell.lower() in {"true", "false"}
-
-
-def _check_first_line(file: Path, names: Sequence[str]) -> None:
-    """Check that TFX reads the same names in the first line. It keeps quotes and a byte order mark."""
-    with file.open("rb") as content:
-        line = content.readline().decode()
-    if line.strip().split(",") != list(names):
-        raise DataError(
-            "the first line begins with a byte order mark" if line.startswith("\ufeff") else "names have quotes",
-            where=str(file),
-            bound="names as TFX reads them, without quotes and without a byte order mark",
-            measured=repr(line.strip()),
-            remedy="remove the quotes, and save the table as UTF-8 without a byte order mark, such as by "
-            f"pandas.read_csv({file.name!r}).to_csv({file.name!r}, index=False)",
-        )
 
 
 def _first(cells: Sequence[str], wrong: Callable[[str], bool]) -> str:
@@ -189,14 +181,15 @@ def _of_arrays(
 ) -> Data:
     """Recognize which array is the input, and which is the label. Raises a DataError if it is not clear."""
     (label, *others), inputs = chosen_columns(list(arrays), options, "there is no array")
-    refuse_several((label, *others), "array")
-    check_lengths({name: arrays[name] for name in (*inputs, label)}, str(folder))
+    check_lengths({name: arrays[name] for name in (*inputs, label, *others)}, str(folder))
+    if others:
+        return _of_several(folder, arrays, (label, *others), inputs, splits, names)
     labels = class_numbers(arrays[label])
     _check_kinds({**{name: (arrays[name], "biuf") for name in inputs}, label: (labels, "biufSU")}, str(folder))
     several = labels[:1].size != 1
     if several:
         binary = labels.ndim == 2 and labels.dtype.kind in "biuf" and bool(((labels == 0) | (labels == 1)).all())
-        refuse_labels("" if binary else f"{label}: an array of {' x '.join(map(str, labels.shape))}", str(folder))
+        refuse_labels("" if binary else f"{label}: an array of {_size(labels)}", str(folder))
     texts = labels.ravel().astype(str).tolist() if labels.dtype.kind in "US" else []
     return Data.model_validate(
         {"kind": "arrays", "folder": folder, "label": "" if several else label,
@@ -207,6 +200,33 @@ def _of_arrays(
          "fields": {"names": {name: names.get(name, name) for name in (*inputs, label)}}
          if names or len(arrays) > 2 else {}}
     )  # fmt: skip
+
+
+def _of_several(
+    folder: Path,
+    arrays: dict[str, Any],
+    labels: Sequence[str],
+    inputs: Sequence[str],
+    splits: dict[str, Any],
+    names: dict[str, str],
+) -> Data:
+    """Arrays of which several are labels, each of an output."""
+    _check_kinds({name: (arrays[name], "biuf") for name in (*inputs, *labels)}, str(folder))
+    wide = next((name for name in labels if arrays[name].ndim > 2), None)
+    refuse_labels("" if wide is None else f"{wide}: an array of {_size(arrays[wide])}", str(folder))
+    other = next(
+        (name for name in labels if arrays[name][:1].size > 1 or not np.isin(arrays[name], (0, 1)).all()), None
+    )
+    return Data.model_validate(
+        {"kind": "arrays", "folder": folder, "label": "", "labels": {name: _stored(arrays[name]) for name in labels},
+         "not_binary": "" if other is None else f"{other}: an array of {_size(arrays[other])}",
+         "columns": {name: _stored(arrays[name]) for name in inputs}, "splits": splits, "count": len(arrays[labels[0]]),
+         "fields": {"names": {name: names.get(name, name) for name in (*inputs, *labels)}}}
+    )  # fmt: skip
+
+
+def _size(array: Any) -> str:
+    return " x ".join(map(str, array.shape))
 
 
 def _stored(array: Any) -> str:

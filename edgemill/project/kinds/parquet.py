@@ -63,8 +63,12 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
     if len(labels) > 1:
         held = {name: {each for table in tables for each in table[name].unique().to_pylist()} for name in labels}
         wrong = (f"{name}: {next(iter(found - {0, 1}))!r}" for name, found in held.items() if not found <= {0, 1})
-        refuse_labels(next(wrong, ""), where)
-        return Data.model_validate({**facts, "label": "", "labels": {name: _stored(kinds[name]) for name in labels}})
+        text = (f"{name}: {kinds[name]}" for name in labels if not _numeric(kinds[name]))
+        refuse_labels(next(text, ""), where)
+        return Data.model_validate(
+            {**facts, "label": "", "labels": {name: _stored(kinds[name]) for name in labels},
+             "not_binary": next(wrong, "")}
+        )  # fmt: skip
     classes = {each for table in tables for each in table[label].unique().to_pylist()} if text else ()
     return Data.model_validate(
         {**facts, "label": label, "classes": tuple(sorted(classes)), "label_type": _stored(kinds[label])}

@@ -26,9 +26,9 @@ def planned(folder: Path, labels: Any, *, outputs: int = 2, logits: bool = False
     chosen = Options.model_validate(options)
     model = Model(inputs={"x": ModelInput(shape=(2,), dtype="float32")}, outputs=outputs, output="tags")
 
-    def run(values: dict[str, np.ndarray]) -> np.ndarray:
+    def run(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         raw = 20 * (values["x"] - 0.5)
-        return raw if logits else 1 / (1 + np.exp(-raw.clip(-30, 30)))
+        return {"tags": raw if logits else 1 / (1 + np.exp(-raw.clip(-30, 30)))}
 
     return plan(recognize_data(folder / "d.npz", chosen), model, chosen, run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from edgemill.project.inputs import ModelInput, match
 from edgemill.project.lists import listed
 from edgemill.project.objective import Model
 from edgemill.project.plan import plan
-from edgemill.project.questions import answered, parsed
+from edgemill.project.questions import answered, can_ask, parsed
 from edgemill.project.unclear import Question, UnclearError
 
 
@@ -65,8 +66,8 @@ def test_answers_near_the_labels_can_be_numbers_or_classes(spread: float, clear:
     data = recognize_data(table(tmp_path, f"x,y\n{rows}"), Options())
     model = Model(inputs={"x": ModelInput(shape=(1,), dtype="float32")}, outputs=1)
 
-    def run(values: dict[str, np.ndarray]) -> np.ndarray:
-        return (values["x"] - 0.5) * 2 * spread
+    def run(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"": (values["x"] - 0.5) * 2 * spread}
 
     if clear:
         assert plan(data, model, Options(), run).objective == "two_classes"
@@ -112,3 +113,13 @@ def test_names_can_have_commas_quotes_and_spaces(name: str) -> None:
 def test_wrong_answer_names_its_option(option: Question, text: str) -> None:
     with pytest.raises(SpecError, match=f"--{option.replace('_', '-')}: .*found: {text}"):
         parsed(option, text)
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout"])
+def test_nothing_is_asked_where_a_stream_was_closed_before_the_start(
+    monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    monkeypatch.setattr(sys, stream, None)
+    asks = can_ask()
+    monkeypatch.undo()
+    assert not asks

@@ -1,0 +1,157 @@
+"""Decides what each of several outputs of a model is compared with, and which range of the inputs suits all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import ModelError, counted, some_of
+from components.core.values import FrozenModel
+from components.data.ready_made import Objective, Stored
+from edgemill.project.found import Data, Options
+from edgemill.project.objective import METRICS, usual_max_loss
+from edgemill.project.scales import Trial, refuse_chance, refuse_range, trial_of
+from edgemill.project.unclear import UnclearError
+
+Array = npt.NDArray[Any]
+CLASS_NAMES: dict[Objective, str] = {
+    "classes": "SparseCategoricalAccuracy",
+    "two_classes": "BinaryAccuracy",
+    "labels": "BinaryAccuracy",
+    "values": "MeanAbsoluteError",
+}
+
+
+class PlannedOutput(FrozenModel):
+    """What an output is compared with.
+
+    Attributes:
+        label: Feature of its label.
+        stored: Type of the label's values.
+        shape: Shape of one label; () for a class number.
+        objective: What the output answers.
+        logits: Whether it returns logits.
+        metric: Name of its metric.
+        max_loss: How much worse than the float model's metric a candidate can be.
+        fact: What was found out, in a sentence.
+    """
+
+    label: str
+    stored: Stored
+    shape: tuple[int, ...]
+    objective: Objective
+    logits: bool
+    metric: str
+    max_loss: float
+    fact: str
+
+
+def labels_of_outputs(data: Data, sizes: Mapping[str, int]) -> dict[str, str]:
+    """Output -> feature of its label: by name, or else in their order.
+
+    Raises:
+        UnclearError: There are not as many labels as outputs.
+    """
+    names = tuple(data.labels)
+    if {*names} == sizes.keys():
+        return {name: name for name in sizes}
+    if len(names) == len(sizes):
+        return dict(zip(sizes, names, strict=True))
+    known = [name for name in (*names, data.label, *data.columns) if name]
+    suggested = [name for name in sizes if name in known] if sizes.keys() <= {*known} else known[-len(sizes) :]
+    raise UnclearError(
+        "the model has several outputs, and each needs a label",
+        option="label",
+        question=f"Which ones are the labels of the outputs {', '.join(sizes)}, in this order?",
+        default=",".join(suggested),
+        bound=f"{counted(len(sizes), 'label')}, one for each output: {', '.join(sizes)}",
+        measured=some_of(names or ([data.label] if data.label else ())) or None,
+        remedy=f"name the columns or arrays in the order of the outputs, such as `--label {','.join(suggested)}`; for "
+        "labels that are neither numbers nor arrays, write a pipeline file and a task with `targets`: see "
+        "docs/outputs.md",
+    )
+
+
+def planned_outputs(
+    data: Data,
+    sizes: Mapping[str, int],
+    labels: Mapping[str, Array],
+    outputs: Mapping[str, Mapping[str, Array]],
+    options: Options,
+) -> tuple[str, dict[str, PlannedOutput]]:
+    """Choose the range with which all outputs are most accurate, and what each output is compared with.
+
+    Args:
+        data: The data.
+        sizes: Output -> numbers that it returns for an example.
+        labels: Output -> labels of N examples, [N] or [N, size].
+        outputs: Name of a range -> output -> what it returns for these examples, [N, ...].
+        options: What the user says.
+
+    Raises:
+        ModelError: An output doesn't fit its label.
+        SpecError: There is no such range, or an output is not better than chance in any range.
+    """
+    named = labels_of_outputs(data, sizes)
+    objectives = {name: _objective(name, size, labels[name], named[name]) for name, size in sizes.items()}
+    trials = {
+        name: [trial_of(scale, found[name], labels[name], objective) for scale, found in outputs.items()]
+        for name, objective in objectives.items()
+    }
+    if options.scale is not None:
+        refuse_range(options.scale, outputs)
+        chosen = options.scale
+    else:
+        sums = {
+            scale: sum(_relative(trials[name][place], labels[name], objectives[name]) for name in sizes)
+            for place, scale in enumerate(outputs)
+        }
+        chosen = min(sums, key=lambda scale: sums[scale])
+    planned = {}
+    for name, size in sizes.items():
+        trial = next(each for each in trials[name] if each.scale == chosen)
+        objective = objectives[name]
+        if options.scale is None and objective != "values":
+            refuse_chance(trial, labels[name], trials[name])
+        measure = "a mean absolute error of" if objective == "values" else "a share of wrong answers of"
+        planned[name] = PlannedOutput(
+            label=named[name],
+            stored=data.labels[named[name]],
+            shape=() if objective == "classes" else (size,),
+            objective=objective,
+            logits=trial.logits,
+            metric=f"{re.sub(r'[^a-z0-9_]+', '_', name.lower()).strip('_') or 'output'}_{METRICS[objective]}",
+            max_loss=usual_max_loss(objective, labels[name]) if options.max_loss is None else options.max_loss,
+            fact=f"output {name}: {objective}, with the label {named[name]} and {measure} {trial.error:.3f}",
+        )
+    return chosen, planned
+
+
+def _objective(name: str, size: int, labels: Array, label: str) -> Objective:
+    """What an output of this size answers."""
+    several = labels.ndim > 1 and labels[:1].size > 1
+    binary = bool(((labels == 0) | (labels == 1)).all())
+    if several and labels.shape[1] == size:
+        return "labels" if binary else "values"
+    if not several and size == 1:
+        return "two_classes" if binary else "values"
+    whole = bool((labels == np.floor(labels)).all() and labels.min() >= 0)
+    if not several and whole and labels.max() < size:
+        return "classes"
+    raise ModelError(
+        "the labels do not match the output of the model",
+        where=f"--model, output {name}",
+        bound=f"a class number below {size}, or {size} numbers for each example" if size > 1 else "one number",
+        measured=f"{label}: {' x '.join(map(str, labels.shape[1:]))} for each example" if several
+        else f"{label}: from {labels.min():g} to {labels.max():g}",
+        remedy="name the labels in the order of the outputs with --label",
+    )  # fmt: skip
+
+
+def _relative(trial: Trial, labels: Array, objective: Objective) -> float:
+    """The error as a share of answers, or of the labels' standard deviation."""
+    return trial.error if objective != "values" else trial.error / (float(labels.std()) or 1.0)
