@@ -90,8 +90,8 @@ def run_pipeline(
     """Run all nodes of a pipeline. Results of earlier runs with the same inputs come from the cache.
 
     Regardless of what the runner returns, a failed or missing execution in ML Metadata is an error. `watch` is called
-    in another thread when a node's state changes. `digests` and `task_files` are as for
-    `build_pipeline`.
+    in another thread when a node's state changes, but not if it runs for a moment only. `digests` and `task_files` are
+    as for `build_pipeline`.
 
     Raises:
         DataError: An example file can't be read.
@@ -255,9 +255,13 @@ def _runner(environment: Environment) -> Any:
 
 @contextmanager
 def _watched(metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> Iterator[None]:
-    """Report changes of state while the runner works, and the last ones when it ends."""
+    """Report changes of state while the runner works, and the last ones when it ends.
+
+    That a node runs is reported when it is seen running for the second time.
+    """
     kept: list[Any] = []
     states: dict[str, str] = {}
+    seen: set[str] = set()
     done = threading.Event()
 
     def look() -> None:
@@ -266,7 +270,11 @@ def _watched(metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> I
         # Reuse only a store that answered: otherwise, ML Metadata's MySQL client kills the process.
         kept.append(store)
         for record in sorted(found, key=lambda record: record.began):
-            if states.get(record.node) != record.state:
+            # A node whose outputs come from the cache is registered as running first, for some milliseconds. Who
+            # watches would prepare for work that never comes, such as by importing TensorFlow for conversions.
+            if record.state == "running" and record.node not in seen and not done.is_set():
+                seen.add(record.node)
+            elif states.get(record.node) != record.state:
                 states[record.node] = record.state
                 watch(record)
 

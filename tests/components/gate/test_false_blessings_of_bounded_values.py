@@ -187,9 +187,9 @@ def of_one_class(score, found, there):
     ("score", "harm", "examples", "margin", "least_power"),
     [
         ("precision", "false alarms", 300, 0.1, 0.8),
-        ("precision", "false alarms", 60, 0.25, 0.8),
+        ("precision", "false alarms", 60, 0.25, 0.7),
         ("f1", "right ones are lost", 300, 0.1, 0.9),
-        ("f1", "false alarms", 100, 0.15, 0.8),
+        ("f1", "false alarms", 100, 0.15, 0.7),
     ],
 )
 def test_false_blessings_of_precision_and_f1_are_at_most_alpha(
