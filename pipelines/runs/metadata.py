@@ -6,7 +6,7 @@ Queries don't use `filter_query`, which later releases of ml-metadata don't supp
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -40,6 +40,28 @@ class NodeRecord:
     ended: float
     message: str = ""
     outputs: dict[str, Any] = field(default_factory=dict)
+
+
+class StateChanges:
+    """Which nodes changed their state since the last look at them.
+
+    A node whose outputs come from the cache is registered as running first, for some milliseconds. Who watches would
+    prepare for work that never comes, such as by importing TensorFlow for conversions. So that a node runs is a change
+    when it is seen for the second time.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, str] = {}
+        self._running: set[str] = set()
+
+    def among(self, records: Iterable[NodeRecord], *, last: bool = False) -> Iterator[NodeRecord]:
+        """Yield what changed, in the order in which nodes began. `last` is for a look after the run."""
+        for record in sorted(records, key=lambda record: record.began):
+            if record.state == "running" and record.node not in self._running and not last:
+                self._running.add(record.node)
+            elif self._states.get(record.node) != record.state:
+                self._states[record.node] = record.state
+                yield record
 
 
 def register_run(store: Any, pipeline: str, run_id: str) -> None:

@@ -35,7 +35,7 @@ from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline, SkippedRecipe
 from pipelines.graph.steps import recipes_of_nodes
 from pipelines.graph.tfx_start import defer_tfx_components
-from pipelines.runs.metadata import NodeRecord, register_run, run_records, transient_outcome
+from pipelines.runs.metadata import NodeRecord, StateChanges, register_run, run_records, transient_outcome
 from pipelines.storage.metadata_connection import open_store, place_of_store
 from pipelines.storage.staging import Staging
 
@@ -255,13 +255,9 @@ def _runner(environment: Environment) -> Any:
 
 @contextmanager
 def _watched(metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> Iterator[None]:
-    """Report changes of state while the runner works, and the last ones when it ends.
-
-    That a node runs is reported when it is seen running for the second time.
-    """
+    """Report changes of state while the runner works, and the last ones when it ends."""
     kept: list[Any] = []
-    states: dict[str, str] = {}
-    seen: set[str] = set()
+    changes = StateChanges()
     done = threading.Event()
 
     def look() -> None:
@@ -269,14 +265,8 @@ def _watched(metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> I
         found = run_records(store, pipeline, run_id, with_outputs=False).values()
         # Reuse only a store that answered: otherwise, ML Metadata's MySQL client kills the process.
         kept.append(store)
-        for record in sorted(found, key=lambda record: record.began):
-            # A node whose outputs come from the cache is registered as running first, for some milliseconds. Who
-            # watches would prepare for work that never comes, such as by importing TensorFlow for conversions.
-            if record.state == "running" and record.node not in seen and not done.is_set():
-                seen.add(record.node)
-            elif states.get(record.node) != record.state:
-                states[record.node] = record.state
-                watch(record)
+        for record in changes.among(found, last=done.is_set()):
+            watch(record)
 
     def follow() -> None:
         while not done.wait(_POLL_SECONDS):
