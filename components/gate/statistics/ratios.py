@@ -77,7 +77,7 @@ def _ends(sample: Sample, ratio: float) -> tuple[float, float]:
     return min(0.0, largest * (sample.least - ratio)), max(0.0, largest * (sample.greatest - ratio))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=256)
 def likely_ratios(sample: Sample) -> tuple[float, float]:
     """A confidence interval for the ratio of a sample, whose probability of missing it is at most `_OUTSIDE`."""
     numerators, denominators = sample.terms
