@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import pytest
 
 from components.device_client.errors import SelfTestError, SettingsError, UnreachableError
-from components.device_client.folder import DeviceFolder
 from components.device_client.main import main
 from components.device_client.pull import Update, pull
 from components.push import signed
 from components.trust import rollout
 from components.trust.rollout import place_of_device
 from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, model_of
+from tests.forked import killed_at
 
 FAILS = (sys.executable, "-S", "-c", "raise SystemExit(7)")
-# Changes of files, as Python's audit hooks name them.
-STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
 
 
 def test_device_gets_the_release_keeps_the_previous_one_and_asks_little_for_nothing_new(fleet: Fleet) -> None:
@@ -137,23 +134,6 @@ def test_interrupted_self_test_returns_and_gets_one_more_chance(fleet: Fleet) ->
         pull(device)
 
 
-def pull_until(device: DeviceFolder, step: int) -> None:
-    """Pull, and kill this process at the file operation of this number."""
-    left = [step]
-
-    def count(event: str, arguments: tuple[object, ...]) -> None:
-        if event in STEPS and str(device.path) in str(arguments):
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
-    try:
-        pull(device)
-    finally:
-        os._exit(0)
-
-
 def test_kill_at_every_step_leaves_the_old_model_or_the_new_one(fleet: Fleet) -> None:
     fleet.push(OLD)
     pull(device := fleet.device())
@@ -163,11 +143,9 @@ def test_kill_at_every_step_leaves_the_old_model_or_the_new_one(fleet: Fleet) ->
     ends: list[bytes | None] = []
     for step in range(1, 200):
         subprocess.run(["cp", "-a", str(start), str(device.path)], check=True)
-        if (child := os.fork()) == 0:
-            pull_until(device, step)
-        _, status = os.waitpid(child, 0)
+        killed = killed_at(str(device.path), step, lambda: pull(device))
         ends.append(model_of(device))
-        if not os.WIFSIGNALED(status):
+        if not killed:
             break
         if step % 5 == 0:
             pull(device)

@@ -143,13 +143,16 @@ def pushers(folder: Path) -> Iterator[Pushers]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path.cwd(),
+        start_new_session=True,
     )
     try:
         yield Pushers(process, folder / "go")
     finally:
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.close()
+        # After a failure, its processes can still wait for a start that doesn't come.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        process.stdin.close()
         process.stdout.close()
 
 

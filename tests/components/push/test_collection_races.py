@@ -32,6 +32,7 @@ from components.trust.storage import store_at
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.components.push.pusher import QUICK, Pushers, pushers
 from tests.components.push.test_faults import gateway_of, version_of
+from tests.deadline import deadline
 from tests.gateway import DROPPED, Fault
 
 # The suite takes some of the steps; the lane takes all.
@@ -104,8 +105,9 @@ def test_collections_beside_signed_pushes_take_nothing_that_devices_need(
                 processes.prepare_endless(place, publisher, keys)
             processes.start()
             collected = [collect(place.root, Retention(keep_last=1), 0.0).removed for _ in range(6)]
-            while not any(collected):
-                collected.append(collect(place.root, Retention(keep_last=1), 0.0).removed)
+            with deadline("a collection beside pushes that finds something to remove", 300):
+                while not any(collected):
+                    collected.append(collect(place.root, Retention(keep_last=1), 0.0).removed)
             processes.stop()
             processes.until("ended", 2)
             assert any(collected)

@@ -30,9 +30,9 @@ from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.rollout import FULL_SHARE, ChannelState
 from tests.components.device_client.fleet import Server
-from tests.components.push.file_kills import kill_at
 from tests.components.push.places import FILE_KINDS, KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.components.push.pusher import QUICK
+from tests.forked import killed_at
 
 FIRST, SECOND, THIRD = MODEL + b"1", MODEL + b"2", MODEL + b"3"
 CHANGED = {"recipe", "checks", "artifact", "compressed", "files", "inputs", "outputs", "runtime_floor"}
@@ -290,13 +290,7 @@ def test_conversion_that_is_killed_at_a_file_operation_is_repeated(local: Place,
         shutil.rmtree(keys, ignore_errors=True)
         shutil.rmtree(local.root)
         shutil.copytree(unsigned, local.root)
-        if (child := os.fork()) == 0:
-            kill_at(str(keys.parent), step)
-            try:
-                sign(local.root, keys)
-            finally:
-                os._exit(0)
-        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        killed = killed_at(str(keys.parent), step, lambda: sign(local.root, keys))
         assert releases(local) == before
         ends.append(is_new := Path(local.root, "_tuf/1.root.json").exists())
         if not is_new:

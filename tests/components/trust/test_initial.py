@@ -18,8 +18,8 @@ from components.push.upkeep.check import verify
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
 from components.trust.storage import ListedStore, store_at
-from tests.components.push.file_kills import kill_at
 from tests.components.push.places import MODEL, Place, Store, manifest_of, store_of
+from tests.forked import killed_at
 
 
 class Killed(BaseException):
@@ -100,13 +100,7 @@ def test_signing_that_is_killed_at_a_file_operation_is_repeated(tmp_path: Path) 
         step += 3
         for folder in (Path(root), keys):
             shutil.rmtree(folder, ignore_errors=True)
-        if (child := os.fork()) == 0:
-            kill_at(str(tmp_path), step)
-            try:
-                create(root, store_at(root), keys)
-            finally:
-                os._exit(0)
-        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        killed = killed_at(str(tmp_path), step, lambda: create(root, store_at(root), keys))
         if store_at(root).read("1.root.json") is None:
             create(root, store_at(root), keys)
         with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):

@@ -23,6 +23,7 @@ from components.trust.oci_store import OciStore
 from components.trust.setup import create
 from components.trust.store_errors import OvertakenError
 from tests.components.push.places import MODEL, Place, Store, manifest_of, store_of
+from tests.forked import was_killed
 from tests.oci_server import PROGRAM
 
 OTHER = MODEL[::-1]
@@ -63,7 +64,7 @@ def test_one_process_at_a_time_has_the_lock(place: Place) -> None:
 
 def test_late_write_of_the_lock_takes_it_from_who_wrote_before(place: Place) -> None:
     """Both read that nobody has the lock, and the second writes it just after the first."""
-    both, entered, inside = threading.Barrier(2), list[int](), threading.Semaphore(1)
+    both, entered, inside = threading.Barrier(2, timeout=60), list[int](), threading.Semaphore(1)
     write_lock = OciStore._write_lock
 
     def enter(number: int) -> None:
@@ -106,10 +107,11 @@ def test_write_needs_the_lock_and_what_was_read(place: Place) -> None:
 
 
 def test_lock_of_a_killed_process_is_taken_over(place: Place) -> None:
-    if (child := os.fork()) == 0:
+    def die() -> None:
         with OciStore(place.root).exclusive():
             os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+
+    assert was_killed(die)
     began = time.monotonic()
     with OciStore(place.root).exclusive():
         assert time.monotonic() - began > 2 * oci_store.LEASE_SECONDS
@@ -174,11 +176,9 @@ def test_killed_push_leaves_the_signed_set_as_it_was_or_new(place: Place, tmp_pa
         old, ends = push(place, MODEL), []
         for step in range(0, 400, 23):
             new = MODEL + bytes([step])
-            if (child := os.fork()) == 0:
-                push_until(place, new, step)
-            _, status = os.waitpid(child, 0)
+            killed = was_killed(lambda new=new, step=step: push_until(place, new, step))
             ends.append(signed_version(place) != old)
-            if not os.WIFSIGNALED(status):
+            if not killed:
                 break
             if ends[-1]:
                 old = signed_version(place)
@@ -203,10 +203,7 @@ def push_until(place: Place, model: bytes, step: int) -> None:
         return send(self, *arguments, **options)
 
     with mock.patch.object(Transport, "send", counted):
-        try:
-            push(place, model)
-        finally:
-            os._exit(0)
+        push(place, model)
 
 
 def signed_version(place: Place) -> str:

@@ -6,8 +6,6 @@ import importlib
 import json
 import os
 import shutil
-import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +37,7 @@ from components.trust.setup import add_device_class, create, renew, rotate
 from components.trust.storage import FolderStore, store_at
 from edgemill.commands.rollback import roll_back
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.forked import killed_at
 from tests.gateway import ANSWER_LOST, Fault
 
 OTHER = MODEL[::-1]
@@ -167,13 +166,11 @@ def test_killed_push_leaves_the_signed_set_as_it_was_or_new(folder: Place, tmp_p
     for step in range(1, 200, 3):
         shutil.rmtree(root)
         shutil.copytree(start, root)
-        if (child := os.fork()) == 0:
-            push_until(folder, OTHER, step)
-        _, status = os.waitpid(child, 0)
+        killed = killed_at(folder.root, step, lambda: push(folder, OTHER))
         ((version, share),) = states(folder)["shoes", "stable"]
         ends.append(version)
         assert share == 10_000
-        if not os.WIFSIGNALED(status):
+        if not killed:
             break
         if len(ends) % 8 == 0:  # What a killed push leaves doesn't block the next one.
             assert push(folder, OTHER) == states(folder)["shoes", "stable"][0][0] != old
@@ -181,27 +178,6 @@ def test_killed_push_leaves_the_signed_set_as_it_was_or_new(folder: Place, tmp_p
     assert len(ends) > 10
     assert ends == [old] * ends.count(old) + [new] * ends.count(new)
     assert ends[0] == old != new
-
-
-def kill_at(place: Place, step: int) -> None:
-    """Kill this process at the file operation of this number in the registry."""
-    left = [step]
-
-    def count(event: str, arguments: tuple[object, ...]) -> None:
-        if event in {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove"} and place.root in str(arguments):
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
-
-
-def push_until(place: Place, model: bytes, step: int) -> None:
-    kill_at(place, step)
-    try:
-        push(place, model)
-    finally:
-        os._exit(0)
 
 
 def test_refresh_extends_timestamp_and_snapshot_without_keys_of_channels(folder: Place, tmp_path: Path) -> None:
@@ -522,14 +498,10 @@ def test_rollback_to_a_release_signs_it(folder: Place, capsys: pytest.CaptureFix
     assert states(folder)["shoes", "stable"] == [(old, 10_000)]
 
 
-def rotate_until(place: Place, role: str, step: int) -> None:
-    kill_at(place, step)
-    try:
-        registry = signed.open_signed(place.root)
-        assert registry is not None
-        rotate(registry, role)
-    finally:
-        os._exit(0)
+def rotate_in(place: Place, role: str) -> None:
+    registry = signed.open_signed(place.root)
+    assert registry is not None
+    rotate(registry, role)
 
 
 @pytest.mark.parametrize("role", ["timestamp", "targets", "phone.stable"])
@@ -543,11 +515,9 @@ def test_killed_rotation_leaves_a_set_that_verifies(folder: Place, tmp_path: Pat
         for name in ("registry", "keys"):
             shutil.rmtree(tmp_path / name)
             shutil.copytree(start / name, tmp_path / name)
-        if (child := os.fork()) == 0:
-            rotate_until(folder, role, step)
-        _, status = os.waitpid(child, 0)
+        is_killed = killed_at(folder.root, step, lambda: rotate_in(folder, role))
         assert states(folder)["shoes", "stable"] == [(version, 10_000)]
-        if not os.WIFSIGNALED(status):
+        if not is_killed:
             break
         killed += 1
     assert killed > 3
@@ -633,18 +603,8 @@ def test_killed_replacement_of_a_lost_key_is_finished_by_the_next_rotation(folde
             shutil.rmtree(kept)
             shutil.copytree(copy, kept)
         step += 2
-        if (child := os.fork()) == 0:
-            registry = signed.open_signed(folder.root)
-            assert registry is not None
-            kill_at(folder, step)
-            try:
-                rotate(registry, "timestamp")
-            finally:
-                os._exit(0)
-        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        registry = signed.open_signed(folder.root)
-        assert registry is not None
-        rotate(registry, "timestamp")
+        killed = killed_at(folder.root, step, lambda: rotate_in(folder, "timestamp"))
+        rotate_in(folder, "timestamp")
         assert push(folder, OTHER) == states(folder)["shoes", "stable"][0][0]
     assert step > 8
 

@@ -1,0 +1,60 @@
+"""Work in a forked process, which kills itself at one of its steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+from tests.deadline import deadline
+
+_SECONDS = 300.0
+# What changes or opens files, as Python's audit hooks name it.
+_STEPS = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir", "os.symlink"}
+
+
+def was_killed(work: Callable[[], object]) -> bool:
+    """Do the work in a forked process, and wait for its end. Returns whether it was killed; it may not fail."""
+    if (child := os.fork()) == 0:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        finally:
+            os._exit(0)
+    status = None
+    try:
+        with deadline("a forked process", _SECONDS):
+            _, status = os.waitpid(child, 0)
+    finally:
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or not status, "the forked process failed: see its traceback above"
+    return os.WIFSIGNALED(status)
+
+
+def kill_at(below: str, step: int) -> None:
+    """Kill this process with SIGKILL at its `step`th operation, from 1, on a path that contains `below`."""
+    left = [step]
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        if event in _STEPS and below in str(arguments):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+
+
+def killed_at(below: str, step: int, work: Callable[[], object]) -> bool:
+    """Do the work in a forked process that kills itself at a step on files. Returns whether it came so far."""
+
+    def counted() -> None:
+        kill_at(below, step)
+        work()
+
+    return was_killed(counted)
