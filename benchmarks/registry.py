@@ -33,6 +33,7 @@ from components.device_client.settings import Settings
 from components.push import signed
 from components.push.audit import append
 from components.push.beside import AUDIT, notes_at
+from components.push.registry import store_at
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release
 from components.push.release_files import compressed_form
 from components.push.several import publish
@@ -45,7 +46,6 @@ from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.rollout import FULL_SHARE
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.device_client.served import Served, served
 from tests.components.push.places import KINDS, Place, manifest_of, store_of
 from tests.gateway import Gateway

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, SlowRetrievalError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 CHUNK = 4_096
@@ -103,6 +103,13 @@ class Answer:
     def __init__(self, response: urllib3.BaseHTTPResponse, watch: Watch) -> None:
         self._response, self._watch = response, watch
         self.status, self.headers = response.status, response.headers
+
+    def succeeded(self) -> Answer:
+        """Return this answer. Raises a DownloadHTTPError if it is an error, or a redirect without an address."""
+        if not 200 <= self.status < 300:
+            self.close()
+            raise DownloadHTTPError(f"HTTP error occurred with status {self.status}", self.status)
+        return self
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the content as it was sent, not decompressed. Raises a SlowRetrievalError."""

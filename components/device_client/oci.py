@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
@@ -13,7 +13,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from components.core.errors import StorageError
 from components.device_client.network import Answer, Network
 from components.object_store.oci.credentials import Credentials, credentials_for
-from components.object_store.oci.hosts import ADDRESS_PREFIX, base_url, challenge_parameters, split_address
+from components.object_store.oci.hosts import base_url, challenge_parameters, split_address
 from components.trust.names import FOLDER, OCI_REPOSITORY, tag_of
 
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -24,18 +24,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TOKEN = re.compile(r"[!-~]+")
 
 
-def is_oci(url: str) -> bool:
-    """Whether a device's registry is an OCI registry."""
-    return url.startswith(ADDRESS_PREFIX)
-
-
-def blob_path(device_class: str, name: str, sha256: str) -> str:
-    """The path of a release's file below the registry's root. Blobs are named by their digest."""
-    return f"{device_class}/{name}/blobs/sha256:{sha256}"
-
-
 class OciReader:
-    """The registry `oci://HOST/PREFIX` of a device.
+    """The registry `oci://HOST/PREFIX` of a device. See `components.device_client.readers.Reader`.
 
     Args:
         url: Its address.
@@ -59,19 +49,19 @@ class OciReader:
         artifact = self._get(repository, f"manifests/{tag}", {"Accept": _MANIFEST_TYPE}).content(_LONGEST_ANSWER)
         yield from self._get(repository, f"blobs/{_only_layer(artifact, tag)}", {}).chunks()
 
-    def file(self, url: str, headers: dict[str, str]) -> Answer:
-        """Ask for a file of a release, at a path of `blob_path`. The answer can have any status."""
+    def file(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """Ask for a file of a release. The answer can have any status."""
         repository, _, digest = url.removeprefix(f"{self._url}/").partition("/blobs/")
         return self._ask(f"{self._prefix}/{repository}", f"blobs/{digest}", headers)
 
-    def _get(self, repository: str, path: str, headers: dict[str, str]) -> Answer:
-        answer = self._ask(repository, path, headers)
-        if answer.status >= 300:
-            answer.close()
-            raise DownloadHTTPError(f"HTTP error occurred with status {answer.status}", answer.status)
-        return answer
+    def path_of(self, place: str, version: str, file: str, sha256: str) -> str:  # noqa: ARG002
+        """The path of a release's file below the registry's root. Blobs are named by their digest."""
+        return f"{place}/blobs/sha256:{sha256}"
 
-    def _ask(self, repository: str, path: str, headers: dict[str, str]) -> Answer:
+    def _get(self, repository: str, path: str, headers: Mapping[str, str]) -> Answer:
+        return self._ask(repository, path, headers).succeeded()
+
+    def _ask(self, repository: str, path: str, headers: Mapping[str, str]) -> Answer:
         url = f"{base_url(self._host)}/v2/{repository}/{path}"
         known = self._authorization.get(repository)
         answer = self._network.get(url, {**headers, **({"Authorization": known} if known else {})})

@@ -14,7 +14,6 @@ from tuf.ngclient import Updater, UpdaterConfig
 from components.device_client.errors import AlarmError, DeviceError, SettingsError, UnreachableError
 from components.device_client.fetcher import ResumingFetcher
 from components.device_client.gateway import role_file_of
-from components.device_client.oci import blob_path, is_oci
 from components.trust import rollout
 from components.trust.names import FOLDER, SIGNED_AT, role_of, target_of
 from components.trust.role_file import RoleFileError
@@ -117,9 +116,8 @@ class Source:
 
     def fetch(self, release: rollout.ReleaseRef) -> bytes:
         """Fetch and verify the file of a release, starting where the last attempt ended."""
-        path = f"{self._settings.device_class}/{self._settings.name}/{release.version}/{release.file}"
-        if is_oci(self._url):
-            path = blob_path(self._settings.device_class, self._settings.name, release.file_sha256)
+        place = f"{self._settings.device_class}/{self._settings.name}"
+        path = self._fetcher.reader.path_of(place, release.version, release.file, release.file_sha256)
         target = TargetFile(release.file_bytes, {"sha256": release.file_sha256}, path)
         file = self._folder.downloads / "complete"
         try:

@@ -11,6 +11,7 @@ from components.core.errors import RegistryError, SpecError
 from components.core.values import FrozenModel
 from components.push.release import NO_FILES, ChannelPointer, Release, ReleaseManifest
 from components.spec.registry import REGISTRIES, BaseRegistry
+from components.trust.storage import ListedStore
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -141,6 +142,12 @@ def is_release_address(target: str) -> bool:
 def registry_at(address: str) -> type[Registry]:
     """Return the class that delivers to the registry that an address belongs to. Raises as `kind_at`."""
     found: type[Registry] = referenced(kind_at(address).backend)
+    return found
+
+
+def store_at(root: str) -> ListedStore:
+    """Return the signed metadata of the registry at a folder or an address. Its kind must have some."""
+    found: ListedStore = referenced(kind_at(root).signed_store)(root)
     return found
 
 

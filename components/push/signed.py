@@ -12,13 +12,13 @@ from components.core.errors import RegistryError
 from components.push.audit import record
 from components.push.beside import normal_root
 from components.push.references import NO_LINEAGE, pointer, pointer_at, reference, released
-from components.push.registry import Located, Registry, kind_at, known_forms, registry_at
+from components.push.registry import Located, Registry, kind_at, known_forms, registry_at, store_at
 from components.push.release import Release
 from components.push.release_files import PART_PATTERN
 from components.spec.registry import BaseRegistry
 from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets
-from components.trust.storage import Remembering, Store, place_in_words, store_at
+from components.trust.storage import Remembering, Store
 
 if TYPE_CHECKING:
     from components.trust.repository import SignedRegistry
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 def signed_root(spec: BaseRegistry) -> str | None:
     """The root of a kind of registry that can be signed; None for other kinds."""
-    return normal(spec.place) if spec.can_be_signed else None
+    return normal(spec.place) if spec.signed_store else None
 
 
 def can_be_signed(address: str) -> bool:
     """Whether an address is that of a kind of registry that can be signed. Raises as `kind_at`."""
-    return kind_at(address).can_be_signed
+    return bool(kind_at(address).signed_store)
 
 
 def normal(root: str) -> str:
@@ -93,7 +93,7 @@ def not_signed_any_more(root: str, store: Store, remedy: str) -> RegistryError:
     return RegistryError(
         "this registry was signed, and its signed metadata is gone",
         where=root,
-        bound=place_in_words(root),
+        bound=store.words,
         remedy=remedy,
     )
 

@@ -15,6 +15,7 @@ _BUCKET = r"[a-z0-9][a-z0-9._-]{1,253}[a-z0-9](/[A-Za-z0-9._-]+)*/?$"
 _S3_ADDRESS, _GCS_ADDRESS = rf"^s3://{_BUCKET}", rf"^gs://{_BUCKET}"
 _FILES = "components.push.upkeep.files:FileHoldings"
 _FILE_NOTES = "components.push.beside:file_notes"
+_BUCKET_STORE = "components.trust.storage:BucketStore"
 
 # One part of a repository's name, by the distribution specification.
 OCI_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -29,7 +30,8 @@ class BaseRegistry(FrozenModel):
         notes: Reference of the function that opens its notes (`components.push.beside.notes_at`). Without it, the
             registry has no audit log, and nothing can be removed from it.
         holdings: Reference of the class for its upkeep (`components.push.upkeep.holdings.Holdings`); empty without.
-        can_be_signed: Whether `components.trust.storage.store_at` opens its signed metadata.
+        signed_store: Reference of the class for its signed metadata (`components.trust.storage.ListedStore`). Without,
+            the registry can't be signed.
         address_prefix: Prefix of the addresses of its releases. The registry with the longest matching prefix is used.
         address_pattern: What its root and the addresses in it match.
         address_form: That in words.
@@ -41,7 +43,7 @@ class BaseRegistry(FrozenModel):
     backend: ClassVar[str]
     notes: ClassVar[str] = ""
     holdings: ClassVar[str] = ""
-    can_be_signed: ClassVar[bool] = False
+    signed_store: ClassVar[str] = ""
     address_prefix: ClassVar[str]
     address_pattern: ClassVar[str] = ""
     address_form: ClassVar[str] = ""
@@ -73,7 +75,7 @@ class LocalRegistry(BaseRegistry):
     backend: ClassVar[str] = "components.push.folder:FolderRegistry"
     notes: ClassVar[str] = _FILE_NOTES
     holdings: ClassVar[str] = _FILES
-    can_be_signed: ClassVar[bool] = True
+    signed_store: ClassVar[str] = "components.trust.storage:FolderStore"
     address_prefix: ClassVar[str] = ""
     address_form: ClassVar[str] = "a folder"
 
@@ -103,7 +105,7 @@ class S3Registry(BaseRegistry):
     backend: ClassVar[str] = "components.push.object_registry:ObjectRegistry"
     notes: ClassVar[str] = _FILE_NOTES
     holdings: ClassVar[str] = _FILES
-    can_be_signed: ClassVar[bool] = True
+    signed_store: ClassVar[str] = _BUCKET_STORE
     address_prefix: ClassVar[str] = "s3://"
     address_pattern: ClassVar[str] = _S3_ADDRESS
     address_form: ClassVar[str] = "s3://BUCKET/PREFIX"
@@ -129,7 +131,7 @@ class GcsRegistry(BaseRegistry):
     backend: ClassVar[str] = "components.push.object_registry:ObjectRegistry"
     notes: ClassVar[str] = _FILE_NOTES
     holdings: ClassVar[str] = _FILES
-    can_be_signed: ClassVar[bool] = True
+    signed_store: ClassVar[str] = _BUCKET_STORE
     address_prefix: ClassVar[str] = "gs://"
     address_pattern: ClassVar[str] = _GCS_ADDRESS
     address_form: ClassVar[str] = "gs://BUCKET/PREFIX"
@@ -156,7 +158,7 @@ class OciRegistry(BaseRegistry):
     backend: ClassVar[str] = "components.push.oci.registry:OciBackend"
     notes: ClassVar[str] = "components.push.beside:oci_notes"
     holdings: ClassVar[str] = "components.push.upkeep.artifacts:OciHoldings"
-    can_be_signed: ClassVar[bool] = True
+    signed_store: ClassVar[str] = "components.trust.oci_store:OciStore"
     address_prefix: ClassVar[str] = "oci://"
     address_pattern: ClassVar[str] = _OCI_ADDRESS
     address_form: ClassVar[str] = "oci://HOST[:PORT]/PREFIX in lowercase letters and digits, divided by - . or _"

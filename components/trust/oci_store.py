@@ -46,6 +46,8 @@ _MOST_ATTEMPTS = 200
 class OciStore:
     """The repository with the metadata of one registry."""
 
+    words = f"the repository `{OCI_REPOSITORY}`"
+
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")
         host, name = split_address(f"{self._root}/{OCI_REPOSITORY}")

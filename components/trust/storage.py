@@ -10,16 +10,21 @@ from typing import Protocol
 
 from components.core.errors import RegistryUnreachableError
 from components.core.files import sha256_of_bytes, write_atomically
-from components.object_store.bucket import Content, is_address, split
+from components.object_store.bucket import Content, split
 from components.object_store.folder import FolderBucket
 from components.object_store.limits import LONGEST_DOCUMENT, read_bounded
-from components.object_store.oci.hosts import ADDRESS_PREFIX
-from components.trust.names import FOLDER, OCI_REPOSITORY
+from components.trust.names import FOLDER
 from components.trust.store_errors import explained
 
 
 class Store(Protocol):
-    """The files below `_tuf` of one registry."""
+    """The files below `_tuf` of one registry.
+
+    Attributes:
+        words: Where in the registry they are, in words.
+    """
+
+    words: str
 
     def read(self, name: str) -> Content | None:
         """Read a file and its version, or None if there isn't one."""
@@ -54,7 +59,7 @@ class Remembering:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self.words = store, store.words
         self._read: dict[str, Content] = {}
 
     def read(self, name: str) -> Content | None:
@@ -75,25 +80,13 @@ class Remembering:
         return self._store.exclusive()
 
 
-def store_at(root: str) -> ListedStore:
-    """The store of the registry at a folder or an address."""
-    if root.startswith(ADDRESS_PREFIX):
-        from components.trust.oci_store import OciStore
-
-        return OciStore(root)
-    return BucketStore(root) if is_address(root) else FolderStore(Path(root))
-
-
-def place_in_words(root: str) -> str:
-    """Where in the registry its signed metadata is."""
-    return f"the repository `{OCI_REPOSITORY}`" if root.startswith(ADDRESS_PREFIX) else f"the folder `{FOLDER}`"
-
-
 class FolderStore:
     """A folder. A lock makes the check and the rename one step; the system releases it if the process is killed."""
 
-    def __init__(self, root: Path) -> None:
-        self._folder = root / FOLDER
+    words = f"the folder `{FOLDER}`"
+
+    def __init__(self, root: str | Path) -> None:
+        self._folder = Path(root) / FOLDER
 
     def read(self, name: str) -> Content | None:
         """Read a file. Its version is its digest."""
@@ -143,6 +136,8 @@ class FolderStore:
 
 class BucketStore:
     """A bucket, which checks conditions itself."""
+
+    words = f"the folder `{FOLDER}`"
 
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")

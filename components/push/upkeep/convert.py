@@ -18,6 +18,7 @@ from components.core.values import FrozenModel
 from components.push.audit import read_log, record
 from components.push.beside import exists
 from components.push.references import lacking, pointer, reference, released
+from components.push.registry import store_at
 from components.push.release import MANIFEST_NAME
 from components.push.signed import normal
 from components.push.upkeep.check import verify
@@ -30,7 +31,6 @@ from components.trust.names import ARCHIVE, CHANNELS, SIGNED, role_of
 from components.trust.repository import SignedRegistry
 from components.trust.rollout import LONGEST_HISTORY, ChannelState, ReleaseRef, Stage
 from components.trust.setup import create
-from components.trust.storage import store_at
 
 # Problems that an error names.
 _MOST_NAMED = 5

@@ -14,13 +14,14 @@ from components.core.errors import RegistryError
 from components.core.values import FrozenModel, Watch, unwatched
 from components.push.audit import copy_log, record
 from components.push.beside import normal_root
+from components.push.registry import store_at
 from components.push.upkeep.check import Problem, check_signed
 from components.push.upkeep.holdings import Holdings
 from components.push.upkeep.opening import holdings_at, places_in
 from components.push.upkeep.trusted import Trusted, read_trusted, references
 from components.trust.rollout import ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, read_signed_set
-from components.trust.storage import ListedStore, store_at
+from components.trust.storage import ListedStore
 
 
 class Mirrored(FrozenModel):

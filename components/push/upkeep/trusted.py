@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.core.errors import RegistryError, SpecError
+from components.push.registry import store_at
 from components.push.signed import can_be_signed, key_set_of, not_signed_any_more
 from components.push.upkeep.reading import Reading, read_everything
 from components.trust.names import ARCHIVE
 from components.trust.reader import SignedReader
 from components.trust.rollout import ChannelState, ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, is_root, is_signed, refused
-from components.trust.storage import ListedStore, Remembering, store_at
+from components.trust.storage import ListedStore, Remembering
 
 
 @dataclass(frozen=True)

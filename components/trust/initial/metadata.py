@@ -12,7 +12,7 @@ from components.trust.names import SIGNED, role_of, target_of
 from components.trust.repository import SignedRegistry
 from components.trust.rollout import ChannelState, ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, SignedSet, is_signed
-from components.trust.storage import Store, place_in_words
+from components.trust.storage import Store
 
 
 def check_unsigned(root: str, store: Store) -> None:
@@ -21,7 +21,7 @@ def check_unsigned(root: str, store: Store) -> None:
         raise RegistryError(
             "this registry is already signed",
             where=root,
-            remedy=f"use its keys: {VARIABLE}; to start again, remove {place_in_words(root)} of the registry",
+            remedy=f"use its keys: {VARIABLE}; to start again, remove {store.words} of the registry",
         )
 
 

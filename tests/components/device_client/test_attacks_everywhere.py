@@ -27,11 +27,11 @@ from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
 from components.device_client.settings import Settings
 from components.push import signed
+from components.push.registry import store_at
 from components.push.several import publish
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.setup import create, rotate
-from components.trust.storage import store_at
 from tests.components.device_client.fleet import ENDLESS as MOST_BYTES
 from tests.components.device_client.fleet import NEW, OLD, OTHER, Server, clock, model_of
 from tests.components.push.places import KINDS, Place, manifest_of, store_of

@@ -13,11 +13,11 @@ from components.device_client.folder import DeviceFolder
 from components.device_client.pull import Update, pull
 from components.device_client.settings import Settings
 from components.push import signed
+from components.push.registry import store_at
 from components.push.several import publish
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.device_client.fleet import NEW, OLD
 from tests.components.device_client.served import served
 from tests.components.device_client.test_oci import QUICK

@@ -15,6 +15,7 @@ from components.facts.champion import Champion
 from components.push import signed
 from components.push.champion import find_champion, named_now, unreadable
 from components.push.content import classes_file
+from components.push.registry import store_at
 from components.push.release import Release
 from components.push.release_files import described
 from components.push.several import publish
@@ -24,7 +25,6 @@ from components.spec.registry import LocalRegistry
 from components.trust import rollout
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 
 OLD, NEW, OTHER = MODEL, MODEL[::-1], MODEL[1:]

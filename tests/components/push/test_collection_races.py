@@ -19,6 +19,7 @@ import pytest
 from components.core.files import sha256_of_bytes
 from components.push import claims, signed
 from components.push.beside import CLAIMS, notes_at
+from components.push.registry import store_at
 from components.push.several import publish
 from components.push.upkeep import files
 from components.push.upkeep.check import verify
@@ -28,7 +29,6 @@ from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.repository import SignedRegistry
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.components.push.pusher import QUICK, Pushers, pushers
 from tests.components.push.test_faults import gateway_of, version_of

@@ -19,13 +19,13 @@ from components.object_store import limits
 from components.object_store.limits import LONGEST_DOCUMENT
 from components.push import claims, signed
 from components.push.beside import CLAIMS, notes_at
+from components.push.registry import store_at
 from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.gateway import ENDLESS, FLIPPED, Fault, Gateway
 

@@ -15,12 +15,12 @@ from components.core.errors import RegistryError, RegistryUnreachableError
 from components.object_store import gcs
 from components.object_store.oci import transport
 from components.push import signed
+from components.push.registry import store_at
 from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.spec.registry import LocalRegistry, OciRegistry
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.push.places import KINDS, MODEL, FolderFiles, OciFiles, Place, Store, manifest_of, store_of
 from tests.gateway import Fault
 from tests.oci_server import oci_server

@@ -16,12 +16,12 @@ from unittest import mock
 import pytest
 
 from components.push import signed
+from components.push.registry import store_at
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.push.places import KINDS, Place, Store, store_of
 from tests.components.push.pusher import QUICK, Pushers, pushers
 

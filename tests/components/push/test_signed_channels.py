@@ -13,13 +13,13 @@ from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.push import signed
 from components.push.audit import read_log
+from components.push.registry import store_at
 from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.repair import repair
 from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
-from components.trust.storage import store_at
 from edgemill.commands.rollback import roll_back
 from tests.components.push.places import KINDS, Place, Store, manifest_of, store_of
 

@@ -16,6 +16,7 @@ import pytest
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.push import signed
+from components.push.registry import store_at
 from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.convert import sign
@@ -23,7 +24,6 @@ from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
 from components.trust.repository import SignedRegistry
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.components.push.pusher import QUICK, Pushers, pushers
 from tests.gateway import DROPPED, Fault

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from components.push import signed
 from components.push.audit import copy_log, newest, read_log, record
 from components.push.beside import AUDIT, notes_at
+from components.push.registry import store_at
 from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.mirror import mirror
 from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
 from components.trust.setup import create, renew
-from components.trust.storage import store_at
 from edgemill.main import app
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 

@@ -15,6 +15,7 @@ from components.device_client.pull import pull
 from components.device_client.settings import Settings
 from components.push import signed
 from components.push.artifact import artifact_files
+from components.push.registry import store_at
 from components.push.release import Release, ReleaseManifest
 from components.push.several import publish
 from components.push.upkeep.check import verify
@@ -26,7 +27,6 @@ from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
 from components.trust.names import OCI_REPOSITORY
 from components.trust.setup import create
-from components.trust.storage import store_at
 from tests.components.device_client.fleet import Server, model_of
 from tests.components.push.places import FILE_KINDS, KINDS, MODEL, OciFiles, Place, Store, manifest_of, store_of
 from tests.components.push.test_upkeep import other_place

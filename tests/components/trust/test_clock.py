@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from components.core.errors import RegistryError
 from components.push import signed
+from components.push.registry import store_at
 from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.trust import clock, rollout
 from components.trust.keys import VARIABLE
 from components.trust.repository import SignedRegistry
 from components.trust.setup import create, renew, rotate
-from components.trust.storage import store_at
 from edgemill.main import app
 from tests.components.push.places import MODEL, Place, manifest_of, store_of
 from tests.components.trust.test_signed_registries import at_day

@@ -13,11 +13,12 @@ from tuf.api.metadata import Metadata
 
 from components.core.errors import RegistryError, SpecError
 from components.push import signed
+from components.push.registry import store_at
 from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
-from components.trust.storage import ListedStore, store_at
+from components.trust.storage import ListedStore
 from tests.components.push.places import MODEL, Place, Store, manifest_of, store_of
 from tests.forked import killed_at
 

@@ -29,12 +29,13 @@ from components.core.errors import EdgemillError, RegistryError, SpecError
 from components.core.files import sha256_of_bytes
 from components.push import signed
 from components.push.artifact import artifact_of, artifact_path
+from components.push.registry import store_at
 from components.push.several import publish
 from components.spec.registry import LocalRegistry
 from components.trust import clock, oci_store, rollout
 from components.trust.keys import VARIABLE, read_key_set
 from components.trust.setup import add_device_class, create, renew, rotate
-from components.trust.storage import FolderStore, store_at
+from components.trust.storage import FolderStore
 from edgemill.commands.rollback import roll_back
 from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.forked import killed_at

@@ -26,11 +26,11 @@ from components.object_store.oci import transport
 from components.push import signed
 from components.push.delivery import PushOutcome, PushRequest, deliver, read_blessing
 from components.push.outcome import record
+from components.push.registry import store_at
 from components.spec.devices.device import DeviceProfile
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.setup import create
-from components.trust.storage import store_at
 from edgemill.commands.run import exit_code
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
