@@ -23,7 +23,6 @@ from components.trust.setup import rotate
 from components.trust.signing import point_of
 from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, model_of
 
-SOURCES = Path("components/device_client/microcontroller")
 TARGET = "phone/shoes/stable"
 OK, BAD_LENGTH, BAD_FORMAT, BAD_SIGNATURE, OTHER_TARGET, OLD_VERSION, EXPIRED, TOO_LARGE, OTHER_MODEL = range(9)
 NONE = "0" * 64
@@ -32,21 +31,6 @@ NONE = "0" * 64
 @pytest.fixture
 def gateway(fleet: Fleet) -> DeviceFolder:
     return fleet.device(gateway=True)
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs that check a release and that attack the checker, with checks of memory and behavior."""
-    folder = tmp_path_factory.mktemp("checker")
-    test = subprocess.run(["gcc", "-E", "-"], input=b"#include <mbedtls/ecdsa.h>\n", capture_output=True, check=False)
-    if test.returncode:
-        pytest.skip("Debian's packages gcc and libmbedtls-dev are not installed")
-    strict = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-g"]
-    checked = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{SOURCES}"]
-    for source in (SOURCES / "check_release.c", Path(__file__).with_name("attack_role.c")):
-        built = [str(source), str(SOURCES / "role_check.c"), "-lmbedcrypto", "-o", str(folder / source.stem)]
-        subprocess.run(["gcc", *strict, *checked, *built], check=True)
-    return folder
 
 
 @pytest.fixture
