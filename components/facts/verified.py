@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from components.core.errors import TamperedError, tampered
 from components.core.files import read_regular, sha256_of_bytes
 from components.core.remembered_digests import content_digest
-from components.facts.manifest import MANIFEST_NAME, Manifest, digests_of
+from components.facts.manifest import MANIFEST_NAME, Manifest, Role, describe, digests_of, write_manifest
 
 
 class Verified:
@@ -91,6 +91,43 @@ def verified(artifact: Any) -> Verified:
     one = with_manifest(str(folder), content, {name: artifact.get_string_custom_property(name) for name in names})
     one.check()
     return one
+
+
+def write_result(
+    artifact: Any,
+    content: str,
+    *,
+    role: Role,
+    model: Verified,
+    parents: Mapping[str, Verified | Path | None],
+    code_version: str,
+    **facts: str | int | float,
+) -> None:
+    """Write the manifest of what a node made of one model, and describe the TFX artifact by it. Call it last.
+
+    Args:
+        artifact: The TFX artifact.
+        content: Path of its main content, relative to its folder.
+        role: Its role in the pipeline.
+        model: The model, whose recipe is also that of the result.
+        parents: Input name -> a verified artifact, or a folder of examples. None stands for an absent optional input.
+        code_version: Version of the code that made it.
+        facts: Further custom properties of the artifact.
+    """
+    digests = {
+        name: one.manifest.sha256 if isinstance(one, Verified) else content_digest(one)
+        for name, one in parents.items()
+        if one is not None
+    }
+    manifest = write_manifest(
+        Path(artifact.uri),
+        content,
+        role=role,
+        recipe=model.manifest.recipe,
+        parents=digests,
+        code_version=code_version,
+    )
+    describe(artifact, manifest, **facts)
 
 
 def with_manifest(place: str, content: bytes, recorded: Mapping[str, str | None]) -> Verified:

@@ -9,11 +9,9 @@ from tfx.dsl.components.base import base_beam_component, base_beam_executor, exe
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.types.channel import Channel
 
-from components.core.remembered_digests import content_digest
 from components.data.examples import split_files
 from components.facts.artifact_paths import PREDICTIONS_FOLDER
-from components.facts.manifest import describe, write_manifest
-from components.facts.verified import verified
+from components.facts.verified import verified, write_result
 from components.spec.prediction import PredictionSpec
 from components.upstream.tfx.executors import pipeline_maker
 
@@ -45,20 +43,20 @@ class PredictorExecutor(base_beam_executor.BaseBeamExecutor):
             transform_graph=inputs["transform_graph"].uri if "transform_graph" in inputs else None,
             make_pipeline=pipeline_maker(self),
         )
-        parents = {
-            "model": model.manifest.sha256,
-            "examples": content_digest(examples / f"Split-{request.split}"),
-            **({} if baseline is None else {"baseline": baseline.artifact.manifest.sha256}),
-        }
-        manifest = write_manifest(
-            Path(artifact.uri),
+        write_result(
+            artifact,
             PREDICTIONS_FOLDER,
             role="predictions",
-            recipe=model.manifest.recipe,
-            parents=parents,
+            model=model,
+            parents={
+                "model": model,
+                "examples": examples / f"Split-{request.split}",
+                "baseline": None if baseline is None else baseline.artifact,
+            },
             code_version=exec_properties["code_version"],
+            examples=report.examples,
+            stored_bytes=report.stored_bytes,
         )
-        describe(artifact, manifest, examples=report.examples, stored_bytes=report.stored_bytes)
 
 
 class PredictorSpec(component_spec.ComponentSpec):

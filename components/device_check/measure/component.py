@@ -4,11 +4,9 @@ from pathlib import Path
 
 from tfx.types.standard_artifacts import Examples, InferenceResult, Model, TransformGraph
 
-from components.core.remembered_digests import content_digest
 from components.data.examples import split_files
 from components.device_check.measure.measurement import FOLDER, MeasurementRequest, measure
-from components.facts.manifest import describe, write_manifest
-from components.facts.verified import verified
+from components.facts.verified import verified, write_result
 from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 
@@ -45,24 +43,19 @@ def DeviceMeasurement(
         task=task,
         transform_graph=None if transform_graph is None else transform_graph.uri,
     )
-    parents = {"candidate": model.manifest.sha256}
-    if floats is not None:
-        parents["baseline"] = floats.artifact.manifest.sha256
-    if examples is not None:
-        parents["examples"] = content_digest(Path(examples.uri) / f"Split-{request.split}")
-    manifest = write_manifest(
-        Path(measurement.uri),
-        FOLDER,
-        role="measurement",
-        recipe=model.manifest.recipe,
-        parents=parents,
-        code_version=code_version,
-    )
     failures = report.candidate.failures if report.candidate is not None else ()
     noisy = report.candidate is not None and report.candidate.noisy
-    describe(
+    write_result(
         measurement,
-        manifest,
+        FOLDER,
+        role="measurement",
+        model=model,
+        parents={
+            "candidate": model,
+            "baseline": None if floats is None else floats.artifact,
+            "examples": None if examples is None else Path(examples.uri) / f"Split-{request.split}",
+        },
+        code_version=code_version,
         candidate=request.recipe,
         failures=len(failures),
         transient=int(noisy or any(failure.transient for failure in failures)),

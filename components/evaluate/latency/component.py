@@ -6,15 +6,13 @@ from pathlib import Path
 from tfx.types.standard_artifacts import Examples, Model, ModelEvaluation, TransformGraph
 
 from components.core.files import write_atomically
-from components.core.remembered_digests import content_digest
 from components.core.values import serialized
 from components.data.examples import first_inputs, split_files
 from components.evaluate.latency.artifact import LATENCY_FILE, LatencyReport
 from components.facts.artifact_paths import OUTCOME_FILE, TFLITE_FILE
 from components.facts.conversion import Converted, outcome_of
 from components.facts.evaluation import Latency
-from components.facts.manifest import describe, write_manifest
-from components.facts.verified import verified
+from components.facts.verified import verified, write_result
 from components.upstream.tfx.dsl import InputArtifact, OutputArtifact, Parameter, component
 
 logger = logging.getLogger(__name__)
@@ -55,14 +53,16 @@ def LatencyMeasurement(
     for each in (model, reference):
         each.check()
     write_atomically(Path(latency.uri) / LATENCY_FILE, serialized(LatencyReport(latency=found)))
-    parents = {"candidate": model.manifest.sha256, "float_reference": reference.manifest.sha256}
-    parents["examples"] = content_digest(Path(examples.uri) / f"Split-{split}")
-    manifest = write_manifest(
-        Path(latency.uri),
+    write_result(
+        latency,
         LATENCY_FILE,
         role="latency",
-        recipe=model.manifest.recipe,
-        parents=parents,
+        model=model,
+        parents={
+            "candidate": model,
+            "float_reference": reference,
+            "examples": Path(examples.uri) / f"Split-{split}",
+        },
         code_version=code_version,
+        transient=int(found is not None and found.transient),
     )
-    describe(latency, manifest, transient=int(found is not None and found.transient))
