@@ -33,10 +33,8 @@ from components.device_client.settings import Settings
 from components.push import signed
 from components.push.audit import append
 from components.push.beside import AUDIT, notes_at
-from components.push.registry import store_at
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release
 from components.push.release_files import compressed_form
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.push.upkeep.holdings import Copy
@@ -45,7 +43,6 @@ from components.push.upkeep.opening import holdings_at
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.rollout import FULL_SHARE
-from components.trust.setup import create
 from tests.components.device_client.served import Served, served
 from tests.components.push.places import KINDS, Place, manifest_of, store_of
 from tests.gateway import Gateway
@@ -201,8 +198,7 @@ def class_of(number: int) -> str:
 
 def push(place: Place, model: bytes, channel: str = "stable", device_class: str = "phone") -> None:
     """Push a model as a run does."""
-    manifest = manifest_of(model).model_copy(update={"device_class": device_class})
-    publish([place.spec.model_copy(update={"channel": channel})], device_class, "shoes", model, manifest)
+    place.publish(model, channel, device_class=device_class)
 
 
 def _fill(place: Place, classes: int, releases: int, measured: Callable[[Callable[[], object]], Count]) -> Count:
@@ -233,8 +229,7 @@ def _fill(place: Place, classes: int, releases: int, measured: Callable[[Callabl
 @contextmanager
 def _signed(place: Place, keys: Path) -> Iterator[Place]:
     with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
-        root = signed.normal(place.root)
-        create(root, store_at(root), keys)
+        place.sign(keys)
         yield place
 
 

@@ -7,14 +7,12 @@ attacks with stolen keys, and on honest pushes.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from unittest import mock
 
 import boto3
 import pytest
@@ -26,22 +24,17 @@ from components.device_client.errors import AlarmError, DeviceError, Unreachable
 from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
 from components.device_client.settings import Settings
-from components.push import signed
-from components.push.registry import store_at
-from components.push.several import publish
-from components.trust import oci_store
-from components.trust.keys import VARIABLE
-from components.trust.setup import create, rotate
+from components.trust.setup import rotate
 from tests.components.device_client.fleet import ENDLESS as MOST_BYTES
 from tests.components.device_client.fleet import NEW, OLD, OTHER, Server, clock, model_of
-from tests.components.push.places import KINDS, Place, manifest_of, store_of
+from tests.components.push.places import KINDS, Place, signed_in, store_of
 from tests.gateway import CUT, DROPPED, ENDLESS, Fault, Gateway, gateway_to
 from tests.object_store import BUCKET
 
 # The files that the device needs for NEW. The root is that of a rotated key of the timestamp.
 ROLES = ("root", "timestamp", "snapshot", "targets", "phone.stable")
 NEEDED = (*ROLES, "model")
-_QUICK = {"WRITE_SECONDS": 0.3, "WAIT_SECONDS": 0.05, "_PAUSE_SECONDS": 0.02}
+_QUICK_LOCK = {"WRITE_SECONDS": 0.3, "WAIT_SECONDS": 0.05, "_PAUSE_SECONDS": 0.02}
 
 
 @dataclass
@@ -61,8 +54,7 @@ class World:
     devices: int = 0
 
     def push(self, model: bytes, device_class: str = "phone", channel: str = "stable") -> None:
-        manifest = manifest_of(model).model_copy(update={"device_class": device_class})
-        publish([self.place.spec.model_copy(update={"channel": channel})], device_class, "shoes", model, manifest)
+        self.place.publish(model, channel, device_class=device_class)
         self.sets.append(self.place.files.all())
 
     def device(self) -> DeviceFolder:
@@ -125,9 +117,7 @@ class World:
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp(request.param)
     with ExitStack() as stack:
-        store = stack.enter_context(store_of(request.param))
-        stack.enter_context(mock.patch.multiple(oci_store, **_QUICK))
-        stack.enter_context(mock.patch.dict(os.environ, {VARIABLE: str(folder / "keys")}))
+        store = stack.enter_context(store_of(request.param, _QUICK_LOCK))
         place, gateway = store.place(folder / "registry"), store.gateway
         if gateway is None:
             server = Server(folder / "registry")
@@ -138,16 +128,14 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         # Object stores serve the files of a public bucket at these addresses.
         path = "" if store.kind == "local" else f"/{place.root.partition('://')[2]}"
         world = World(place, gateway, place.root if store.kind == "oci" else f"{gateway.url}{path}", folder)
-        create(root := signed.normal(place.root), store_at(root), folder / "keys")
+        stack.enter_context(signed_in(place, folder / "keys"))
         world.push(OLD)
         device = DeviceFolder(folder / "device")
         device.create(Settings(world.url, "phone", "shoes", "stable", "1"), (folder / "keys/root.json").read_bytes())
         pull(device)
         world.push(OTHER, channel="beta")
         world.push(OTHER, "watch")
-        registry = signed.open_signed(place.root)
-        assert registry is not None
-        rotate(registry, "timestamp")
+        rotate(place.registry(), "timestamp")
         world.push(OTHER, "tablet")
         world.push(NEW)
         yield world

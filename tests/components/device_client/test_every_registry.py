@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
 from components.device_client.folder import DeviceFolder
 from components.device_client.pull import Update, pull
 from components.device_client.settings import Settings
-from components.push import signed
-from components.push.registry import store_at
-from components.push.several import publish
-from components.trust import oci_store
-from components.trust.keys import VARIABLE
-from components.trust.setup import create
 from tests.components.device_client.fleet import NEW, OLD
 from tests.components.device_client.served import served
-from tests.components.device_client.test_oci import QUICK
-from tests.components.push.places import KINDS, Place, Store, manifest_of, store_of
+from tests.components.push.places import KINDS, Place, Store, signed_in, store_of
 
 MOST_REQUESTS, MOST_BYTES = 3, 10_000
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running, mock.patch.multiple(oci_store, **QUICK):
+    with store_of(request.param) as running:
         yield running
 
 
 @pytest.fixture
 def place(store: Store, tmp_path: Path) -> Iterator[Place]:
     place = store.place(tmp_path / "registry")
-    root = signed.normal(place.root)
-    create(root, store_at(root), tmp_path / "keys")
-    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
+    with signed_in(place, tmp_path / "keys"):
         yield place
-
-
-def push(place: Place, model: bytes) -> str:
-    (release,), is_signed = publish([place.spec], "phone", "shoes", model, manifest_of(model))
-    assert is_signed
-    return release.version
 
 
 def test_device_with_nothing_new_makes_at_most_3_requests_and_fetches_at_most_10_kb(
     place: Place, store: Store, tmp_path: Path
 ) -> None:
-    old = push(place, OLD)
+    old = place.publish(OLD)
     device = DeviceFolder(tmp_path / "device")
     with served(place, store) as asked:
         settings = Settings(asked.url, "phone", "shoes", "stable", "device-1")
         device.create(settings, (tmp_path / "keys/root.json").read_bytes())
         assert pull(device) == Update(old, None)
-        new = push(place, NEW)
+        new = place.publish(NEW)
         assert pull(device) == Update(new, old)
         assert (device.path / "current/model.tflite").read_bytes() == NEW
         asked.start()

@@ -17,33 +17,30 @@ from components.device_client.folder import DeviceFolder
 from components.device_client.pull import pull
 from components.device_client.settings import Settings
 from components.push import signed
-from components.push.several import publish
 from components.spec.registry import OciRegistry
 from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
 from components.trust.oci_store import OciStore
 from components.trust.setup import create
 from tests.components.device_client.fleet import NEW, OLD, model_of
-from tests.components.push.places import Place, Store, manifest_of, store_of
+from tests.components.push.places import QUICK_LOCK, Place, Store, signed_in, store_of
 from tests.components.push.test_oci_credentials import HASH, PASSWORD, USER
 from tests.gateway import DROPPED, Fault
 from tests.oci_server import PROGRAM, oci_server
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Debian's package docker-registry is not installed")
-QUICK = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
 
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
-    with store_of("oci") as running, mock.patch.multiple(oci_store, **QUICK):
+    with store_of("oci") as running:
         yield running
 
 
 @pytest.fixture
 def place(store: Store, tmp_path: Path) -> Iterator[Place]:
     place = store.place(tmp_path)
-    create(signed.normal(place.root), OciStore(place.root), tmp_path / "keys")
-    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
+    with signed_in(place, tmp_path / "keys"):
         yield place
 
 
@@ -58,16 +55,9 @@ def root_of(folder: Path) -> bytes:
     return (folder / "keys/root.json").read_bytes()
 
 
-def push(place: Place, model: bytes, channel: str = "stable") -> str:
-    spec = place.spec.model_copy(update={"channel": channel})
-    (release,), is_signed = publish([spec], "phone", "shoes", model, manifest_of(model))
-    assert is_signed
-    return release.version
-
-
 def test_device_follows_a_signed_oci_registry(place: Place, store: Store, device: DeviceFolder) -> None:
     assert store.gateway is not None
-    old, new = push(place, OLD), push(place, NEW, "canary")
+    old, new = place.publish(OLD), place.publish(NEW, "canary")
     assert pull(device).version == old
     store.gateway.requests.clear()
     assert pull(device).version == old
@@ -83,9 +73,9 @@ def test_device_follows_a_signed_oci_registry(place: Place, store: Store, device
 
 def test_download_continues_and_errors_keep_the_model(place: Place, store: Store, device: DeviceFolder) -> None:
     assert store.gateway is not None
-    push(place, OLD)
+    place.publish(OLD)
     pull(device)
-    new = push(place, NEW)
+    new = place.publish(NEW)
     for fault in (DROPPED, (503, "")):
 
         def fail(number: int, line: str, fault: Fault = fault) -> Fault:
@@ -117,11 +107,11 @@ def signed_state(place: Place) -> rollout.ChannelState:
 @pytest.mark.parametrize("what", ["timestamp.json", "model", "replay"])
 def test_changed_registry_raises_an_alarm(place: Place, store: Store, device: DeviceFolder, what: str) -> None:
     assert store.oci is not None
-    push(place, OLD)
+    place.publish(OLD)
     pull(device)
     prefix = place.root.partition("://")[2].partition("/")[2]
     timestamp = store.oci.layer(prefix, "edgemill-tuf/timestamp.json/timestamp.json").read_bytes()
-    new = push(place, NEW)
+    new = place.publish(NEW)
     match what:
         case "model":
             path = store.oci.layer(prefix, f"phone/shoes/{new}/model.tflite.gz")
@@ -155,7 +145,7 @@ def test_manifest_of_something_else_keeps_the_model(
     place: Place, store: Store, device: DeviceFolder, answer: str
 ) -> None:
     assert store.gateway is not None
-    push(place, OLD)
+    place.publish(OLD)
     pull(device)
     store.gateway.fault = lambda number, line: (200, answer) if "manifests/timestamp.json" in line else None
     with pytest.raises(AlarmError, match=r"can't be trusted.*the device keeps its model"):
@@ -172,13 +162,13 @@ def test_device_signs_in_with_the_credentials_of_its_configuration(tmp_path: Pat
     with (
         oci_server(tmp_path / "server", extra) as server,
         mock.patch.dict(os.environ, {"DOCKER_CONFIG": str(tmp_path), VARIABLE: str(tmp_path / "keys")}),
-        mock.patch.multiple(oci_store, **QUICK),
+        mock.patch.multiple(oci_store, **QUICK_LOCK),
     ):
         auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         login.write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
         root = f"oci://{server.host}/some/registry"
         create(root, OciStore(root), tmp_path / "keys")
-        push(Place(OciRegistry(kind="oci", root=root), None), OLD)  # type: ignore[arg-type]
+        Place(OciRegistry(kind="oci", root=root), None).publish(OLD)  # type: ignore[arg-type]
         folder = DeviceFolder(tmp_path / "device")
         folder.create(Settings(root, "phone", "shoes", "stable", "1"), root_of(tmp_path))
         pull(folder)

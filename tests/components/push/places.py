@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,16 +14,25 @@ from unittest import mock
 
 from components.object_store.bucket import split
 from components.object_store.clients import bucket_of
+from components.push.beside import normal_root
 from components.push.oci.reading import repository_at
-from components.push.registry import Registry, open_registry, registry_at
+from components.push.registry import Registry, open_registry, registry_at, store_at
 from components.push.release import Release, ReleaseManifest
+from components.push.several import publish
+from components.push.signed import open_signed
 from components.spec.recipe import Recipe
 from components.spec.registry import GcsRegistry, LocalRegistry, OciRegistry, S3Registry
+from components.trust import oci_store
+from components.trust.keys import VARIABLE
 from components.trust.names import FOLDER, OCI_REPOSITORY, tag_of
+from components.trust.repository import SignedRegistry
+from components.trust.setup import create
 from tests.gateway import Gateway, gateway_to
 from tests.object_store import BUCKET, google_server, s3_server, s3_user
 from tests.oci_server import MEMORY, OciServer, oci_server
 
+# The server of the tests answers at once.
+QUICK_LOCK = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
 MODEL = bytes(range(256)) * 8
 FILE_KINDS = ("local", "s3", "gcs")  # with the same files at the same paths
 KINDS = (*FILE_KINDS, "oci")
@@ -83,6 +92,26 @@ class Place:
 
     def open(self, channel: str = "stable") -> Registry:
         return open_registry(self.spec.model_copy(update={"channel": channel}))
+
+    def sign(self, keys: Path) -> SignedRegistry:
+        """Sign it with new keys."""
+        root = normal_root(self.root)
+        return create(root, store_at(root), keys)
+
+    def registry(self) -> SignedRegistry:
+        """Open it with the keys that the environment names."""
+        found = open_signed(self.root)
+        assert found is not None
+        return found
+
+    def publish(
+        self, model: bytes, channel: str = "stable", *, name: str = "shoes", device_class: str = "phone"
+    ) -> str:
+        """Push as a run does: signed if the registry is, and with an entry in the audit log. Returns the version."""
+        manifest = manifest_of(model).model_copy(update={"device_class": device_class, "name": name})
+        spec = self.spec.model_copy(update={"channel": channel})
+        (release,), _ = publish([spec], device_class, name, model, manifest)
+        return release.version
 
     @property
     def kind(self) -> type[Registry]:
@@ -214,8 +243,16 @@ class Store:
 
 
 @contextmanager
-def store_of(kind: str) -> Iterator[Store]:
-    """A server of a kind, and the environment that finds its gateway."""
+def signed_in(place: Place, keys: Path) -> Iterator[Place]:
+    """A registry that is signed with new keys, and the environment that finds them."""
+    place.sign(keys)
+    with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
+        yield place
+
+
+@contextmanager
+def store_of(kind: str, lock: Mapping[str, float] = QUICK_LOCK) -> Iterator[Store]:
+    """A server of a kind, and the environment that finds its gateway. `lock` is that of signed OCI registries."""
     match kind:
         case "s3":
             with (
@@ -237,6 +274,7 @@ def store_of(kind: str) -> Iterator[Store]:
                 oci_server(Path(folder)) as oci,
                 gateway_to(oci.url) as gateway,
                 mock.patch.dict(os.environ, {"DOCKER_CONFIG": folder}),
+                mock.patch.multiple(oci_store, **lock),
             ):
                 yield Store(kind, gateway, oci)
         case _:

@@ -19,37 +19,22 @@ import pytest
 from components.core.files import sha256_of_bytes
 from components.push import claims, signed
 from components.push.beside import CLAIMS, notes_at
-from components.push.registry import store_at
-from components.push.several import publish
 from components.push.upkeep import files
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.push.upkeep.retention import Retention
-from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.repository import SignedRegistry
-from components.trust.setup import create
-from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
-from tests.components.push.pusher import QUICK, Pushers, pushers
+from tests.components.push.places import MODEL, Place, Store
+from tests.components.push.pusher import QUICK, Pushers
 from tests.components.push.test_faults import gateway_of, version_of
 from tests.deadline import deadline
 from tests.gateway import DROPPED, Fault
 
 # The suite takes some of the steps; the lane takes all.
+LOCK = QUICK
 STRIDE = int(os.environ.get("EDGEMILL_TEST_STRIDE", "37"))
 ROUNDS = int(os.environ.get("EDGEMILL_TEST_ROUNDS", "1"))
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running, mock.patch.multiple(oci_store, **QUICK):
-        yield running
-
-
-@pytest.fixture(scope="module")
-def processes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushers]:
-    with pushers(tmp_path_factory.mktemp("go")) as running:
-        yield running
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -99,7 +84,7 @@ def test_collections_beside_signed_pushes_take_nothing_that_devices_need(
     for number in range(ROUNDS):
         place, keys = store.place(tmp_path / str(number)), tmp_path / f"keys-{number}"
         with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
-            create(root := signed.normal(place.root), store_at(root), keys)
+            place.sign(keys)
             processes.rest()
             for publisher in (1, 2):
                 processes.prepare_endless(place, publisher, keys)
@@ -124,8 +109,8 @@ def test_push_puts_a_release_again_that_a_collection_took_after_the_channel_was_
     store: Store, tmp_path: Path
 ) -> None:
     place, keys = store.place(tmp_path / "registry"), tmp_path / "keys"
-    create(root := signed.normal(place.root), store_at(root), keys)
-    address, taken = f"{root}/phone/shoes/{version_of(MODEL)}", list[bool]()
+    place.sign(keys)
+    address, taken = f"{place.root}/phone/shoes/{version_of(MODEL)}", list[bool]()
     change = SignedRegistry.change_channel
 
     def sign_and_take(self: SignedRegistry, *arguments: Any) -> Any:
@@ -139,24 +124,19 @@ def test_push_puts_a_release_again_that_a_collection_took_after_the_channel_was_
         mock.patch.dict(os.environ, {VARIABLE: str(keys)}),
         mock.patch.object(SignedRegistry, "change_channel", sign_and_take),
     ):
-        push(place, MODEL)
+        place.publish(MODEL)
         assert taken
         assert place.kind.resolve(address).sha256 == sha256_of_bytes(MODEL)
         assert not verify(place.root).problems
-
-
-def push(place: Place, model: bytes) -> None:
-    """Push with an entry in the audit log, which says which of two pushes in one second came last."""
-    publish([place.spec], "phone", "shoes", model, manifest_of(model))
 
 
 def prepared(store: Store, folder: Path) -> tuple[Place, bytes]:
     """A registry with outdated releases and, where that is possible, what a killed push leaves."""
     place = store.place(folder)
     for letter in (b"a", b"b"):
-        push(place, MODEL + letter)
+        place.publish(MODEL + letter)
     newest = MODEL + b"c"
-    push(place, newest)
+    place.publish(newest)
     if store.kind != "oci":
         place.files.write(f"phone/shoes/{version_of(MODEL + b'd')}/model.tflite", MODEL)
     return place, newest
@@ -204,9 +184,9 @@ def test_killed_collection_leaves_whole_releases_and_the_next_one_ends_it(
         # A push of what it removes waits for the dead collection, and gets its release.
         with monkeypatch.context() as patch:
             patch.setattr(claims, "LEASE_SECONDS", 0.2)
-            push(place, MODEL + b"a")
+            place.publish(MODEL + b"a")
             assert place.current() is not None
-            push(place, newest)
+            place.publish(newest)
             claims.settle(place.root, None)
         monkeypatch.setattr(files, "STALE_SECONDS", 0.0)
         collect(place.root, Retention(keep_last=1), 0.0)
@@ -241,9 +221,9 @@ def test_collection_keeps_what_a_channel_has_named_since_it_looked(store: Store,
     if store.kind == "local":
         pytest.skip("no requests")
     place, gateway, done, busy = store.place(tmp_path), gateway_of(store), list[bool](), list[bool]()
-    push(place, MODEL)
+    place.publish(MODEL)
     old = place.current()
-    push(place, MODEL + b"!")
+    place.publish(MODEL + b"!")
     assert old is not None
 
     rollback = threading.Thread(target=place.kind.point_at, args=(old.path, "stable"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -17,16 +17,13 @@ from components.core.errors import EdgemillError, RegistryError, RegistryUnreach
 from components.core.files import sha256_of_bytes
 from components.object_store import limits
 from components.object_store.limits import LONGEST_DOCUMENT
-from components.push import claims, signed
+from components.push import claims
 from components.push.beside import CLAIMS, notes_at
-from components.push.registry import store_at
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
-from components.trust.setup import create
-from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.places import MODEL, Store
 from tests.gateway import ENDLESS, FLIPPED, Fault, Gateway
 
 OTHER = MODEL[::-1]
@@ -38,17 +35,6 @@ _NO_DOCUMENT = re.compile(
     r"model\.tflite|"
     + "|".join(sha256_of_bytes(content) for model in (MODEL, OTHER) for content in (model, gzip_of(model)))
 )
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    quick = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
-    with store_of(request.param) as running, mock.patch.multiple(oci_store, **quick):
-        yield running
-
-
-def push(place: Place, model: bytes = MODEL) -> str:
-    return publish([place.spec], "phone", "shoes", model, manifest_of(model))[0][0].version
 
 
 def is_document(line: str) -> bool:
@@ -91,9 +77,9 @@ def test_endless_document_is_refused_at_its_limit(store: Store, tmp_path: Path, 
     place = store.place(tmp_path)
     keys = {VARIABLE: str(tmp_path / "keys")} if is_signed else {}
     if is_signed:
-        create(root := signed.normal(place.root), store_at(root), tmp_path / "keys")
+        place.sign(tmp_path / "keys")
     with mock.patch.dict(os.environ, keys):
-        push(place)
+        place.publish(MODEL)
         read = documents(gateway, lambda: verify(place.root))
         # Without signatures, only an answer without content says so.
         attacked = {line: first for line, first in read.items() if is_signed or "tuf" not in line}
@@ -103,10 +89,10 @@ def test_endless_document_is_refused_at_its_limit(store: Store, tmp_path: Path, 
             assert _REFUSED in said or ("audit" in line and "this entry cannot be read" in said), line
         # The same for who pushes.
         said = said_about(
-            gateway, lambda _, line: is_document(line) and bool(_PUSHED.search(line)), lambda: push(place, OTHER)
+            gateway, lambda _, line: is_document(line) and bool(_PUSHED.search(line)), lambda: place.publish(OTHER)
         )
         assert _REFUSED in said
-        assert push(place, OTHER) in place.versions()
+        assert place.publish(OTHER) in place.versions()
 
 
 def test_long_document_in_the_place_of_a_manifest_is_refused(store: Store, tmp_path: Path) -> None:
@@ -145,20 +131,20 @@ def test_deeply_nested_document_is_an_explained_error(store: Store, tmp_path: Pa
     if store.kind in {"s3", "gcs"}:
         pytest.skip("the same readers as those of folders")
     place, keys = store.place(tmp_path / "registry"), tmp_path / "keys"
-    create(root := signed.normal(place.root), store_at(root), keys)
+    place.sign(keys)
     claim = notes_at(place.root, CLAIMS)
 
     def all_commands() -> None:
         for command in (
-            lambda: verify(place.root), lambda: push(place, OTHER), lambda: collect(place.root, grace=0.0)
+            lambda: verify(place.root), lambda: place.publish(OTHER), lambda: collect(place.root, grace=0.0)
         ):  # fmt: skip
             with suppress(EdgemillError):
                 command()
 
     with mock.patch.dict(os.environ, {VARIABLE: str(keys)}), mock.patch.object(claims, "LEASE_SECONDS", 0.1):
-        push(place)
+        place.publish(MODEL)
         claim.write("0123456789abcdef", NESTED.encode())
-        push(place, OTHER)  # It waits, because it can't know what is claimed, and removes the claim.
+        place.publish(OTHER)  # It waits, because it can't know what is claimed, and removes the claim.
         assert claim.names() == []
         if (gateway := store.gateway) is None:
             names = [name for name in place.files.all() if "model" not in name]
@@ -180,7 +166,7 @@ def test_deeply_nested_document_is_an_explained_error(store: Store, tmp_path: Pa
                 with mock.patch.object(oci_store, "_MOST_ATTEMPTS", 2):
                     all_commands()
                 gateway.reset()
-        assert push(place, OTHER) in place.versions()
+        assert place.publish(OTHER) in place.versions()
 
 
 PAGES = {

@@ -17,22 +17,10 @@ from components.core.errors import RegistryError
 from components.object_store import gcs
 from components.object_store.oci import transport
 from tests.components.push.places import KINDS, MODEL, Place, Store, store_of
-from tests.components.push.pusher import Pushers, pushers
+from tests.components.push.pusher import Pushers
 from tests.gateway import ANSWER_LOST, DROPPED, Fault, Gateway
 
 OTHER = MODEL[::-1]
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def processes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushers]:
-    with pushers(tmp_path_factory.mktemp("go")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module", params=KINDS[1:])

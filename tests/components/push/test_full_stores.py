@@ -14,14 +14,9 @@ import pytest
 from components.core.errors import RegistryError, RegistryUnreachableError
 from components.object_store import gcs
 from components.object_store.oci import transport
-from components.push import signed
-from components.push.registry import store_at
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.spec.registry import LocalRegistry, OciRegistry
-from components.trust.keys import VARIABLE
-from components.trust.setup import create
-from tests.components.push.places import KINDS, MODEL, FolderFiles, OciFiles, Place, Store, manifest_of, store_of
+from tests.components.push.places import KINDS, MODEL, FolderFiles, OciFiles, Place, Store, signed_in, store_of
 from tests.gateway import Fault
 from tests.oci_server import oci_server
 
@@ -130,15 +125,14 @@ def test_full_disk_below_a_signed_folder_keeps_the_signed_release(tmp_path: Path
         pytest.skip("mounting a tmpfs needs root and a kernel that allows it")
     try:
         place = Place(LocalRegistry(root=str(disk / "registry")), FolderFiles(disk / "registry"))
-        create(place.root, store_at(place.root), keys)
-        with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
-            old, filler, failed = signed_push(place, OTHER), disk / "filler", 0
+        with signed_in(place, keys):
+            old, filler, failed = place.publish(OTHER), disk / "filler", 0
             for pages in range(40):
                 filler.write_bytes(b"")
                 free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
                 filler.write_bytes(bytes(max(0, free - pages * 4096)))
                 try:
-                    new = signed_push(place, MODEL)
+                    new = place.publish(MODEL)
                 except RegistryError as error:
                     assert "No space left on device" in str(error)
                     failed += 1
@@ -149,20 +143,12 @@ def test_full_disk_below_a_signed_folder_keeps_the_signed_release(tmp_path: Path
                     break
             filler.unlink(missing_ok=True)
             assert failed >= 5
-            assert signed_version(place) == new == signed_push(place, MODEL)
+            assert signed_version(place) == new == place.publish(MODEL)
             assert not verify(place.root).problems
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def signed_push(place: Place, model: bytes) -> str:
-    (release,), is_signed = publish([place.spec], "phone", "shoes", model, manifest_of(model))
-    assert is_signed
-    return release.version
-
-
 def signed_version(place: Place) -> str:
-    registry = signed.open_signed(place.root)
-    assert registry is not None
-    (stage,) = registry.channel("phone", "shoes", "stable").stages
+    (stage,) = place.registry().channel("phone", "shoes", "stable").stages
     return stage.release.version

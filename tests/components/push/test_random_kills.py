@@ -9,22 +9,19 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from components.push import signed
-from components.push.registry import store_at
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
-from components.trust import oci_store
 from components.trust.keys import VARIABLE
-from components.trust.setup import create
-from tests.components.push.places import KINDS, Place, Store, store_of
-from tests.components.push.pusher import QUICK, Pushers, pushers
+from tests.components.push.places import Place, Store
+from tests.components.push.pusher import QUICK, Pushers
 
+LOCK = QUICK
 KILLS = int(os.environ.get("EDGEMILL_TEST_KILLS", "3"))
 PUBLISHERS = 6
 # A registry is checked completely and replaced after so many kills, because lists of releases grow.
@@ -32,18 +29,6 @@ _ROUND = 50
 # About the duration of a push while five others run. A kill comes after up to this time.
 _LONGEST_SECONDS = {"local": 0.06, "s3": 0.4, "gcs": 0.4, "oci": 0.5}
 _SIGNING = 2
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running, mock.patch.multiple(oci_store, **QUICK):
-        yield running
-
-
-@pytest.fixture(scope="module")
-def processes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushers]:
-    with pushers(tmp_path_factory.mktemp("go")) as running:
-        yield running
 
 
 @pytest.mark.parametrize("is_signed", [False, True], ids=["unsigned", "signed"])
@@ -57,7 +42,7 @@ def test_random_kills_lose_no_acknowledged_release(
         kills = min(_ROUND, KILLS - killed)
         with mock.patch.dict(os.environ, {VARIABLE: str(keys or "")}):
             if keys is not None:
-                create(root := signed.normal(place.root), store_at(root), keys)
+                place.sign(keys)
             published += len(killed_at_random(store, place, processes, chance, kills, keys))
         killed += kills
     request.node.user_properties += [("kills", killed), ("acknowledged", published)]

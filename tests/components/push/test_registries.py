@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,19 +13,13 @@ import pytest
 from components.core.errors import MetadataError, RegistryError, SpecError
 from components.push.artifact import artifact_files
 from components.push.release_files import described
-from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.places import MODEL, Place, Store, manifest_of
 
 SHA256 = hashlib.sha256(MODEL).hexdigest()
 VERSION = SHA256[:16]
 HERE = f"phone/shoes/{VERSION}"
 OTHER = MODEL[::-1]
 OTHER_VERSION = hashlib.sha256(OTHER).hexdigest()[:16]
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
@@ -13,34 +12,22 @@ from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.push import signed
 from components.push.audit import read_log
-from components.push.registry import store_at
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.repair import repair
-from components.trust import oci_store, rollout
-from components.trust.keys import VARIABLE
-from components.trust.setup import create
+from components.trust import rollout
 from edgemill.commands.rollback import roll_back
-from tests.components.push.places import KINDS, Place, Store, manifest_of, store_of
+from tests.components.push.places import Place, Store, signed_in
 
 OLD, NEW = os.urandom(200_000), os.urandom(200_000)
-QUICK = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running, mock.patch.multiple(oci_store, **QUICK):
-        yield running
 
 
 @pytest.fixture
 def place(store: Store, tmp_path: Path) -> Iterator[Place]:
     """A signed registry whose stable channel has an old release, and canary a new one."""
     place = store.place(tmp_path / "registry")
-    create(signed.normal(place.root), store_at(signed.normal(place.root)), tmp_path / "keys")
-    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
-        for model, channel in ((OLD, "stable"), (NEW, "canary")):
-            publish([place.spec.model_copy(update={"channel": channel})], "phone", "shoes", model, manifest_of(model))
+    with signed_in(place, tmp_path / "keys"):
+        place.publish(OLD)
+        place.publish(NEW, "canary")
         yield place
 
 

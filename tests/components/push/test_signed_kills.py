@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -16,56 +15,31 @@ import pytest
 from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.push import signed
-from components.push.registry import store_at
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.convert import sign
-from components.trust import oci_store, rollout
+from components.trust import rollout
 from components.trust.keys import VARIABLE
-from components.trust.repository import SignedRegistry
-from components.trust.setup import create
-from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
-from tests.components.push.pusher import QUICK, Pushers, pushers
+from tests.components.push.places import MODEL, Place, Store
+from tests.components.push.pusher import QUICK, Pushers
 from tests.gateway import DROPPED, Fault
 
 SIGNED_KILLS = int(os.environ.get("EDGEMILL_TEST_SIGNED_KILLS", "1"))
 _NEVER = 10**6
+LOCK = QUICK
 OLD, NEW, NEXT = MODEL[::-1], MODEL + b"new", MODEL + b"next"
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running, mock.patch.multiple(oci_store, **QUICK):
-        yield running
-
-
-@pytest.fixture(scope="module")
-def changers(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushers]:
-    with pushers(tmp_path_factory.mktemp("go")) as running:
-        yield running
 
 
 def version_of(model: bytes) -> str:
     return sha256_of_bytes(model)[:16]
 
 
-def push(place: Place, model: bytes, channel: str = "stable") -> None:
-    publish([place.spec.model_copy(update={"channel": channel})], "phone", "shoes", model, manifest_of(model))
-
-
 def promote(place: Place, model: bytes) -> None:
     signed.promote(f"{signed.normal(place.root)}/phone/shoes/{version_of(model)}", "stable", rollout.FULL_SHARE)
 
 
-def opened(place: Place) -> SignedRegistry:
-    registry = signed.open_signed(place.root)
-    assert registry is not None
-    return registry
-
-
 def stages(place: Place) -> tuple[tuple[str, int, bool], ...]:
     """What devices of the stable channel get: versions, shares, and whether they are paused."""
-    found = opened(place).channel("phone", "shoes", "stable").stages
+    found = place.registry().channel("phone", "shoes", "stable").stages
     return tuple((stage.release.version, stage.share, stage.paused) for stage in found)
 
 
@@ -76,38 +50,38 @@ def full(model: bytes, *, paused: bool = False) -> tuple[tuple[str, int, bool], 
 def prepare(what: str, place: Place) -> None:
     """Bring the stable channel to where a change begins."""
     if what == "rollback":
-        push(place, OLD)
+        place.publish(OLD)
         promote(place, NEW)
     elif stages(place) != full(OLD):
-        push(place, OLD)
+        place.publish(OLD)
 
 
 def observed(what: str, place: Place) -> object:
     """What a change changes."""
     match what:
         case "refresh":
-            return opened(place).read().timestamp.signed.version
+            return place.registry().read().timestamp.signed.version
         case "rotate":
-            return tuple(opened(place).read().root.signed.roles["timestamp"].keyids)
+            return tuple(place.registry().read().root.signed.roles["timestamp"].keyids)
     return stages(place)
 
 
-def steps_of(store: Store, changers: Pushers, place: Place, what: str, model: bytes, keys: Path) -> int:
+def steps_of(store: Store, processes: Pushers, place: Place, what: str, model: bytes, keys: Path) -> int:
     """Carry out a change, and return its number of requests, or of file operations."""
-    changers.rest()
-    changers.prepare_signed(place, keys, what, model, -1 if store.gateway else _NEVER)
+    processes.rest()
+    processes.prepare_signed(place, keys, what, model, -1 if store.gateway else _NEVER)
     if store.gateway is not None:
         store.gateway.reset()
-    changers.start()
-    done = int(changers.until("done")["done"])
-    changers.until("ended")
+    processes.start()
+    done = int(processes.until("done")["done"])
+    processes.until("ended")
     return len(store.gateway.requests) if store.gateway is not None else done
 
 
-def kill(store: Store, changers: Pushers, place: Place, what: str, model: bytes, keys: Path, step: int) -> None:
+def kill(store: Store, processes: Pushers, place: Place, what: str, model: bytes, keys: Path, step: int) -> None:
     """Carry out a change in a process that is killed before a request, or a file operation."""
-    changers.rest()
-    pid = changers.prepare_signed(place, keys, what, model, -1 if store.gateway else step)
+    processes.rest()
+    pid = processes.prepare_signed(place, keys, what, model, -1 if store.gateway else step)
     if (gateway := store.gateway) is not None:
         gateway.reset()
 
@@ -118,26 +92,26 @@ def kill(store: Store, changers: Pushers, place: Place, what: str, model: bytes,
             return None
 
         gateway.fault = at
-    changers.start()
-    changers.until("ended")
+    processes.start()
+    processes.until("ended")
     if gateway is not None:
         gateway.reset()
-    assert not [line for line in changers.said if "error" in line]
+    assert not [line for line in processes.said if "error" in line]
 
 
 @pytest.mark.parametrize("what", ["push", "promote", "rollback", "pause", "refresh", "rotate"])
 def test_killed_change_of_a_signed_registry_leaves_it_as_it_was_or_as_it_was_to_be(
-    store: Store, changers: Pushers, tmp_path: Path, what: str
+    store: Store, processes: Pushers, tmp_path: Path, what: str
 ) -> None:
     if store.kind == "oci" and SIGNED_KILLS == 1 and what not in {"push", "rotate"}:
         pytest.skip("the lane `make test-registries` runs it, because it waits for locks")
     place, keys = store.place(tmp_path / "registry"), tmp_path / "keys"
-    create(root := signed.normal(place.root), store_at(root), keys)
+    place.sign(keys)
     with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
-        push(place, OLD)
-        push(place, NEW, "canary")
+        place.publish(OLD)
+        place.publish(NEW, "canary")
         prepare(what, place)
-        steps, ends = steps_of(store, changers, place, what, NEW, keys), []
+        steps, ends = steps_of(store, processes, place, what, NEW, keys), []
         assert steps > 5
         assert stages(place) == {
             "push": full(NEW), "promote": full(NEW), "pause": full(OLD, paused=True)}.get(what, full(OLD))  # fmt: skip
@@ -146,7 +120,7 @@ def test_killed_change_of_a_signed_registry_leaves_it_as_it_was_or_as_it_was_to_
             prepare(what, place)
             before, is_before = observed(what, place), stages(place)
             model = MODEL + step.to_bytes(4, "big") if what == "push" else NEW
-            kill(store, changers, place, what, model, keys, step)
+            kill(store, processes, place, what, model, keys, step)
             after = {
                 "push": full(model), "promote": full(NEW), "rollback": full(OLD), "pause": full(OLD, paused=True)
             }.get(what, is_before)  # fmt: skip
@@ -155,23 +129,23 @@ def test_killed_change_of_a_signed_registry_leaves_it_as_it_was_or_as_it_was_to_
             assert current is not None and current.version in {is_before[0][0], after[0][0]}
             assert not (health := verify(place.root)).problems, health.problems
             ends.append(observed(what, place) != before)
-            push(place, NEXT)
+            place.publish(NEXT)
             assert stages(place) == full(NEXT)
     assert ends == sorted(ends) and set(ends) == {False, True}
 
 
 def test_killed_conversion_leaves_the_registry_unsigned_or_signed_with_its_releases(
-    store: Store, changers: Pushers, tmp_path: Path
+    store: Store, processes: Pushers, tmp_path: Path
 ) -> None:
     if (gateway := store.gateway) is None:
         pytest.skip("a folder has no requests")
 
     def run(last: int | None) -> tuple[Place, Path, int]:
         place, keys = store.place(tmp_path), tmp_path / f"keys-{last}"
-        push(place, OLD)
-        push(place, NEW, "canary")
-        changers.rest()
-        pid = changers.prepare_signed(place, keys, "sign", NEW)
+        place.publish(OLD)
+        place.publish(NEW, "canary")
+        processes.rest()
+        pid = processes.prepare_signed(place, keys, "sign", NEW)
         gateway.reset()
 
         def kill(number: int, line: str) -> Fault:
@@ -181,11 +155,11 @@ def test_killed_conversion_leaves_the_registry_unsigned_or_signed_with_its_relea
             return None
 
         gateway.fault = kill
-        changers.start()
-        changers.until("ended")
+        processes.start()
+        processes.until("ended")
         steps = len(gateway.requests)
         gateway.reset()
-        assert not [line for line in changers.said if "error" in line]
+        assert not [line for line in processes.said if "error" in line]
         return place, keys, steps
 
     _, _, steps = run(None)
@@ -196,7 +170,7 @@ def test_killed_conversion_leaves_the_registry_unsigned_or_signed_with_its_relea
         found = place.current()
         assert found is not None and found.version == version_of(OLD)
         try:
-            push(place, OLD)  # as before, without keys
+            place.publish(OLD)  # as before, without keys
             ends.append(False)
             assert sign(place.root, keys).releases == 2
         except RegistryError as error:

@@ -13,24 +13,15 @@ from typer.testing import CliRunner
 from components.push import signed
 from components.push.audit import copy_log, newest, read_log, record
 from components.push.beside import AUDIT, notes_at
-from components.push.registry import store_at
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.mirror import mirror
-from components.trust import oci_store, rollout
+from components.trust import rollout
 from components.trust.keys import VARIABLE
-from components.trust.setup import create, renew
+from components.trust.setup import renew
 from edgemill.main import app
-from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.places import MODEL, Place, Store, signed_in, store_of
 
 OTHER = MODEL[::-1]
-QUICK = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with store_of(request.param) as running, mock.patch.multiple(oci_store, **QUICK):
-        yield running
 
 
 @pytest.fixture
@@ -46,14 +37,13 @@ def folder(tmp_path: Path) -> Iterator[Place]:
 
 def signed_place(store: Store, tmp_path: Path) -> Iterator[Place]:
     place = store.place(tmp_path / "registry")
-    create(signed.normal(place.root), store_at(signed.normal(place.root)), tmp_path / "keys")
-    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
+    with signed_in(place, tmp_path / "keys"):
         yield place
 
 
 def push(place: Place, model: bytes) -> str:
     """Push a model, and return the name of the log's entry about it."""
-    publish([place.spec], "phone", "shoes", model, manifest_of(model))
+    place.publish(model)
     return newest(signed.normal(place.root))
 
 

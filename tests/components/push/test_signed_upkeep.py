@@ -17,7 +17,6 @@ from components.push import signed
 from components.push.artifact import artifact_files
 from components.push.registry import store_at
 from components.push.release import Release, ReleaseManifest
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.push.upkeep.mirror import mirror
@@ -28,7 +27,7 @@ from components.trust.keys import VARIABLE
 from components.trust.names import OCI_REPOSITORY
 from components.trust.setup import create
 from tests.components.device_client.fleet import Server, model_of
-from tests.components.push.places import FILE_KINDS, KINDS, MODEL, OciFiles, Place, Store, manifest_of, store_of
+from tests.components.push.places import FILE_KINDS, KINDS, MODEL, OciFiles, Place, Store, store_of
 from tests.components.push.test_upkeep import other_place
 
 MODELS = [MODEL + bytes([number]) for number in range(6)]
@@ -48,8 +47,7 @@ def signed_place(store: Store, folder: Path) -> Iterator[Place]:
         mock.patch.object(oci_store, "WAIT_SECONDS", 0.05),
         mock.patch.dict(os.environ, {VARIABLE: str(folder / "keys")}),
     ):
-        root = signed.normal(place.root)
-        create(root, store_at(root), folder / "keys")
+        place.sign(folder / "keys")
         yield place
 
 
@@ -63,19 +61,13 @@ def file_place(request: pytest.FixtureRequest, stores: dict[str, Store], tmp_pat
     yield from signed_place(stores[request.param], tmp_path)
 
 
-def push(place: Place, model: bytes, channel: str = "stable") -> str:
-    spec = place.spec.model_copy(update={"channel": channel})
-    (release,), _ = publish([spec], "phone", "shoes", model, manifest_of(model))
-    return release.version
-
-
 def metadata(place: Place) -> list[str]:
     return sorted(name for name in store_at(signed.normal(place.root)).names() if not name.startswith("targets/"))
 
 
 def test_metadata_stays_bounded_and_keeps_what_is_in_force_or_was_until_lately(place: Place) -> None:
     for model in MODELS[:4]:
-        push(place, model)
+        place.publish(model)
     before = metadata(place)
     assert collect(place.root, grace=3600.0).removed == ()
     assert metadata(place) == before
@@ -87,12 +79,12 @@ def test_metadata_stays_bounded_and_keeps_what_is_in_force_or_was_until_lately(p
         "timestamp.json"]  # fmt: skip
     health = verify(place.root)
     assert (health.signed, health.anchored, health.problems) == (True, True, ())
-    push(place, MODELS[4])
+    place.publish(MODELS[4])
     assert not verify(place.root).problems
 
 
 def test_retention_keeps_what_a_channel_can_return_to(place: Place) -> None:
-    versions = [push(place, model) for model in MODELS]
+    versions = [place.publish(model) for model in MODELS]
     done = collect(place.root, Retention(keep_last=1), grace=0.0)
     # The history of a channel has three releases.
     assert [one.where for one in done.removed if "outdated" in one.what] == [
@@ -105,7 +97,7 @@ def test_retention_keeps_what_a_channel_can_return_to(place: Place) -> None:
 
 
 def test_what_differs_from_the_signatures_is_named(file_place: Place, tmp_path: Path) -> None:
-    version = push(file_place, MODELS[0])
+    version = file_place.publish(MODELS[0])
     here = f"phone/shoes/{version}"
     # A release that fits itself, but isn't what was signed.
     manifest = file_place.files.all()[f"{here}/manifest.json"]
@@ -143,14 +135,14 @@ def test_what_differs_from_the_signatures_is_named(file_place: Place, tmp_path: 
 def test_signed_mirror_updates_a_device_and_follows_its_source(
     place: Place, target: str, stores: dict[str, Store], tmp_path: Path
 ) -> None:
-    push(place, MODELS[0])
+    place.publish(MODELS[0])
     copy = other_place(place, stores[target], tmp_path)
     done = mirror(place.root, copy.root)
     assert (done.problems, done.signed, len(done.copied)) == ((), True, 1)
     assert verify(copy.root).anchored
     assert not verify(copy.root).problems
     assert mirror(place.root, copy.root).metadata == 0
-    push(place, MODELS[1])
+    place.publish(MODELS[1])
     collect(place.root, grace=0.0)
     assert mirror(place.root, copy.root).metadata > 0
     assert not verify(copy.root).problems
@@ -164,13 +156,13 @@ def test_signed_mirror_updates_a_device_and_follows_its_source(
         assert model_of(device) == MODELS[1]
         server.close()
     # The copy gets a push of its own. Going back would alarm devices.
-    push(copy, MODELS[2])
+    copy.publish(MODELS[2])
     with pytest.raises(RegistryError, match="the target is newer than the source"):
         mirror(place.root, copy.root)
 
 
 def test_mirror_into_another_signed_registry_is_refused(file_place: Place, tmp_path: Path) -> None:
-    push(file_place, MODELS[0])
+    file_place.publish(MODELS[0])
     other = str(tmp_path / "other")
     create(other, store_at(other), tmp_path / "other-keys")
     with pytest.raises(RegistryError, match="the target is another signed registry: its first root differs"):
@@ -178,7 +170,7 @@ def test_mirror_into_another_signed_registry_is_refused(file_place: Place, tmp_p
 
 
 def test_damaged_metadata_and_releases_are_repaired_from_a_mirror(place: Place, tmp_path: Path) -> None:
-    version = push(place, MODELS[0])
+    version = place.publish(MODELS[0])
     copy = str(tmp_path / "mirror")
     mirror(place.root, copy)
     good = {name: one for name, one in place.files.all().items() if not name.startswith(("_audit/", "tag "))}
@@ -208,7 +200,7 @@ def test_damaged_metadata_and_releases_are_repaired_from_a_mirror(place: Place, 
             assert not done.problems, (name, done.problems)
             assert not verify(place.root).problems
     assert repaired >= 5
-    assert push(place, MODELS[1]) in place.versions()
+    assert place.publish(MODELS[1]) in place.versions()
 
 
 def plant(place: Place, file: str, content: bytes) -> None:
@@ -221,7 +213,7 @@ def plant(place: Place, file: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("place", ["oci"], indirect=True)
 def test_blob_of_metadata_that_the_registry_keeps_damaged_is_named(place: Place, tmp_path: Path) -> None:
-    push(place, MODELS[0])
+    place.publish(MODELS[0])
     copy = str(tmp_path / "mirror")
     mirror(place.root, copy)
     for role in ("snapshot.json", "timestamp.json"):
@@ -231,7 +223,7 @@ def test_blob_of_metadata_that_the_registry_keeps_damaged_is_named(place: Place,
         (problem, *_) = verify(place.root).problems
         assert f"edgemill-tuf:{snapshot}" in problem.message
         # It isn't away, and a push must not take it for that. The registry doesn't replace a blob that it has.
-        for refused in (lambda: push(place, MODELS[1]), lambda: repair(place.root, [copy])):
+        for refused in (lambda: place.publish(MODELS[1]), lambda: repair(place.root, [copy])):
             with pytest.raises(RegistryError, match="is refused: this artifact has another content") as caught:
                 refused()
             assert not isinstance(caught.value, RegistryUnreachableError)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,15 +13,11 @@ from typer.testing import CliRunner
 
 from components.core.errors import RegistryError
 from components.push import signed
-from components.push.registry import store_at
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.trust import clock, rollout
-from components.trust.keys import VARIABLE
-from components.trust.repository import SignedRegistry
-from components.trust.setup import create, renew, rotate
+from components.trust.setup import renew, rotate
 from edgemill.main import app
-from tests.components.push.places import MODEL, Place, manifest_of, store_of
+from tests.components.push.places import MODEL, Place, signed_in, store_of
 from tests.components.trust.test_signed_registries import at_day
 
 ROLES = {"root", "targets", "snapshot", "timestamp", "phone.canary", "phone.beta", "phone.stable"}
@@ -32,22 +27,9 @@ ROLES = {"root", "targets", "snapshot", "timestamp", "phone.canary", "phone.beta
 def place(tmp_path: Path) -> Iterator[Place]:
     with store_of("local") as running:
         place = running.place(tmp_path / "registry")
-    root = signed.normal(place.root)
-    create(root, store_at(root), tmp_path / "keys")
-    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
-        push(place)
+    with signed_in(place, tmp_path / "keys"):
+        place.publish(MODEL)
         yield place
-
-
-def push(place: Place, model: bytes = MODEL) -> str:
-    (release,), _ = publish([place.spec], "phone", "shoes", model, manifest_of(model))
-    return release.version
-
-
-def opened(place: Place) -> SignedRegistry:
-    registry = signed.open_signed(place.root)
-    assert registry is not None
-    return registry
 
 
 @pytest.mark.parametrize(
@@ -64,11 +46,11 @@ def test_expired_roles_are_problems(place: Place, days: int, expired: set[str]) 
 
 @pytest.mark.parametrize("what", ["push", "promote", "rollback", "refresh", "rotate"])
 def test_clock_that_is_behind_signs_nothing(place: Place, what: str) -> None:
-    push(place, MODEL[::-1])
-    address, registry = f"{signed.normal(place.root)}/phone/shoes", opened(place)
-    version = push(place)
+    place.publish(MODEL[::-1])
+    address, registry = f"{signed.normal(place.root)}/phone/shoes", place.registry()
+    version = place.publish(MODEL)
     changes: dict[str, Callable[[], object]] = {
-        "push": lambda: push(place, MODEL + b"new"),
+        "push": lambda: place.publish(MODEL + b"new"),
         "promote": lambda: signed.promote(f"{address}/{version}", "beta", 500),
         "rollback": lambda: signed.change(address, "stable", rollout.rolled_back, "rollback"),
         "refresh": lambda: renew(registry),
@@ -91,12 +73,12 @@ def test_clock_that_is_behind_signs_nothing(place: Place, what: str) -> None:
 def test_clock_that_is_a_little_behind_signs(place: Place) -> None:
     before = clock.now() - timedelta(hours=23)
     with mock.patch.object(clock, "now", lambda: before):
-        push(place, MODEL + b"new")
+        place.publish(MODEL + b"new")
     assert not verify(place.root).problems
 
 
 def test_what_was_signed_with_a_clock_ahead_is_named_and_signed_again(place: Place) -> None:
-    registry = opened(place)
+    registry = place.registry()
     with at_day(365):
         renew(registry, force=True)
     problems = {one.where: one.message for one in verify(place.root).problems}
@@ -107,11 +89,11 @@ def test_what_was_signed_with_a_clock_ahead_is_named_and_signed_again(place: Pla
     roles, missing = renew(registry, force=True)
     assert set(roles) >= {"targets", "snapshot", "timestamp", "phone.stable"} and not missing
     assert verify(place.root).problems == ()
-    push(place, MODEL + b"new")
+    place.publish(MODEL + b"new")
 
 
 def test_refresh_signs_a_role_again_that_is_valid_for_too_long(place: Place) -> None:
-    registry = opened(place)
+    registry = place.registry()
     with at_day(100):
         registry.commit(lambda found: {"targets": found.targets})
     registry.any_clock = True
@@ -123,7 +105,7 @@ def test_refresh_signs_a_role_again_that_is_valid_for_too_long(place: Place) -> 
 
 
 def test_time_of_a_timestamp_that_names_none_is_known_by_its_expiry(place: Place) -> None:
-    registry = opened(place)
+    registry = place.registry()
     found = registry.read()
     last: datetime = found.timestamp.signed.expires - timedelta(days=7)
     found.timestamp.signed.unrecognized_fields.clear()

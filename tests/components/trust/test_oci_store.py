@@ -20,9 +20,8 @@ from components.push.several import publish
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.oci_store import OciStore
-from components.trust.setup import create
 from components.trust.store_errors import OvertakenError
-from tests.components.push.places import MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.places import MODEL, QUICK_LOCK, Place, Store, manifest_of, store_of
 from tests.forked import was_killed
 from tests.oci_server import PROGRAM
 
@@ -32,8 +31,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Debian's package docker
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
-    quick = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "LEASE_SECONDS": 1.0, "_PAUSE_SECONDS": 0.05}
-    with store_of("oci") as running, mock.patch.multiple(oci_store, **quick):
+    with store_of("oci", {**QUICK_LOCK, "LEASE_SECONDS": 1.0}) as running:
         yield running
 
 
@@ -160,20 +158,20 @@ def test_registry_that_denies_what_does_not_exist_is_not_signed(place: Place, st
     (_,), is_signed = publish([place.spec], "phone", "shoes", MODEL, manifest_of(MODEL))
     assert not is_signed
     store.gateway.reset()
-    create(signed.normal(place.root), OciStore(place.root), tmp_path / "keys")
+    place.sign(tmp_path / "keys")
     store.gateway.fault = lambda number, line: (403, "{}") if "edgemill-tuf" in line else None
     with (
         mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}),
         pytest.raises(RegistryError, match="was signed, and its signed metadata is gone"),
     ):
-        push(place, OTHER)
+        place.publish(OTHER)
     store.gateway.reset()
 
 
 def test_killed_push_leaves_the_signed_set_as_it_was_or_new(place: Place, tmp_path: Path) -> None:
-    create(signed.normal(place.root), OciStore(place.root), tmp_path / "keys")
+    place.sign(tmp_path / "keys")
     with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
-        old, ends = push(place, MODEL), []
+        old, ends = place.publish(MODEL), []
         for step in range(0, 400, 23):
             new = MODEL + bytes([step])
             killed = was_killed(lambda new=new, step=step: push_until(place, new, step))
@@ -184,13 +182,7 @@ def test_killed_push_leaves_the_signed_set_as_it_was_or_new(place: Place, tmp_pa
                 old = signed_version(place)
         assert ends[0] is False and ends[-1] is True
         assert len(ends) > 3
-        assert push(place, OTHER) == signed_version(place)
-
-
-def push(place: Place, model: bytes) -> str:
-    (release,), is_signed = publish([place.spec], "phone", "shoes", model, manifest_of(model))
-    assert is_signed
-    return release.version
+        assert place.publish(OTHER) == signed_version(place)
 
 
 def push_until(place: Place, model: bytes, step: int) -> None:
@@ -203,7 +195,7 @@ def push_until(place: Place, model: bytes, step: int) -> None:
         return send(self, *arguments, **options)
 
     with mock.patch.object(Transport, "send", counted):
-        push(place, model)
+        place.publish(model)
 
 
 def signed_version(place: Place) -> str:

@@ -29,15 +29,14 @@ from components.core.errors import EdgemillError, RegistryError, SpecError
 from components.core.files import sha256_of_bytes
 from components.push import signed
 from components.push.artifact import artifact_of, artifact_path
-from components.push.registry import store_at
 from components.push.several import publish
 from components.spec.registry import LocalRegistry
-from components.trust import clock, oci_store, rollout
+from components.trust import clock, rollout
 from components.trust.keys import VARIABLE, read_key_set
 from components.trust.setup import add_device_class, create, renew, rotate
 from components.trust.storage import FolderStore
 from edgemill.commands.rollback import roll_back
-from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
+from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, signed_in, store_of
 from tests.forked import killed_at
 from tests.gateway import ANSWER_LOST, Fault
 
@@ -46,22 +45,13 @@ OTHER = MODEL[::-1]
 
 @pytest.fixture(scope="module", params=KINDS)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    # The server of the tests answers at once.
-    quick = {"WRITE_SECONDS": 0.2, "WAIT_SECONDS": 0.3, "_PAUSE_SECONDS": 0.05}
-    with store_of(request.param) as running, mock.patch.multiple(oci_store, **quick):
+    with store_of(request.param) as running:
         yield running
-
-
-def sign_place(place: Place, folder: Path) -> None:
-    root = signed.normal(place.root)
-    create(root, store_at(root), folder)
 
 
 @pytest.fixture
 def place(store: Store, tmp_path: Path) -> Iterator[Place]:
-    place = store.place(tmp_path / "registry")
-    sign_place(place, tmp_path / "keys")
-    with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
+    with signed_in(store.place(tmp_path / "registry"), tmp_path / "keys") as place:
         yield place
 
 
@@ -69,9 +59,8 @@ def place(store: Store, tmp_path: Path) -> Iterator[Place]:
 def folder(tmp_path: Path) -> Iterator[Place]:
     with store_of("local") as running:
         place = running.place(tmp_path / "registry")
-        sign_place(place, tmp_path / "keys")
-        with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}):
-            yield place
+    with signed_in(place, tmp_path / "keys"):
+        yield place
 
 
 def push(place: Place, model: bytes = MODEL, channel: str = "stable", name: str = "shoes") -> str:
@@ -252,7 +241,7 @@ def test_bad_settings_are_refused_before_a_run(folder: Place, tmp_path: Path) ->
 
 def test_registry_is_signed_once_and_never_with_keys_of_another(folder: Place, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="already signed"):
-        sign_place(folder, tmp_path / "more")
+        folder.sign(tmp_path / "more")
     with pytest.raises(SpecError, match="folder for the keys is not empty"):
         create(str(tmp_path / "new"), FolderStore(tmp_path / "new"), tmp_path / "keys")
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "keys").glob("*.pem")}

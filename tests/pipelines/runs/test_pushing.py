@@ -26,11 +26,9 @@ from components.object_store.oci import transport
 from components.push import signed
 from components.push.delivery import PushOutcome, PushRequest, deliver, read_blessing
 from components.push.outcome import record
-from components.push.registry import store_at
 from components.spec.devices.device import DeviceProfile
 from components.trust import oci_store
 from components.trust.keys import VARIABLE
-from components.trust.setup import create
 from edgemill.commands.run import exit_code
 from edgemill.exit_codes import ExitCode
 from edgemill.main import app
@@ -186,7 +184,7 @@ def test_release_is_staged_and_pushed_later(
     place = stores[kind].place(tmp_path / "registry")
     with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys") if is_signed else ""}):
         if is_signed:
-            create(signed.normal(place.root), store_at(signed.normal(place.root)), tmp_path / "keys")
+            place.sign(tmp_path / "keys")
         run = Recorded(tmp_path, place)
         with unreachable(place, stores[kind]):
             outcome = run.push()
@@ -244,7 +242,7 @@ def test_push_that_a_registry_breaks_off_says_whose_channel_changed_and_is_finis
     keys = [tmp_path / f"keys-{number}" for number in range(len(places))] if is_signed else []
     with mock.patch.dict(os.environ, {VARIABLE: os.pathsep.join(map(str, keys))}):
         for place, folder in zip(places, keys, strict=False):
-            create(signed.normal(place.root), store_at(signed.normal(place.root)), folder)
+            place.sign(folder)
         run = Recorded(tmp_path, *places)
         gateway = stores["s3"].gateway
         assert gateway is not None
