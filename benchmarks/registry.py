@@ -40,7 +40,6 @@ from components.push.upkeep.collect import collect
 from components.push.upkeep.holdings import Copy
 from components.push.upkeep.mirror import mirror
 from components.push.upkeep.opening import holdings_at
-from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from components.trust.rollout import FULL_SHARE
 from tests.components.device_client.served import Served, served
@@ -72,9 +71,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--large", nargs="*", choices=KINDS, default=KINDS, help="kinds of the large registries")
     asked = parser.parse_args()
-    # The lock of an OCI registry waits less, because the server is near.
-    quick = mock.patch.multiple(oci_store, WRITE_SECONDS=0.2, WAIT_SECONDS=0.3)
-    with tempfile.TemporaryDirectory(dir=_MEMORY) as folder, quick:
+    with tempfile.TemporaryDirectory(dir=_MEMORY) as folder:
         broken = [
             *(_pushes(Path(folder)) if "pushes" in asked.parts else ()),
             *(_devices(Path(folder), asked.classes) if "devices" in asked.parts else ()),

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 
 from components.core.errors import RegistryError, RegistryUnreachableError
+from components.core.files import sha256_of_bytes
 from components.object_store import gcs
 from components.object_store.oci import transport
 from components.push.upkeep.check import verify
@@ -21,6 +22,8 @@ from tests.gateway import Fault
 from tests.oci_server import oci_server
 
 OTHER = MODEL[::-1]
+# Writes between two attempts.
+STRIDE = {"s3": 2, "gcs": 2, "oci": 9}
 SAID = (
     "has no space left, or its quota is used up .*Remedy: free space on its storage or raise the quota, and run again"
 )
@@ -42,7 +45,10 @@ ANSWERS: dict[str, list[Fault]] = {
         (500, xml("InternalError", "We encountered an internal error: cause(no space left on device)")),
         (403, xml("QuotaExceeded")),
     ],
-    "gcs": [(507, '{"error": {"message": "Insufficient Storage"}}')],
+    "gcs": [
+        (507, '{"error": {"message": "Insufficient Storage"}}'),
+        (403, '{"error": {"message": "Over the quota.", "errors": [{"reason": "quotaExceeded"}]}}'),
+    ],
     "oci": [BY_DOCKER, BY_HARBOR, (507, "")],
 }
 
@@ -67,15 +73,7 @@ def test_store_that_is_full_from_any_write_on_is_explained_and_keeps_the_old_rel
     old = place.push(OTHER)
     failed = 0
     for first in range(100):
-        writes, answer = 0, ANSWERS[store.kind][first % len(ANSWERS[store.kind])]
-
-        def full(number: int, line: str, first: int = first, answer: Fault = answer) -> Fault:
-            nonlocal writes
-            writes += line.startswith(("PUT", "POST", "PATCH"))
-            return answer if writes > first and line.startswith(("PUT", "POST", "PATCH")) else None
-
-        store.gateway.reset()
-        store.gateway.fault = full
+        fill(store, first)
         try:
             new = place.push(MODEL + bytes([first]))
         except RegistryUnreachableError as error:
@@ -89,6 +87,46 @@ def test_store_that_is_full_from_any_write_on_is_explained_and_keeps_the_old_rel
     assert failed >= 4
     assert place.current() == new
     assert place.push(MODEL) == place.current()
+
+
+def fill(store: Store, first: int) -> None:
+    """Let all writes after the first ones fail, with one answer after the other."""
+    assert store.gateway is not None
+    writes, answer = 0, ANSWERS[store.kind][first % len(ANSWERS[store.kind])]
+
+    def full(number: int, line: str) -> Fault:
+        nonlocal writes
+        is_write = line.startswith(("PUT", "POST", "PATCH"))
+        writes += is_write
+        return answer if is_write and writes > first else None
+
+    store.gateway.reset()
+    store.gateway.fault = full
+
+
+def test_signed_store_that_is_full_from_any_write_on_has_the_signed_release_of_before_or_the_new_one(
+    store: Store, tmp_path: Path
+) -> None:
+    assert store.gateway is not None
+    ends = []
+    with signed_in(store.place(tmp_path), tmp_path / "keys") as place:
+        for first in range(0, 200, STRIDE[store.kind]):
+            old, model = place.publish(OTHER), MODEL + bytes([first])
+            fill(store, first)
+            try:
+                new = place.publish(model)
+            except RegistryUnreachableError as error:
+                assert re.search(SAID, str(error)), error
+                store.gateway.reset()
+                ends.append(signed_version(place) != old)
+                assert signed_version(place) in {old, sha256_of_bytes(model)[:16]}
+                assert not (health := verify(place.root)).problems, health.problems
+            else:
+                break
+        store.gateway.reset()
+        assert signed_version(place) == new == place.publish(model)
+    assert len(ends) >= 4
+    assert ends == sorted(ends)
 
 
 def test_full_disk_of_a_real_registry_is_explained_and_keeps_the_old_release(tmp_path: Path) -> None:
