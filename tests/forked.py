@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from tests.deadline import deadline
 
+# Suites kill at some of the steps. Lanes kill at all of them.
+EVERY_STEP = bool(os.environ.get("EDGEMILL_TEST_EVERY_STEP"))
 _SECONDS = 300.0
 # What changes or opens files, as Python's audit hooks name it.
 _STEPS = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir", "os.symlink"}

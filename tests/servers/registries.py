@@ -1,4 +1,4 @@
-"""Registries of every kind under many kills: six publishers, changes of signed registries, and collections.
+"""Registries of every kind under many kills: six publishers, pushes, changes of signed ones, collections, and devices.
 
 `make test-registries` runs it. It isn't part of the suite, which runs a few of the same.
 """
@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 
 # Before the modules read them.
+os.environ.setdefault("EDGEMILL_TEST_EVERY_STEP", "1")
 os.environ.setdefault("EDGEMILL_TEST_KILLS", "400")
 os.environ.setdefault("EDGEMILL_TEST_STRIDE", "3")
 os.environ.setdefault("EDGEMILL_TEST_ROUNDS", "10")
 os.environ.setdefault("EDGEMILL_TEST_SIGNED_KILLS", "12")
 
+from tests.components.device_client.conftest import fleet  # noqa: F401
+from tests.components.device_client.test_attacks_everywhere import *  # noqa: F403
+from tests.components.device_client.test_pull import test_kill_at_every_step_leaves_the_old_model_or_the_new_one  # noqa: F401
 from tests.components.push.conftest import processes, store  # noqa: F401
 from tests.components.push.test_collection_races import *  # noqa: F403
+from tests.components.push.test_faults import test_killed_push_leaves_the_old_release_or_the_new_one  # noqa: F401
 from tests.components.push.test_random_kills import *  # noqa: F403
 from tests.components.push.test_signed_kills import *  # noqa: F403
