@@ -1,5 +1,4 @@
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -34,13 +33,6 @@ def test_wait_without_an_end_fails_the_test(wait: Callable[[], None]) -> None:
     with pytest.raises(pytest.fail.Exception, match=r"x takes longer than 0\.05 s"), deadline("x", 0.05, 2.0):
         wait()
     assert time.monotonic() - start < 60
-
-
-def test_signal_after_the_end_is_ignored() -> None:
-    with deadline("x", 0.02):
-        pass
-    time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGUSR1)
 
 
 def test_tests_of_the_suite_have_minutes_and_lanes_have_hours() -> None:

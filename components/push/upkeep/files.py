@@ -231,7 +231,7 @@ class FileHoldings:
                 self._temporary.append(one)
             elif parts[0] in _OWN and len(parts) > 1:
                 continue
-            elif len(parts) < 3 or not all(map(PART_PATTERN.fullmatch, parts[:2])) or _is_release(parts):
+            elif len(parts) < 3 or not all(map(PART_PATTERN.fullmatch, parts[:2])) or _is_inside(parts):
                 self._strangers.append(name)
             elif len(parts) == 3 and (match := _POINTER.fullmatch(parts[2])):
                 self._pointers.setdefault("/".join(parts[:2]), []).append(match[1])
@@ -275,9 +275,10 @@ class FileHoldings:
             yield
 
 
-def _is_release(parts: list[str]) -> bool:
-    """Whether this is the file of a release in a folder that isn't a registry, but a device class of one."""
-    return len(parts) == 3 and VERSION_PATTERN.fullmatch(parts[1]) is not None and parts[2] == MANIFEST_NAME
+def _is_inside(parts: list[str]) -> bool:
+    """Whether this is the file of a release below a folder that isn't a registry, but a part of one."""
+    below_class = VERSION_PATTERN.fullmatch(parts[1]) and parts[2:] == [MANIFEST_NAME]
+    return bool(below_class or (VERSION_PATTERN.fullmatch(parts[0]) and parts[1] == "content"))
 
 
 def _check_place(place: str, release: Release) -> None:
