@@ -10,7 +10,6 @@ import pytest
 
 import components  # noqa: F401  # chooses tf-keras before TensorFlow is imported
 from components.upstream.beam import keep_beam_in_process
-from tests.deadline import deadline, seconds_for
 
 # A shell that starts the tests in the background makes them and all of their children ignore Ctrl-C, which some tests
 # send.
@@ -162,24 +161,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    with deadline(f"the setup of {item.nodeid}", seconds_for(item.path)):
-        return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    with deadline(item.nodeid, seconds_for(item.path)):
-        return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    with deadline(f"the teardown of {item.nodeid}", seconds_for(item.path)):
-        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

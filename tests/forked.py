@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 
-from tests.deadline import deadline
+from tests.processes import LIMIT_SECONDS
 
 # Suites kill at some of the steps. Lanes kill at all of them.
 EVERY_STEP = bool(os.environ.get("EDGEMILL_TEST_EVERY_STEP"))
-_SECONDS = 300.0
 # What changes or opens files, as Python's audit hooks name it.
 _STEPS = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir", "os.symlink"}
 
@@ -27,14 +27,20 @@ def was_killed(work: Callable[[], object]) -> bool:
             os._exit(1)
         finally:
             os._exit(0)
-    status = None
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        os.kill(child, signal.SIGKILL)
+
+    timer = threading.Timer(LIMIT_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
     try:
-        with deadline("a forked process", _SECONDS):
-            _, status = os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
     finally:
-        if status is None:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        timer.cancel()
+    assert not late.is_set(), f"the forked process was still there after {LIMIT_SECONDS:g} s"
     assert os.WIFSIGNALED(status) or not status, "the forked process failed: see its traceback above"
     return os.WIFSIGNALED(status)
 

@@ -20,9 +20,12 @@ from unittest import mock
 
 from components.core.errors import EdgemillError
 from tests.components.push.places import MODEL, Place, manifest_of
+from tests.processes import LIMIT_SECONDS, running
 
 # The server of the tests answers at once.
 QUICK = {"WRITE_SECONDS": 0.3, "WAIT_SECONDS": 0.4, "_PAUSE_SECONDS": 0.05, "LEASE_SECONDS": 2.0}
+# Of all tests of a file, also in the lane.
+_LONGEST_SECONDS = 2 * 3600.0
 # What changes files, as Python's audit hooks name it.
 _STEPS = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir", "os.truncate"}
 
@@ -115,13 +118,19 @@ class Pushers:
     def until(self, what: str, times: int = 1) -> dict[str, Any]:
         """Wait until `what` was said so often; returns the last one."""
         assert self._process.stdout is not None
-        while True:
-            line = self._process.stdout.readline()
-            assert line, "the pushing process has ended"
-            self.said.append(json.loads(line))
-            times -= what in self.said[-1]
-            if not times:
-                return self.said[-1]
+        timer = threading.Timer(LIMIT_SECONDS, os.killpg, (self._process.pid, signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+        try:
+            while True:
+                line = self._process.stdout.readline()
+                assert line, f"the pushing processes have ended, or didn't say {what!r} for {LIMIT_SECONDS:g} s"
+                self.said.append(json.loads(line))
+                times -= what in self.said[-1]
+                if not times:
+                    return self.said[-1]
+        finally:
+            timer.cancel()
 
     def acknowledged(self) -> list[str]:
         """The versions whose pushes returned."""
@@ -137,23 +146,9 @@ class Pushers:
 @contextmanager
 def pushers(folder: Path) -> Iterator[Pushers]:
     """The forking process, with the environment of now."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.components.push.pusher"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path.cwd(),
-        start_new_session=True,
-    )
-    try:
+    command = [sys.executable, "-m", "tests.components.push.pusher"]
+    with running(command, _LONGEST_SECONDS, stdin=subprocess.PIPE, cwd=Path.cwd()) as process:
         yield Pushers(process, folder / "go")
-    finally:
-        assert process.stdin is not None and process.stdout is not None
-        # After a failure, its processes can still wait for a start that doesn't come.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
 
 
 def _stop_of(go: Path) -> Path:
