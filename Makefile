@@ -83,19 +83,19 @@ test-arm: setup ## Compare LiteRT on aarch64 under qemu with this machine's runt
 	tests/arm64.sh
 
 test-metadata: setup ## Test metadata on real MariaDB and PostgreSQL servers (Debian: mariadb-server, postgresql)
-	$(VENV)/bin/pytest --timeout 3600 tests/servers/metadata_servers.py
+	$(VENV)/bin/pytest -o faulthandler_timeout=3600 tests/servers/metadata_servers.py
 
 test-examples: setup ## Run the long examples and check their figures (about 25 minutes)
-	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s --timeout 3600 tests/examples/activity.py tests/examples/digits.py tests/examples/hard_channels.py tests/examples/models.py
+	EDGEMILL_TEST_DATA="$(DATA)" $(VENV)/bin/pytest -rs -s -o faulthandler_timeout=3600 tests/examples/activity.py tests/examples/digits.py tests/examples/hard_channels.py tests/examples/models.py
 
 test-next-generation: ## Run setup and the complete test suite on TFX 1.21 in a Debian 13 root (needs root and debootstrap)
 	tests/next_generation.sh
 
 test-beam: setup ## Test runs in Beam's worker processes and in a worker pool behind its job service
-	$(VENV)/bin/pytest --timeout 3600 tests/servers/beam_processes.py tests/servers/beam_services.py
+	$(VENV)/bin/pytest -o faulthandler_timeout=3600 tests/servers/beam_processes.py tests/servers/beam_services.py
 
 test-registries: setup ## Kill pushes, changes, and collections in every kind of registry, thousands of times (about 30 minutes)
-	$(VENV)/bin/pytest --numprocesses 2 --dist worksteal --durations 10 --timeout 3600 tests/servers/registries.py
+	$(VENV)/bin/pytest --numprocesses 2 --dist worksteal --durations 10 -o faulthandler_timeout=3600 tests/servers/registries.py
 
 test-key-services: setup ## Sign through the clients of Google, Microsoft, and HashiCorp, with their services as servers of this machine
 	$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python build/key-services

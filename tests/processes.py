@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 LIMIT_SECONDS = 300.0
-"""Below `timeout` of pyproject.toml, so that the test says what it waited for."""
+"""Below `faulthandler_timeout` of pyproject.toml, so that the test says what it waited for."""
 
 
 def finished(command: Sequence[object], *, check: bool = False, **options: Any) -> "subprocess.CompletedProcess[str]":
