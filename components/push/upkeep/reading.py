@@ -126,7 +126,7 @@ class _Kept:
     """A store that keeps what was read."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self.words = store, store.words
         self.content: dict[str, bytes] = {}
 
     def read(self, name: str) -> Content | None:
