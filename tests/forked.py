@@ -59,7 +59,7 @@ def kill_at(below: str, step: int) -> None:
 
 
 def killed_at(below: str, step: int, work: Callable[[], object]) -> bool:
-    """Do the work in a forked process that kills itself at a step on files. Returns whether it came so far."""
+    """Do the work in a forked process that kills itself at a step on files. Returns whether it reached that step."""
 
     def counted() -> None:
         kill_at(below, step)
