@@ -38,9 +38,13 @@ class Operator(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.function, self.arguments, self.types = function, call, tuple(types)
 
-    @do_not_convert
     def call(self, inputs: Any, training: Any = None) -> Any:
         """Call the function with the tensors at their places."""
+        # Not decorated: TFMOT's wrapper passes `training` only if it sees the argument, which a decorator hides.
+        return self._called(inputs, training)
+
+    @do_not_convert
+    def _called(self, inputs: Any, training: Any) -> Any:
         tensors = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         if self.function == "math.rsqrt":
             tensors = [_positive(tensors[0], training)]

@@ -1,0 +1,1 @@
+"""Functions of TensorFlow on tensors, rewritten as layers."""
