@@ -30,7 +30,7 @@ MOST = {
 
 def test_python_is_one_for_aarch64():
     code = "import platform, sys; print(platform.machine(), 'tensorflow' in sys.modules)"
-    assert subprocess.check_output([PYTHON, "-c", code], text=True).split() == ["aarch64", "False"]
+    assert subprocess.check_output([PYTHON, "-c", code], text=True, timeout=300).split() == ["aarch64", "False"]
 
 
 @pytest.mark.parametrize("name", MOST)

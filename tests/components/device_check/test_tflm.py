@@ -31,7 +31,7 @@ model.invoke()
 def runs(content, arena, folder):
     (folder / "m.tflite").write_bytes(content)
     command = [sys.executable, "-c", RUN, str(folder / "m.tflite"), str(arena)]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    return subprocess.run(command, check=False, capture_output=True, timeout=300).returncode == 0
 
 
 def out_of_range(content):
