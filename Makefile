@@ -4,7 +4,7 @@ LOCKS := $(wildcard requirements/tfx-*.lock)
 VENV := .venv
 UV := .uv/bin/uv
 STAMP := $(VENV)/.complete
-# MkDocs has an environment of its own, so that it never changes what runs beside TFX.
+# MkDocs has its own environment, so that it never changes what runs with TFX.
 DOCS := .docs
 AXE_CORE ?= build/axe-core/package/axe.min.js
 

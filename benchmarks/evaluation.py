@@ -6,7 +6,7 @@ several rounds counts. The predictions are then compared with those of an oracle
 shares no code with them. The evaluation computes the accuracy overall and for 10 slices, with intervals, changes, and
 flips. The time of the statistics is that of adding up by slice and part, and of the combine with its intervals.
 
-With --memory, the same runs on 100,000 and on 1,000,000 examples in processes of their own, whose peaks are compared.
+With --memory, the same runs on 100,000 and on 1,000,000 examples in their own processes, whose peaks are compared.
 
     python benchmarks/evaluation.py [--examples 200000] [--rounds 3] [--memory]
 """

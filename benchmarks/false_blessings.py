@@ -1,7 +1,7 @@
 """Searches for distributions under which the test of bounded means passes a broken bound more often than alpha.
 
 For values that take three numbers, every outcome of n examples is enumerated, so rates are exact. The probabilities are
-searched for the greatest rate with the mean at the bound. Usage: python -m benchmarks.false_blessings [--supports 40]
+searched for the largest rate with the mean at the bound. Usage: python -m benchmarks.false_blessings [--supports 40]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def worst_rates(values: np.ndarray, least: float, n: int) -> list[float]:
 
     Args:
         values: Three values, [3], the first below zero, the last above.
-        least: The least possible value.
+        least: The smallest possible value.
         n: The number of examples.
     """
     counts = outcomes(n)
@@ -47,7 +47,7 @@ def worst_rates(values: np.ndarray, least: float, n: int) -> list[float]:
 
 
 def main() -> None:
-    """Print the greatest rate for each number of examples and alpha."""
+    """Print the largest rate for each number of examples and alpha."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--supports", type=int, default=40, help="sets of three values for each number of examples")
     arguments = parser.parse_args()

@@ -3,7 +3,7 @@
     python -m benchmarks.zoo [--models unet lstm] [--kinds dense] [--recipes int8 qat] [--update] [--resume]
 
 Each cell of the matrix is `works` (the file's outputs agree with those of a plain interpreter loop, and with those of
-the float model within a bound for the format), `refused` before work with the reason, or a defect: a failure in
+the float model within a bound for the format), `refused` before the run with the reason, or a defect: a failure in
 conversion or training, a crash, wrong numbers, or a refusal although a plain converter script produces a file that
 runs. The weights are random. The functions are those that the pipeline's nodes call. In the column `accuracy`,
 classifiers of each kind learn a task, and int8 after `qat` must be at most half a point below plain int8.

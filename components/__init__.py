@@ -1,4 +1,4 @@
-"""What can be done to a model: pure functions over typed values, each with a thin TFX shell beside it."""
+"""What can be done to a model: pure functions over typed values, each with a thin TFX shell next to it."""
 
 import gc
 import os

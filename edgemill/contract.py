@@ -45,7 +45,7 @@ class Document:
         self._print(self._value)
 
     def fail(self, error: Mapping[str, object], code: ExitCode) -> None:
-        """Print what was found until an error, and the error. A full disk takes neither."""
+        """Print what was found before an error, and the error. A full disk prevents both."""
         found = self._value if isinstance(self._value, dict) else {}
         with suppress(OSError):
             self._print({**found, "error": _plain(error), "exit_status": int(code), "exit_meaning": code.name})
@@ -119,10 +119,10 @@ def keeping(*, as_json: bool, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def _output(*, as_json: bool, silent: bool) -> Iterator[TextIO]:
-    """Discard what is printed if `silent`, and with JSON send what native code writes to standard error.
+    """If `silent`, discard output. With JSON, redirect the output of native code to standard error.
 
     Yields:
-        Where the document goes.
+        The stream for the document.
     """
     stream = sys.stdout
     if not silent:
@@ -174,7 +174,7 @@ def _plain(value: Any) -> Any:
 
 
 class Commands(TyperGroup):
-    """The commands. A command line that no command takes is an error with a JSON document too."""
+    """The commands. An invalid command line is an error with a JSON document too."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
         """See the base class."""

@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     read."""
     BAD_INPUT = 2
     """The pipeline file, the data, the model, or the command line is wrong, or the registry or the root cannot be
-    written. The error is found before the first node, so that nothing ran."""
+    written. The error is found before the first node, so nothing ran."""
     GATE_REFUSED = 3
     """The run is complete, but the gate of at least one device refused every candidate."""
     PUSH_STAGED = 4
@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     """Ctrl-C."""
     TERMINATED = 143
-    """SIGTERM, as systemd and container runtimes send it."""
+    """SIGTERM, which systemd and container runtimes send."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -56,7 +56,7 @@ class Interruption:
         self._unraisable_before = sys.unraisablehook
 
     def raise_if_it_came(self) -> None:
-        """Raise the KeyboardInterrupt or Terminated again if Beam turned it into a failure of its node."""
+        """Re-raise a KeyboardInterrupt or Terminated that Beam turned into a failure of its node."""
         if self._came is not None:
             raise self._came
 
@@ -73,7 +73,7 @@ class Interruption:
         raise self._came
 
     def repeat_if_ignored(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """Raise again a little later what Python ignores because a finalizer or a callback of native code raised it."""
+        """Raise again, a little later, an exception that Python ignores because of a finalizer or a native callback."""
         if self._came is not None and unraisable.exc_type is self._came:
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
         else:
@@ -165,7 +165,7 @@ def _of_system(error: OSError) -> EdgemillError:
             remedy="change to an existing folder",
         )
     # A write that fails doesn't say where.
-    return errors.system_error(error, "the output of this command, or a file of it")
+    return errors.system_error(error, "the output of this command, or one of its files")
 
 
 def interruption_of(error: KeyboardInterrupt) -> ExitCode:

@@ -32,7 +32,7 @@ def every_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the versions as JSON.")] = False,
 ) -> None:
-    """Turn a trained TensorFlow model into the smallest, fastest, still trustworthy model on every device."""
+    """Turn a trained TensorFlow model into the smallest model that is still accurate enough, for every device."""
     if show_version:
         from edgemill.commands.doctor import print_versions
 

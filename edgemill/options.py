@@ -51,6 +51,6 @@ LogFormatName = Annotated[str, typer.Option(help="Format of the log: text, or js
 CronLine = Annotated[
     str | None, typer.Option(help="Five fields: minute, hour, day of the month, month, day of the week.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, also for an error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, even for an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or `latest`.", autocompletion=complete_run)]

@@ -1,4 +1,4 @@
-"""The last line of a terminal during long work: what happens, how much is done, and the time that is left."""
+"""The last line of a terminal during long work: the current activity, how much is done, and the remaining time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BETWEEN_LINES_S = 10.0
 
 
 class _Line(ABC):
-    """A line of progress that is removed afterward. Shows nothing where output is not a terminal."""
+    """A line of progress that is removed afterward. Shows nothing if output is not a terminal."""
 
     def __init__(self, console: Console, doing: str) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), _Left(self))
@@ -45,11 +45,11 @@ class _Line(ABC):
 
     @abstractmethod
     def left(self) -> str:
-        """How much is done, and about how long the rest takes."""
+        """How much is done, and about how much time remains."""
 
 
 class RunProgress(_Line):
-    """The progress of one run. Shows nothing where output is not a terminal: there, the lines of the nodes suffice."""
+    """The progress of one run. Shows nothing if output is not a terminal, where the lines of the nodes are enough."""
 
     def __init__(self, console: Console, usual: Mapping[str, float], doing: str) -> None:
         self._usual = usual
@@ -59,11 +59,11 @@ class RunProgress(_Line):
         super().__init__(console, doing)
 
     def update(self, doing: str) -> None:
-        """Say what happens now."""
+        """Set the current activity."""
         self._bar.update(self._task, description=doing)
 
     def watch(self, done: int, total: int, what: str) -> None:
-        """Say what happens before the nodes, and how much of it is done."""
+        """Set the activity before the nodes, and how much of it is done."""
         self.update(f"{what} ({done:,} of {total:,})")
 
     def planned(self, nodes: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ class RunProgress(_Line):
         self._bar.update(self._task, completed=len(self._ended))
 
     def left(self) -> str:
-        """How many nodes have ended, and about how long the others take; empty before the nodes are known."""
+        """How many nodes have finished, and about how much time remains; empty before the nodes are known."""
         if not self._nodes:
             return ""
         now = time.monotonic()
@@ -102,7 +102,7 @@ def _about(seconds: float) -> str:
 class WorkProgress(_Line):
     """The progress of other work, whose steps take about the same time. It is a `components.core.values.Watch`.
 
-    Where output is not a terminal, it prints a line from time to time instead, and none about short work.
+    If output is not a terminal, it prints a line from time to time instead, and nothing for short work.
     """
 
     def __init__(self, console: Console, doing: str, between_s: float = _BETWEEN_LINES_S) -> None:
@@ -112,7 +112,7 @@ class WorkProgress(_Line):
         super().__init__(console, doing)
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """Show how far the work is."""
+        """Show the progress."""
         now = time.monotonic()
         if total != self._total or done < self._done:
             self._began = now
@@ -123,7 +123,7 @@ class WorkProgress(_Line):
             self._console.print(Text(f"{what}: {self.left()}"), soft_wrap=True)
 
     def left(self) -> str:
-        """How many steps are done, and about how long the others take; empty before their number is known."""
+        """How many steps are done, and about how much time remains; empty before their number is known."""
         if not self._total:
             return ""
         counted = f"{self._done:,} of {self._total:,}"

@@ -19,7 +19,7 @@ Place = Annotated[
 Channel = Annotated[str, typer.Option(help="canary, beta, or stable.")]
 Places = Annotated[
     list[str] | None,
-    typer.Option("--place", metavar="DEVICE_CLASS/NAME", help="Only this place. Can be repeated. By default all."),
+    typer.Option("--place", metavar="DEVICE_CLASS/NAME", help="Only this place. Can be repeated. By default, all."),
 ]
 Trust = Annotated[
     Path | None,
@@ -35,7 +35,7 @@ Trust = Annotated[
 @contracted
 def init(
     registry: Address,
-    keys: Annotated[Path, typer.Option(help="Folder for the keys. It must not exist, or be empty.")] = Path(
+    keys: Annotated[Path, typer.Option(help="Folder for the keys. It must be empty or not exist.")] = Path(
         "edgemill-keys"
     ),
     timestamp_days: Annotated[
@@ -87,7 +87,7 @@ def delegate(
     device_class: Annotated[str, typer.Argument(metavar="DEVICE_CLASS", help="As in the device's profile.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Make the keys of a device class's channels. Pushes then do without the key of `targets`.
+    """Make the keys of a device class's channels. Pushes then don't need the key of `targets`.
 
     Without this command, the first push for the device class makes them. Use it if that push runs where the key set
     can't be written, such as on Kubeflow.
@@ -142,10 +142,10 @@ def refresh(
     force: Annotated[bool, typer.Option("--force", help="Sign again even if nothing expires soon.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Sign again what has less than half of its time left. Run it every day.
+    """Sign again every role that has less than half of its lifetime left. Run this command every day.
 
-    It needs the keys of the timestamp and the snapshot. If the keys of other roles aren't here, it names those that
-    expire.
+    It needs the keys of the timestamp and the snapshot. If the keys of other roles aren't available, it lists those
+    that expire.
     """
     from edgemill.commands.registry import refresh as refresh_registry
 
@@ -162,7 +162,7 @@ def public_key(
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the public keys of a role. Firmware of microcontrollers holds those of its channel."""
+    """Print the public keys of a role. The firmware of microcontrollers contains those of its channel."""
     from edgemill.commands.registry import print_public_keys
 
     print_public_keys(registry, role, as_header=as_header, as_json=as_json)
@@ -188,7 +188,7 @@ def rotate(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Replace a key of a role with a new one. Devices follow by themselves, and refuse the old key.
+    """Replace a key of a role with a new one. Devices accept the new key automatically, and refuse the old one.
 
     Without --key, the new key is a file of the key set.
     """

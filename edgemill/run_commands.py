@@ -46,7 +46,7 @@ def explain(
 ) -> None:
     """Explain why a candidate of a run differs from its float model.
 
-    Prints the error of each layer, the first bad layer with its cause, and a recipe that cures it. The run has computed
+    Prints the error of each layer, the first bad layer with its cause, and a recipe that fixes it. The run has computed
     all of it.
     """
     from edgemill.commands.explain.why import explain_candidate
@@ -63,7 +63,7 @@ def open_report(run_id: options.RunName = "latest", root: options.Root = None, a
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="Address to listen at. The default admits only this machine.")
+        str, typer.Option(help="Address to listen on. By default, only this machine can connect.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 is any free one.")] = 8765,
     root: options.Root = None,

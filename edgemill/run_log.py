@@ -48,7 +48,7 @@ def log_format_of(name: str) -> LogFormat:
         where="--log-format",
         bound="text or json",
         measured=name,
-        remedy="name one of the two",
+        remedy="choose one of the two",
     )
 
 

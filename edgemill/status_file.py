@@ -1,4 +1,4 @@
-"""The file of `edgemill run --summary-json`: written when the run starts, and when it ends for whatever reason."""
+"""The file of `edgemill run --summary-json`: written when the run starts, and when it ends for any reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StatusFile:
                 "the summary cannot be written",
                 where=f"--summary-json {self._path}",
                 measured=error.strerror,
-                remedy="name a file in a writable folder",
+                remedy="specify a file in a writable folder",
             ) from error
 
     def runs(self, pipeline: str, run_id: str, log: Path) -> None:
@@ -138,7 +138,7 @@ def _in_utf8(text: str) -> str:
 
 @contextmanager
 def ending(status: StatusFile) -> Iterator[None]:
-    """Record in the status file whatever ends a run early, and raise the exception again."""
+    """Record in the status file why a run ends early, and raise the exception again."""
     with status.outlived():
         try:
             with exits_reported(), last_words(lambda error: status.end(exit_code_of(error), str(error))):

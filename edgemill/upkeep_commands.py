@@ -1,4 +1,4 @@
-"""The commands of `edgemill registry` that look after a whole registry."""
+"""The commands of `edgemill registry` that maintain a whole registry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def verify(
 ) -> None:
     """Read a whole registry, and check every file, manifest, channel, and signature.
 
-    Exits with status 1 if something is damaged, and names all of it. Changes nothing.
+    Exits with status 1 if something is damaged, and lists everything that is. Changes nothing.
     """
     from edgemill.commands.upkeep import print_health
 
@@ -33,7 +33,8 @@ def verify(
 def gc(
     registry: Address,
     keep_last: Annotated[
-        int | None, typer.Option(min=1, help="Remove releases except for so many of each place, the newest.")
+        int | None,
+        typer.Option(min=1, help="Keep this many of the newest releases in each place, and remove the others."),
     ] = None,
     max_age: Annotated[
         str | None, typer.Option(metavar="TIME", help="Remove releases that were pushed longer ago, such as 90d.")
@@ -86,7 +87,7 @@ def mirror(
 ) -> None:
     """Copy a registry to another one, byte by byte, with its channels and signatures.
 
-    What is already there isn't copied again. If the command breaks off, repeat it.
+    What is already there isn't copied again. If the command is interrupted, repeat it.
     """
     from edgemill.commands.upkeep import mirror_registry
 

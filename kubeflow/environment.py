@@ -89,7 +89,7 @@ class KubeflowEnvironment(FrozenModel):
             and others in every container.
         resources: Resources of each container.
         node_resources: Shell pattern of node IDs (`convert__*`) to the resources that differ there. The first match
-            counts.
+            is used.
         retries: Restarts of each container.
         caching: Whether Kubeflow can take a node's outputs from an earlier run.
         secrets: Secrets of the cluster, as environment variables.
@@ -145,7 +145,7 @@ class EnvironmentFile(FrozenModel):
         metadata: ML Metadata of these runners, a URL without a password. Set `EDGEMILL_METADATA_PASSWORD` for the
             password. On Kubeflow, the cluster's own server keeps the metadata. By default, SQLite inside the root.
         runner: TFX runner of `edgemill run`.
-        beam_args: Arguments of every Beam pipeline, whatever the runner.
+        beam_args: Arguments of every Beam pipeline, regardless of the runner.
         kubeflow: The cluster.
     """
 
@@ -207,10 +207,10 @@ def _of_plain_runs(found: EnvironmentFile) -> Iterator[SpecError]:
             )
     if found.root and "://" in found.root:
         yield SpecError(
-            "reports, locks and SQLite cannot lie in an object store",
+            "reports, locks, and SQLite cannot be in an object store",
             where="root",
             bound="a folder, relative to this file",
-            remedy="name a folder, and set `pipeline_root` to the address for artifacts",
+            remedy="specify a folder, and set `pipeline_root` to the address for artifacts",
         )
     if found.pipeline_root is not None:
         try:
@@ -224,7 +224,7 @@ def _of_cluster(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
         mounted = any(PurePosixPath(value).is_relative_to(one.path) for one in cluster.mounted)
         if (SECRET_WORDS.search(name) and not mounted) or has_password(value):
             yield _secret(
-                f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and name that secret in `secrets`"
+                f"kubeflow.env.{name}", "a secret", "put it into a Kubernetes secret, and list that secret in `secrets`"
             )
     for field, address in (("endpoint", cluster.endpoint), ("examples", cluster.examples)):
         if address and has_password(address):
@@ -253,7 +253,7 @@ def _of_mounts(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
     names = [one.secret for one in cluster.mounted] + [volume.claim for volume in cluster.volumes]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield SpecError(
-            f"Kubeflow would make two volumes of the name {name}",
+            f"Kubeflow would create two volumes with the name {name}",
             where="kubeflow.secret_files",
             bound="each secret once, in `secret_files` or `keys`, and no claim of its name in `volumes`",
             remedy="mount it once, or rename one of them in the cluster",
@@ -264,7 +264,7 @@ def _of_mounts(cluster: KubeflowEnvironment) -> Iterator[SpecError]:
             "two volumes have the same path",
             where="kubeflow.secret_files",
             measured=path,
-            remedy="give each one a path of its own",
+            remedy="give each one its own path",
         )
 
 

@@ -1,4 +1,4 @@
-"""What the image must have: paths of this machine, the modules that a pipeline file names, and the examples."""
+"""What the image must contain: paths of this machine, the modules that a pipeline file refers to, and the examples."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _keys(cluster: KubeflowEnvironment) -> dict[str, str]:
 
 
 def _mounts(label: str, volume: Volume, cluster: KubeflowEnvironment) -> bool:
-    """Whether a node mounts a volume. Only nodes that need it do: many volumes allow one machine at a time."""
+    """Whether a node mounts a volume. Only those that need it do: many volumes allow only one machine at a time."""
     users = {
         **{f"exec-{node.replace('__', '-')}": cluster.registry for node in USE_REGISTRY},
         "exec-examples": cluster.examples if cluster.examples and cluster.examples.startswith("/") else None,

@@ -126,7 +126,7 @@ class _Fast(importlib.abc.MetaPathFinder):
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         error = call.excinfo.value if call.excinfo else None
-        # The code under test may have made an error of its own of the skip.
+        # The code under test may have turned the skip into an error.
         if report.failed and error is not None and (self._reason or error in self._seen):
             self._seen.append(error)
             report.outcome = "skipped"

@@ -46,7 +46,7 @@ for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL UV_INDEX_URL UV_DEFAULT_INDEX UV_I
     [ -z "$value" ] || environment="$environment $name=$value"
 done
 
-# /proc and /dev are mounted in a namespace of their own: they go with its last process, whatever ends it.
+# /proc and /dev are mounted in their own namespace: they go with its last process, whatever ends it.
 # shellcheck disable=SC2016,SC2086  # the inner shell expands; the environment is words
 exec unshare --mount --pid --fork --kill-child sh -c '
     set -eu

@@ -1,4 +1,4 @@
-"""Debian's registry of OCI artifacts, as a process of its own, and its files behind its back."""
+"""Debian's registry of OCI artifacts, as its own process, and its files behind its back."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def finished(command: Sequence[object], *, check: bool = False, **options: Any) 
 def running(
     command: Sequence[object], limit: float = LIMIT_SECONDS, **options: Any
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Start a process in a group of its own, which is killed as a whole at the end, and after a limit.
+    """Start a process in its own group, which is killed as a whole at the end, and after a limit.
 
     At the limit, everything that waits for the process or reads from it returns, and the test fails.
     """

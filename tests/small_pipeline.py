@@ -1,4 +1,4 @@
-"""A pipeline small enough to run in seconds, in a folder of its own: 4x4 images of three brightness classes."""
+"""A pipeline small enough to run in seconds, in its own folder: 4x4 images of three brightness classes."""
 
 from __future__ import annotations
 

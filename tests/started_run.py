@@ -1,4 +1,4 @@
-"""Runs as processes of their own, as a user starts them, watched through ML Metadata."""
+"""Runs as their own processes, as a user starts them, watched through ML Metadata."""
 
 import contextlib
 import os

@@ -39,7 +39,7 @@ NOT_RUN = {
     "edgemill serve": "serves until it is stopped; tests/edgemill/test_serve.py and tests/servers/test_results_page.py",
     "edgemill --install-completion": "changes the user's shell",
     "edgemill compile": "tests/kubeflow/test_compile.py compiles the same pipeline",
-    "edgemill submit": "needs a cluster; tests/kubeflow/test_submit.py submits to a server of its own",
+    "edgemill submit": "needs a cluster; tests/kubeflow/test_submit.py submits to its own server",
     "edgemill schedule": "imports kfp; tests/kubeflow/test_schedule.py",
     "edgemill registry init s3:": "needs a bucket; tests/components/trust/test_signed_registries.py signs one",
     "edgemill registry delegate s3:": "needs a bucket; tests/components/trust/test_signed_registries.py signs one",

@@ -146,12 +146,12 @@ def judge_file(recipe: str, error: float, agrees: bool, plain: Callable[[], Plai
 
 
 def _allowed(recipe: str, plain: float) -> float:
-    """The largest error beside that of a plain script."""
+    """The largest error next to that of a plain script."""
     return plain + HALF_A_POINT if recipe == "qat" else _LIKE_PLAIN * plain
 
 
 def judge_refusal(reason: str, plain: Callable[[], PlainFile] | None) -> tuple[Verdict, str]:
-    """Judge a refusal before work. `plain` is as for `judge_file`."""
+    """Judge a refusal before the run. `plain` is as for `judge_file`."""
     if plain is None:
         return "refused", reason
     other = plain()

@@ -16,7 +16,7 @@ class Coverage(NamedTuple):
 
     Attributes:
         works: Cells that work.
-        refused: Cells that are refused before work.
+        refused: Cells that are refused before the run.
         defects: Cells with a defect.
     """
 

@@ -12,7 +12,7 @@ def _head(k: Any, x: Any, classes: int = 4) -> Any:
 
 
 def rms_normalized(k: Any) -> Any:
-    """A registered layer with a weight of its own, around a residual block."""
+    """A registered layer with its own weight, around a residual block."""
     import tensorflow as tf
 
     @k.utils.register_keras_serializable("zoo")

@@ -12,8 +12,8 @@ from components.upstream.keras import is_keras3, run_as_written
 
 # Advice for a model that a task builds, instead of that for a file.
 _ELSEWHERE = (
-    "build the model of layers that tf-keras has; or train it in an environment of its own, export it there as a "
-    "SavedModel, `model.export('folder')`, and name that folder as pretrained baseline: all recipes without steps work "
+    "build the model of layers that tf-keras has; or train it in its own environment, export it there as a "
+    "SavedModel, `model.export('folder')`, and use that folder as pretrained baseline: all recipes without steps work "
     "with it"
 )
 
@@ -26,7 +26,7 @@ def built_model(task: TrainableTask) -> Any:
 
     Raises:
         SpecError: It returns something else.
-        ModelError: The model of Keras 3 can't be rebuilt, or the rebuilt model computes something else.
+        ModelError: The model of Keras 3 can't be rebuilt, or the rebuilt model computes something different.
     """
     import tf_keras
 

@@ -67,7 +67,7 @@ def save_graph(graph: BaselineGraph, source: Path, folder: Path) -> None:
 
 
 def _reshaped(signature: Any, specs: Specs, wanted: Specs, where: str) -> Any:
-    """The signature for inputs of other shapes. A function that only opens its batch is proved to compute the same."""
+    """The signature for inputs of other shapes. If only the batch is opened, the result is verified to be the same."""
     outputs = dict(zip(sorted(signature.structured_outputs), signature.outputs, strict=True))
     opened = any(spec.shape.rank and spec.shape[0] not in (None, 1) for spec in specs.values())
 

@@ -128,7 +128,7 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
                 bound="operations whose tensors are arguments with a name",
                 measured="tf.einsum",
                 remedy="use tf.linalg.matmul, keras.layers.Dot, or keras.layers.EinsumDense, and save the model again; "
-                "or save it by tf.saved_model.save, for recipes without steps",
+                "or save it with tf.saved_model.save, for recipes without steps",
             ) from error
         if lost := _LOST_WEIGHTS.search(str(error)):
             raise ModelError(
@@ -136,7 +136,7 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
                 where=str(path),
                 bound="weights of every layer",
                 measured=f"none of {lost.group(1) or lost.group(2)}",
-                remedy="save the model as a SavedModel, `model.save('folder')`, and name that folder",
+                remedy="save the model as a SavedModel, `model.save('folder')`, and use that folder",
             ) from error
         raise ModelError(
             f"the model cannot be loaded: {type(error).__name__}: {summary_line(error)}",
@@ -203,7 +203,7 @@ def _registration(registered: str, name: str) -> str:
         )
     return (
         f"put `tf.keras.utils.get_custom_objects()[{name!r}] = {name}` below the class in the task's module; a .keras "
-        "file must be saved again after it is registered by `@tf.keras.utils.register_keras_serializable('my_package')`"
+        "file must be saved again after registration with `@tf.keras.utils.register_keras_serializable('my_package')`"
     )
 
 

@@ -22,7 +22,7 @@ SourceFormat = Literal["keras", "saved_model", "tflite"]
 
 
 class Source(NamedTuple):
-    """A kind of pretrained baseline. Checks, import, and messages go by it.
+    """A kind of pretrained baseline, which determines checks, import, and messages.
 
     Attributes:
         kind: Identifies the kind.
@@ -74,7 +74,7 @@ _FIRST_NODE = re.compile(rb"\n[\x80-\xff]{0,4}[\x00-\x7f]\n[\x80-\xff]?[\x00-\x7
 _FROZEN = "a frozen graph (GraphDef), which does not declare its inputs and outputs"
 _THAW = (
     "wrap it in a SavedModel: import it with `tf.compat.v1.wrap_function`, prune it to its inputs and outputs, "
-    "and save the result as the signature `serving_default`; or name the model that it was frozen from"
+    "and save the result as the signature `serving_default`; or specify the model that it was frozen from"
 )
 # Groups and attributes in HDF5 files of `save_weights`.
 _OF_WEIGHTS = {"layer_names", "layers", "_layer_checkpoint_dependencies", "vars"}
@@ -113,8 +113,8 @@ def refuse_step(source: Source, step: str, path: Path) -> ModelError:
         where=str(path),
         bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
         measured=f"a baseline without {source.lacks}",
-        remedy="name the Keras model as baseline, wrap a subclassed one in a functional model (`image = Input(shape, "
-        "name='image'); Model(image, model(image))`), or remove the recipe's steps",
+        remedy="use the Keras model as the baseline, wrap a subclassed one in a functional model (`image = "
+        "Input(shape, name='image'); Model(image, model(image))`), or remove the recipe's steps",
     )
 
 
@@ -206,7 +206,7 @@ def _something_else(path: Path) -> tuple[str, str]:
     if _is_frozen(path):
         return _FROZEN, _THAW
     if path.name == "saved_model.pb":
-        return "the graph of a SavedModel without its folder", f"name the folder: {path.parent}"
+        return "the graph of a SavedModel without its folder", f"specify the folder: {path.parent}"
     return "a file in a different format", _CORRECT
 
 

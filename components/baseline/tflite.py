@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def refuse_quantized(path: Path) -> None:
-    """Refuse a TFLite file that is not float: its ranges are chosen, and what rounding lost is lost.
+    """Refuse a TFLite file that is not float: its ranges are fixed, and rounding can't be undone.
 
     Raises:
         ModelError: A tensor is quantized or is of float16, or the file is damaged.
@@ -40,7 +40,7 @@ def refuse_quantized(path: Path) -> None:
             where=str(path),
             bound="a file whose weights and activations are float32",
             measured=f"{scaled} quantized tensors, and {halves} tensors of float16",
-            remedy="name the float file, or the model that it was converted from: without `optimizations`, the "
+            remedy="specify the float file, or the model that it was converted from: without `optimizations`, the "
             "converter writes a float file",
         )
 

@@ -70,7 +70,7 @@ def audit_sample(
 
 
 def finite_range(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the least and greatest finite value, or (0, 0) if there is none."""
+    """Return the smallest and largest finite value, or (0, 0) if there is none."""
     finite = values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
@@ -111,7 +111,7 @@ def _size(sample: Sample, spec: CalibrationSpec) -> Iterator[Finding]:
         severity: Severity = "warning" if taken else "error"
         yield _finding(severity, "size", "calibrate.samples", f"{found}, so all were taken", remedy)
     if 0 < taken < FEW_SAMPLES:
-        found = f"{taken} examples are few: ranges settle at {FEW_SAMPLES} to 500 examples"
+        found = f"{taken} examples are few: ranges usually stabilize at {FEW_SAMPLES} to 500 examples"
         yield _finding("info", "size", "calibrate.samples", found, "request more samples")
 
 

@@ -69,7 +69,7 @@ def draw_and_audit(
             raise DataError(
                 f"the split {spec.split!r} has no examples to calibrate on",
                 where="calibrate.split",
-                remedy="name another split, or provide data",
+                remedy="choose another split, or provide data",
             )
         inputs, features = ExampleDecoder(task, transform_graph).decode(sample.examples)
         labels = features.get(label, np.empty(0))

@@ -46,7 +46,7 @@ def feature_reader(name: str) -> Callable[[bytes], bytes]:
                 f"an example lacks the feature {name!r} that the sample is stratified by",
                 where="calibrate.stratify_by",
                 bound=f"every example has {name!r}",
-                remedy="name a feature that every example has, complete the data, or sample uniformly",
+                remedy="specify a feature that every example has, complete the data, or sample uniformly",
             )
         return content
 

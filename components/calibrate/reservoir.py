@@ -221,7 +221,7 @@ def balanced(available: Sequence[int], total: int) -> list[int]:
 
 
 def water_level(available: Sequence[int], total: int) -> int:
-    """Return the greatest L such that taking min(available, L) examples of each stratum takes at most `total`.
+    """Return the largest L such that taking min(available, L) examples of each stratum takes at most `total`.
 
     The value is meaningful only if more than `total` examples are available. L never increases as examples are added,
     so after seeing part of the data, all but L + 1 examples of each stratum can be discarded.

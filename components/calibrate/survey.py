@@ -27,7 +27,7 @@ class InputSurvey:
     """One model input over a whole split.
 
     Attributes:
-        low, high: Least and greatest finite value.
+        low, high: Smallest and largest finite value.
         not_finite: Number of NaN and infinite values.
         histogram: Counts in `BINS` equal bins over the sample's range. Values outside count in the outermost bins.
     """
@@ -74,7 +74,7 @@ def survey_splits(
 ) -> None:
     """Add the survey to a Beam pipeline. After the pipeline has run, `read_survey(output)` reads it.
 
-    `ranges` has the least and greatest value of each input in the sample, which is the range of the histogram.
+    `ranges` has the smallest and largest value of each input in the sample, which is the range of the histogram.
     """
     (
         pipeline

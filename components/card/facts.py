@@ -39,11 +39,11 @@ class CardFacts(FrozenModel):
         latency: Time on the host that evaluated it, relative to the float model; None without one.
         why: Why the gate chose it.
         decide_on, alpha: How the gate compared metrics with their bounds.
-        checks: All that the gate compared.
-        champion: The release before it, and how the model does against it; None if it was not compared with any.
+        checks: Everything that the gate compared.
+        champion: The previous release, and how the model compares with it; None if it was not compared.
         explanation: Errors of its layers; None for a float model.
         digests: Role -> SHA-256 of what it was made from.
-        about: What only people know.
+        about: Facts that only people know.
     """
 
     format: Literal[1] = 1
@@ -95,7 +95,7 @@ def card_facts(
         baseline: Metrics of the float baseline.
         explanation: Explanation of the candidate.
         digests: Role -> SHA-256 of what it was made from.
-        about: What only people know.
+        about: Facts that only people know.
 
     Raises:
         ModelError: The decision chose another candidate, or none, or the candidate has no file.
@@ -107,7 +107,7 @@ def card_facts(
             where=device.name,
             bound=decision.chosen or "nothing",
             measured=candidate.name,
-            remedy="name the candidate that the decision chose",
+            remedy="specify the candidate that the decision chose",
         )
     found = outcome.inspection
     return CardFacts(
@@ -140,7 +140,7 @@ def card_facts(
 
 
 def _champion(decision: Decision) -> ChampionVerdict | None:
-    """How the chosen candidate does against another release. What it says of other candidates is not about it."""
+    """How the chosen candidate compares with another release, without facts about other candidates."""
     found = decision.champion
     own = found.of(decision.chosen) if found is not None and decision.chosen is not None else None
     if found is None or own is None or own.verdict in {None, "same"}:

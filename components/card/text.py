@@ -139,7 +139,7 @@ def _metrics(facts: CardFacts) -> list[str]:
 def _champion(facts: CardFacts) -> Iterator[str]:
     if facts.champion is None:
         return
-    yield f"Against the release before it, {facts.champion.version}, on the same examples:"
+    yield f"Compared with the previous release, {facts.champion.version}, on the same examples:"
     rows = [
         (one.quantity, one.scope, "–" if one.measured is None else f"{one.measured:+.6g}", _AGAINST[one.verdict])  # noqa: RUF001
         for candidate in facts.champion.candidates
@@ -188,8 +188,8 @@ def _caveats(facts: CardFacts) -> Iterator[str]:
     if found is not None and found.outputs:
         worst = decibels(max(found.outputs.values()))
         yield (
-            f"Against the float model, the signal-to-noise ratio of its output is {worst:.1f} dB on {found.examples} "
-            "examples."
+            f"Compared with the float model, the signal-to-noise ratio of its output is {worst:.1f} dB on "
+            f"{found.examples} examples."
         )
     for fault in found.faults if found is not None else ():
         yield f"The layer {fault.layer} ({fault.operator}) adds most of its error: {fault.evidence}."

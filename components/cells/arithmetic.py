@@ -18,7 +18,7 @@ Weights = dict[str, Any]
 
 
 class Arithmetic(Protocol):
-    """Operations that a cell computes with: in floats, or under quantization."""
+    """Operations that a cell computes with: in float, or under quantization."""
 
     def kernel(self, name: str) -> Any:
         """A weight matrix with its own scale."""

@@ -16,7 +16,7 @@ from components.cells.weight_quantizer import WeightQuantizer
 from components.upstream.autograph import do_not_convert
 from components.upstream.keras import asks_for_shapes
 
-# Ranges that the kernels prescribe: function -> activation bits -> bits, least value, greatest value.
+# Ranges that the kernels prescribe: function -> activation bits -> bits, smallest value, largest value.
 _FIXED: dict[str, dict[int, tuple[int, float, float]]] = {
     "tanh": {8: (8, -1.0, 1.0 - 2.0**-7), 16: (16, -1.0, 1.0 - 2.0**-15)},
     "sigmoid": {8: (8, 0.0, 1.0 - 2.0**-8), 16: (16, -1.0, 1.0 - 2.0**-15)},
@@ -27,7 +27,7 @@ _FIXED: dict[str, dict[int, tuple[int, float, float]]] = {
 
 
 class IntegerRecurrent(tf.keras.layers.Layer):
-    """A recurrent layer with separate weights for each gate. It computes in floats until it gets quantizers.
+    """A recurrent layer with separate weights for each gate. It computes in float until it gets quantizers.
 
     Args:
         cell: `kind` and fields of a `Cell`.
@@ -38,7 +38,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
     Attributes:
         cell: The cell.
         unrolled: Whether the next call unrolls the time steps.
-        watching: Whether an eager call computes in floats and passes each point's values to its quantizer.
+        watching: Whether an eager call computes in float and passes each point's values to its quantizer.
         trajectory: State name -> its values after each time step [batch, time, units], from the last watching call.
     """
 
@@ -219,7 +219,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
 
 
 class _Numbers:
-    """The arithmetic of one call: in floats, watched, or fake-quantized. In a loop, `same` is from outside of it."""
+    """The arithmetic of one call: in float, watched, or fake-quantized. In a loop, `same` is from outside of it."""
 
     def __init__(self, layer: IntegerRecurrent, training: Any, same: Mapping[str, Any] | None = None) -> None:
         self._layer, self._training, self._same = layer, training, same or {}

@@ -57,24 +57,24 @@ def why_not(layer: Any) -> Refusal | None:
     if kind not in LOWERED | {"LSTM"}:
         remedy = (
             "process frames with Conv2D layers in the task's decode or before an LSTM, GRU, or SRU of vectors; or add "
-            "a step `qat`, which writes a ConvLSTM2D out"
+            "a step `qat`, which expands a ConvLSTM2D"
         )
         if not kind.startswith("ConvLSTM"):
             remedy = "use LSTM, GRU, SimpleRNN, or SRU of components.cells.sru"
-        return Refusal(f"{kind} has neither a fused integer kernel nor a lowering", remedy)
+        return Refusal(f"{kind} has neither a fused integer kernel nor a lowered form", remedy)
     if config.get("stateful"):
         return _STATEFUL
     if config.get("return_state"):
         return Refusal(
             "it returns its state (return_state=True)",
             "build it with return_state=False; the streaming form returns every state, and the last output of a GRU "
-            "is its state" + ("; or add a step `qat`, which writes the layer out" if kind == "LSTM" else ""),
+            "is its state" + ("; or add a step `qat`, which expands the layer" if kind == "LSTM" else ""),
         )
     if config.get("time_major"):
         return Refusal("its inputs are time-major", "build it with time_major=False")
     if any(len(_flat(node.keras_inputs)) > 1 for node in calls_of(layer)):
         return Refusal(
-            "it is given an initial state", "let it start from zeros; or add a step `qat`, which writes the layer out"
+            "it is given an initial state", "let it start from zeros; or add a step `qat`, which expands the layer"
         )
     return _MASKED if _masked(layer) else _functions(kind, config)
 
@@ -103,9 +103,9 @@ def why_not_unrolled(layer: Any) -> Refusal | None:
 
 
 def written_out_in_training(layer: Any) -> bool:
-    """Whether training under quantization writes a recurrent layer out as layers for each time step.
+    """Whether training under quantization expands a recurrent layer into layers for each time step.
 
-    It does so with a ConvLSTM2D, and with layers whose states the model gives or reads, if their inputs have a fixed
+    It does so with a ConvLSTM2D, and with layers whose states the model returns or reads, if their inputs have a fixed
     shape and no mask.
     """
     kind, config = type(layer).__name__, layer.get_config()
@@ -160,7 +160,7 @@ def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool)
     if both_ways and form == "streaming":
         return Refusal(
             "a bidirectional layer needs the end of the sequence, which the streaming form never has",
-            "take `recurrent: sequence`",
+            "use `recurrent: sequence`",
         )
     if kind == "LSTM":
         return _refused_lstm(scheme, form)
@@ -169,7 +169,7 @@ def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool)
     if scheme.activation_bits == 16 and form != "streaming":
         return Refusal(
             UNROLLED_NOT_IN_16_BITS,
-            "take `recurrent: streaming`, or static_wi8_ai8",
+            "use `recurrent: streaming`, or static_wi8_ai8",
         )
     if scheme.kept_float is not None:
         return Refusal(
@@ -190,7 +190,7 @@ def _refused_lstm(scheme: Scheme, form: Form | None) -> Refusal | None:
     if scheme.activation_bits == 16:
         return Refusal(
             LSTM_NOT_IN_16_BITS,
-            "take static_wi8_ai8, whose LSTM has 16 bits inside and 8-bit inputs and outputs, or use a GRU or SRU in "
+            "use static_wi8_ai8, whose LSTM has 16 bits inside and 8-bit inputs and outputs, or use a GRU or SRU in "
             "static_wi8_ai16",
         )
     if scheme.weight_bits == 4:

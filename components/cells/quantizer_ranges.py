@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 def batch_range(inputs: Any) -> tuple[Any, Any]:
-    """The least and greatest value of a batch, over all replicas."""
+    """The smallest and largest value of a batch, over all replicas."""
     low, high = tf.reduce_min(inputs), tf.reduce_max(inputs)
     replicas = tf.distribute.get_replica_context()
     if replicas is None or replicas.num_replicas_in_sync == 1:
@@ -21,7 +21,7 @@ def nudged_range(low: Any, high: Any, bits: int, symmetric: bool) -> tuple[Any, 
     """Adjust a range for the kernels: it includes an exactly representable zero, and uses all integers.
 
     Args:
-        low, high: The wanted range, float32 scalars.
+        low, high: The requested range, float32 scalars.
         bits: 8 or 16.
         symmetric: Whether the zero point is 0.
 

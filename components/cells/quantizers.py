@@ -51,7 +51,7 @@ class ActivationQuantizer(quantizers.Quantizer):
         return {}
 
     def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
-        """The least and greatest value to represent after one more batch. May update the subclass's variables."""
+        """The smallest and largest value to represent after one more batch. May update the subclass's variables."""
         raise NotImplementedError
 
     @do_not_convert
@@ -85,7 +85,7 @@ class ActivationQuantizer(quantizers.Quantizer):
 
 
 class MovingAverageQuantizer(ActivationQuantizer):
-    """Exponential moving average of each batch's least and greatest value (Jacob et al. 2018, 3.1).
+    """Exponential moving average of each batch's smallest and largest value (Jacob et al. 2018, 3.1).
 
     The first batch initializes the range. TFMOT's quantizer starts at -6..6 and keeps 0.999 of it per batch, so its
     range depends on the data only after thousands of batches.

@@ -16,7 +16,7 @@ class WeightQuantizer(quantizers.Quantizer):
     """Symmetric quantization of a weight tensor with the range of its current values, which is never out of date.
 
     Args:
-        bits: 8 or 4. The least integer is unused, so that the range is symmetric (`[-127, 127]`).
+        bits: 8 or 4. The smallest integer is unused, so that the range is symmetric (`[-127, 127]`).
         axes: The axes that together have one scale per position; empty for a single scale.
         trains: False leaves the weights unquantized in training.
         one_range: Whether all scales are equal, so that equal weights of different channels become equal integers: one

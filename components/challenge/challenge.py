@@ -48,7 +48,7 @@ def challenged(
         champion: The champion.
         of_champion: Its predictions.
         of_candidates: Recipe name -> predictions of its candidate, in the order of the pipeline file.
-        measured: What the champion and the candidates answered under TensorFlow Lite Micro; None for a device without
+        measured: Outputs of the champion and the candidates under TensorFlow Lite Micro; None for a device without
             this evaluator.
         files: Gzipped TFRecord files of tf.Examples.
         baseline: The float model, which says how to read outputs.

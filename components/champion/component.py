@@ -42,13 +42,13 @@ def ChampionFinder(
     seen: Parameter[str] = "",
     retry: Parameter[str] = "",  # noqa: ARG001
 ) -> None:
-    """Copy the last release of a device. Without one, and if no registry can say, the node succeeds without a model.
+    """Copy the last release of a device. If there is none, or no registry can be read, there is no model, but no error.
 
     Args:
         champion: Holds `champion.json` (a Champion), and the model.
         spec: JSON of a ChampionRequest.
         code_version: That of this module.
-        attempt: ID of the run if nothing else may be reused, because the registries couldn't say what they name when
+        attempt: ID of the run if nothing else may be reused, because the registries couldn't be read when
             the run began. Otherwise empty.
         seen: What the registries named when the run began, as in `components.push.champion.token_of`. So a champion
             comes from the cache only while all channels name the same release.

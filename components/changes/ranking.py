@@ -136,10 +136,10 @@ class Ranking:
 
 
 def _form(values: Array, compared: bool) -> Form:
-    """How an output names a class.
+    """How an output encodes a class.
 
     `scores` has a value for each class: they are compared with a class, or add up to 1. `share` has one value between 0
-    and 1. Others name none.
+    and 1. Other outputs encode no class.
     """
     if values.dtype.kind != "f":
         return ""
@@ -155,7 +155,7 @@ def _classes(values: Array, form: Form) -> Array:
 
 
 def _wanted(target: Array, values: Array) -> Array | None:
-    """The right class of each example, [N]; None if the target isn't a class."""
+    """The correct class of each example, [N]; None if the target isn't a class."""
     flat = target.reshape(len(target), -1)
     if flat.shape[1] == 1 and target.dtype.kind in "iub":
         return flat[:, 0].astype(int)

@@ -54,16 +54,16 @@ def targets(model: Any, step: ClusterStep) -> tuple[Target, ...]:
             where="layers",
             bound="at least one layer with a kernel",
             measured=f"layers {list(step.layers)}, except {list(step.except_layers)}",
-            remedy="name other layers, or remove the step",
+            remedy="choose other layers, or remove the step",
         )
     few = {target.kernel.layer: target for target in found if target.kernel.size <= target.num_clusters}
     if few:
         raise ModelError(
-            "there are more centroids than weights, or as many",
+            "there are at least as many centroids as weights",
             where=f"layer {some_of(few)}",
             bound="fewer centroids than the kernel has weights",
             measured="; ".join(f"{one.kernel.name}: {one.num_clusters} of {one.kernel.size}" for one in few.values()),
-            remedy=f"leave them out by `except: [{', '.join(few)}]`, or lower `num_clusters`",
+            remedy=f"leave them out with `except: [{', '.join(few)}]`, or lower `num_clusters`",
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Read TFLite files whose data lies behind the flatbuffer, and rewrite files without what no reader needs.
+"""Read TFLite files whose data follows the flatbuffer, and rewrite files without data that no reader needs.
 
 Imports TensorFlow. A buffer can refer to its bytes by an offset from the beginning of the file. Files above 2 GB need
 that. ai-edge-quantizer does it for weights that pack to more than 256 KiB. TensorFlow Lite for Microcontrollers ignores
@@ -53,7 +53,7 @@ def fits_inside(model: Any) -> bool:
 
 
 def inlined(content: bytes) -> bytes:
-    """Move data that lies behind the flatbuffer of a TFLite file into it.
+    """Move data that follows the flatbuffer of a TFLite file into it.
 
     Returns:
         An equivalent file; the same bytes if all data is already inside, or if it doesn't fit.
@@ -179,12 +179,12 @@ def compacted(content: bytes) -> bytes:
     """Rewrite a file in fewer bytes.
 
     Equal parts are stored once. Buffers of activations, ranges that scales were computed from (`min`, `max`), and the
-    record of the converter's options are removed. Tensor names that the converter generated become "". Of names that it
-    joined from more than eight, only the first and the last stay. The order of tensors and operators, other names from
+    record of the converter's options are removed. Tensor names that the converter generated become "". Of more than
+    eight names that it joined, only the first and the last remain. The order of tensors and operators, other names from
     the model, signatures, other metadata, and the alignment of buffers don't change.
 
     Args:
-        content: Any TFLite file. Data behind the flatbuffer moves into it. A file above 2 GB has no room for that, and
+        content: Any TFLite file. Data after the flatbuffer moves into it. A file above 2 GB has no room for that, and
             is returned unchanged.
 
     Returns:

@@ -1,6 +1,6 @@
 """Gives a converted file the quantization of inputs and outputs that a device's firmware fixes. Imports TensorFlow.
 
-No converter takes scales from outside. So the file gets a QUANTIZE operator between a pinned input and the tensor that
+No converter accepts given scales. So the file gets a QUANTIZE operator between a pinned input and the tensor that
 the converter quantized, and between such a tensor and a pinned output. It converts integers to integers (Jacob et al.
 2018, arXiv:1712.05877, section 2.2), and adds at most half a step of the other side to the error.
 """
@@ -55,7 +55,7 @@ def with_pins(content: bytes, pins: Pins) -> bytes:
 def measured_pins(
     content: bytes, pinned_content: bytes, pins: Pins, examples: _Examples | None
 ) -> tuple[PinnedFact, ...]:
-    """What the pinned ranges clip.
+    """How much the pinned ranges clip.
 
     Args:
         content: The file without pins.

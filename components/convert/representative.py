@@ -25,7 +25,7 @@ class Sample:
     Attributes:
         inputs: Model input name -> array [N, ...].
         labels: Array [N, ...]; None if no metric is computed.
-        weights: Weights of the examples [N]; None if all count the same.
+        weights: Weights of the examples [N]; None if all have the same weight.
     """
 
     inputs: Mapping[str, npt.NDArray[Any]]
@@ -56,7 +56,7 @@ def load_sample(
     Args:
         examples: Inputs and targets of one example per item, arrays [1, ...].
         names: Names of the model's inputs.
-        target: The target to load as labels, the only one if it has another name; None for no labels.
+        target: The target to load as labels, the only one if it has a different name; None for no labels.
 
     Raises:
         DataError: See `by_input_name`; or there is no such target.
@@ -72,7 +72,7 @@ def load_sample(
                         where="evaluate.metrics[0].output",
                         bound=", ".join(sorted(targets)) or "a target",
                         measured=target or "no output",
-                        remedy="name one of these outputs, or return a target for it in targets(features)",
+                        remedy="choose one of these outputs, or return a target for it in targets(features)",
                     )
                 labels.append(targets[target] if target in targets else next(iter(targets.values())))
             yield decoded
@@ -112,7 +112,7 @@ def by_input_name(
             where="calibrate",
             bound="at least 1 example",
             measured=0,
-            remedy="raise `calibrate.samples`, or name a split that has examples",
+            remedy="raise `calibrate.samples`, or specify a split that has examples",
         )
     _LOG.info("calibrated on %d examples", count)
 

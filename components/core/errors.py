@@ -45,7 +45,7 @@ class EdgemillError(Exception):
         return f"{place}{self.what}{detail}. Remedy: {self.remedy}"
 
     def as_json(self) -> dict[str, object]:
-        """The error for programs: its class and its parts, null without one; and `errors`, if it stands for several."""
+        """The error for programs: its class and its parts, null if absent; and `errors`, if it represents several."""
         parts = {"where": self.where, "expected": self.bound, "found": self.measured}
         found: dict[str, object] = {"kind": type(self).__name__, "what": self.what}
         found |= {name: None if part is None else str(part) for name, part in parts.items()}
@@ -55,7 +55,7 @@ class EdgemillError(Exception):
         return found
 
     def placed(self, where: str) -> EdgemillError:
-        """The same error with `where`, such as a file or a recipe, in front of its place."""
+        """The same error with `where`, such as a file or a recipe, in front of its location."""
         place = f"{where}: {self.where}" if self.where else where
         return type(self)(self.what, where=place, bound=self.bound, measured=self.measured, remedy=self.remedy)
 

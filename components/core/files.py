@@ -80,7 +80,7 @@ def create_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _complete(path: Path, content: bytes) -> Iterator[Path]:
-    """A complete file beside `path`, to be moved or linked there."""
+    """A complete file next to `path`, to be moved or linked there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -158,6 +158,6 @@ def bytes_of(path: Path) -> int:
 
 
 def little_space(folder: Path) -> str:
-    """Say how many bytes are free if less than 1 MiB is left; SQLite and TFX don't name a full disk."""
+    """Say how many bytes are free if less than 1 MiB is left; SQLite and TFX don't report a full disk."""
     free = shutil.disk_usage(folder).free
     return f"{free:,} bytes are free in {folder}" if free < 1 << 20 else ""

@@ -1,4 +1,4 @@
-"""Records which files user code reads, because its results depend on them as they depend on its own source."""
+"""Records which files user code reads, because its results depend on them just as they do on its own source."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _hooked = False
 def recording() -> Iterator[None]:
     """Within this context, record the files that user code opens with Python's `open`, directly or in a library.
 
-    Reads in native code, such as HDF5's and TensorFlow's, are not seen.
+    Reads in native code, such as HDF5's and TensorFlow's, are not detected.
     """
     global _recording, _hooked  # noqa: PLW0603
     if not _hooked:
@@ -80,7 +80,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _reader(frame: FrameType | None) -> str:
-    """The file of the user's code that is nearer in the stack than Edgemill, which called it; empty if none is."""
+    """The file of the user's code that is closer in the stack than Edgemill, which called it; empty if none is."""
     while frame is not None:
         file = frame.f_code.co_filename
         owner = _owner(file)

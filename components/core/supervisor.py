@@ -1,6 +1,6 @@
-"""A parent process that believes an exit status of 0 only if the work says that it is done.
+"""A parent process that accepts an exit status of 0 only if the work reports that it is done.
 
-Native code can end a process with any status, past everything that Python could do about it: `_exit(0)` of the C
+Native code can end a process with any status, and Python can't prevent it: `_exit(0)` of the C
 library, called by user code or by a library. Imports only the standard library, so that commands start as fast as
 before.
 """
@@ -28,7 +28,7 @@ _FAILED = 1
 
 
 def supervised(work: Callable[[], object]) -> NoReturn:
-    """Do the work in a child process, and exit as it does; with 1 if it ends with 0 without having come to its end.
+    """Do the work in a child process, and exit as it does; with 1 if it ends with 0 before the work is done.
 
     Call this before any thread starts and before anything is printed. Signals to this process reach the child once,
     whether they are sent to this process alone or to both. The child ends with this process, and a signal that kills
@@ -71,7 +71,7 @@ def supervised(work: Callable[[], object]) -> NoReturn:
 
 
 def _limit_threads(status: int) -> None:
-    """Let threads that are left, for which Python waits at its end, work for the time limit of user code at most."""
+    """Give remaining threads, for which Python waits at exit, at most the time limit of user code."""
     if not any(map(_is_waited_for, threading.enumerate())):
         return
     from components.core.user_code import limit_s

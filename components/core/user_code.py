@@ -34,7 +34,7 @@ _LAST_WORDS: list[Callable[[SpecError], None]] = []
 
 
 class _ProcessExit(BaseException):
-    """User code called `os._exit`, or replaced this program by another."""
+    """User code called `os._exit`, or replaced this program with another one."""
 
 
 class _OutOfTime(BaseException):
@@ -158,7 +158,7 @@ def in_time(what: str, where: str, times: float = 1.0) -> Iterator[None]:
 
 @contextmanager
 def last_words(tell: Callable[[SpecError], None]) -> Iterator[None]:
-    """Within this context, call `tell` before the process ends because user code can't be stopped in another way."""
+    """Within this context, call `tell` before the process ends because user code can't be stopped otherwise."""
     _LAST_WORDS.append(tell)
     try:
         yield

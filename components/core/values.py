@@ -28,11 +28,11 @@ def serialized(value: BaseModel) -> bytes:
 
 
 class Watch(Protocol):
-    """Gets how far long work has come: how many of how many things are done, and what is being done."""
+    """Receives the progress of long work: the number of finished items, their total, and the current one."""
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """Take note."""
+        """Record progress."""
 
 
 def unwatched(done: int, total: int, what: str) -> None:
-    """Ignore how far work has come."""
+    """Ignore progress."""

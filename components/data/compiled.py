@@ -1,4 +1,4 @@
-"""Compiles a model by the task's code, and refuses what Keras would take without being able to use it."""
+"""Compiles a model with the task's code, and refuses objects that Keras would accept but can't use."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def _check(argument: str, value: Any) -> None:
             remedy += ", from tf.keras instead of keras"
     elif foreign:
         what, found = "an object of Keras 3, which tf-keras cannot use", f"{type(value).__name__} of {_package(value)}"
-        remedy = f"take {type(value).__name__} from tf.keras"
+        remedy = f"use {type(value).__name__} from tf.keras"
     else:
-        what, found = f"something that is no {role}", f"{_shown(value)}"
+        what, found = f"something that is not {'an' if role[0] in 'aeiou' else 'a'} {role}", f"{_shown(value)}"
         remedy = f"pass {taken}"
     raise SpecError(
         f"the task's compile passes {what} as {argument}",

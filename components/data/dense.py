@@ -32,5 +32,5 @@ def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) ->
                 where=where,
                 bound=f"{one_of(sorted(feature_spec))}, as a FixedLenFeature",
                 measured=type(feature_spec[feature]).__name__ if feature in feature_spec else "no such feature",
-                remedy="name a feature of the task, or declare it in the task's feature_spec()",
+                remedy="specify a feature of the task, or declare it in the task's feature_spec()",
             )

@@ -50,7 +50,7 @@ class Decoded:
         inputs: Input name -> array [N, ...]. An unnamed single input has the name "".
         features: Name of a dense feature -> array [N, ...].
         targets: Output name -> array [N, ...]. A task without `targets` has the label under the name "", or nothing.
-        weights: Weights of the examples, float32 [N]; None if all count the same.
+        weights: Weights of the examples, float32 [N]; None if all have the same weight.
     """
 
     inputs: Inputs
@@ -176,7 +176,7 @@ class ExampleDecoder:
         return Decoded({}, dense, *self._checked(own, held, dense, label, len(serialized)))
 
     def _comparing(self, read: frozenset[str]) -> Any:
-        """What parses the features that are read, or all features for a task that computes targets or weights."""
+        """The parser of the features that are read, or of all features for a task that computes targets or weights."""
         if read not in self._compare:
             named = read & self.feature_spec.keys()
             if not named or isinstance(self._task, TaskWithTargets | WeighingTask):
@@ -225,7 +225,7 @@ class ExampleDecoder:
         seed: int | None = None,
         taken: Callable[[Any], Any] | None = None,
     ) -> tf.data.Dataset:
-        """Batches of (inputs, targets), or (inputs, targets, weights) if the task weighs examples, as Keras takes them.
+        """Batches of (inputs, targets), or (inputs, targets, weights) if examples have weights, as Keras takes them.
 
         Args:
             files: Gzipped TFRecord files.

@@ -29,7 +29,7 @@ class Input:
 
     Attributes:
         features: Feature name -> type of its values. Several features are columns of numbers, in the order of the
-            input. A column of type `bool` holds texts: true and false in any case, or 1 and 0.
+            input. A column of type `bool` contains texts: true and false in any case, or 1 and 0.
         shape: Shape of one example of the input.
         scale, offset: The input is `value * scale + offset`. With tuples, each column has its own.
         dtype: Type of the input.
@@ -142,7 +142,7 @@ class SeveralInputsTask:
 
 
 def _truths(texts: tf.Tensor) -> tf.Tensor:
-    """Texts [N] as 1 for true or 1, and 0 for false or 0 [N, 1]. Raises an InvalidArgumentError for words."""
+    """Converts texts [N] to 1 for true or 1, and 0 for false or 0, [N, 1]. Raises an InvalidArgumentError for words."""
     import tensorflow as tf
 
     digits = tf.strings.lower(tf.strings.strip(texts))
@@ -160,7 +160,7 @@ class LabelsTask:
     Attributes:
         inputs: Name of an input of the model -> what it is made from.
         output: Name of the model's output.
-        labels: What the targets are made from: 1 for each label that an example has, 0 for the others.
+        labels: The labels that become targets: 1 for each label that an example has, 0 for the others.
         logits: Whether the outputs are logits instead of probabilities.
         learning_rate: The rate of Adam, unless a step sets another.
     """

@@ -31,7 +31,7 @@ def serialized_batches(files: Sequence[str], batch_size: int) -> Iterator[npt.ND
 def serialized_tensors(path: str, batch_size: int) -> Iterator[tf.Tensor]:
     """The records of a file, as string tensors [N] with N up to `batch_size`.
 
-    tf.data moves records one by one, which takes a third of the time of reading small examples. TensorFlow's older
+    tf.data moves records one by one, which takes a third of the time to read small examples. TensorFlow's older
     reader fills a tensor in one call.
 
     Raises:
@@ -39,7 +39,7 @@ def serialized_tensors(path: str, batch_size: int) -> Iterator[tf.Tensor]:
     """
     import tensorflow as tf
 
-    # Without a name of its own, a reader would share the state of the last one.
+    # Without its own name, a reader would share the state of the last one.
     name, ops = f"edgemill-{os.getpid()}-{next(_NUMBERS)}", tf.raw_ops
     queue = ops.FIFOQueueV2(component_types=[tf.string], shapes=[[]], capacity=1, shared_name=name)
     reader = ops.TFRecordReaderV2(compression_type="GZIP", shared_name=name)

@@ -138,7 +138,7 @@ def nothing_to_learn(outputs: Sequence[str], where: str) -> SpecError:
         where=where,
         bound=f"targets(features) that returns a dict with {', '.join(sorted(outputs))}, or a label",
         measured="no targets, and no examples.label",
-        remedy="add the method to the task, or name the feature with the label in examples.label",
+        remedy="add the method to the task, or specify the feature with the label in examples.label",
     )
 
 
@@ -173,12 +173,12 @@ def unknown_output(what: str, name: str, outputs: Iterable[str], where: str) -> 
         where=where,
         bound=one_of(known),
         measured=name,
-        remedy=f"name {near[0]!r}" if near else "name one of these outputs",
+        remedy=f"name {near[0]!r}" if near else "choose one of these outputs",
     )
 
 
 def postprocessed(task: Task, outputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What the task makes of a model's outputs before metrics read them; the outputs if it has no `postprocess`.
+    """A model's outputs after the task's `postprocess`, for metrics; the outputs themselves if it has none.
 
     Args:
         task: The task.
@@ -226,5 +226,5 @@ def _called(method: str, call: Callable[[], Any]) -> Any:
             f"the task's {method} fails: {type(error).__name__}: {summary_line(error)}",
             where="task",
             measured=raised_at(error),
-            remedy=f"run {method} on one batch and correct it",
+            remedy=f"run {method} on one batch and fix it",
         ) from error

@@ -81,7 +81,7 @@ class PostprocessingTask(Task, Protocol):
     """A task whose metrics read something computed from the model's outputs, such as boxes after suppression."""
 
     def postprocess(self, outputs: dict[str, npt.NDArray[Any]]) -> Mapping[str, Any]:
-        """Compute what metrics read. Runs identically after the float model and after every candidate.
+        """Compute what metrics read. Runs identically for the float model and every candidate.
 
         Args:
             outputs: Name of an output of the model -> real values float32 [N, ...].
@@ -94,7 +94,7 @@ class PostprocessingTask(Task, Protocol):
 
 @runtime_checkable
 class WeighingTask(Task, Protocol):
-    """A task whose examples do not all count the same."""
+    """A task whose examples have different weights."""
 
     def example_weights(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Compute the weights of examples, in losses and in metrics. Runs inside a `tf.function`.
@@ -137,7 +137,7 @@ def trainable(task: Task) -> TrainableTask:
             where="baseline",
             bound="the methods of `edgemill.TrainableTask`",
             measured=type(task).__name__,
-            remedy="add them, or name a pretrained model: `baseline: {kind: pretrained, path: ...}`",
+            remedy="add them, or use a pretrained model: `baseline: {kind: pretrained, path: ...}`",
         )
     return task
 
@@ -181,7 +181,7 @@ def load_task(reference: str) -> Task:
             where="task",
             bound="an object with the methods of `edgemill.Task`",
             measured=f"the class {task.__name__}",
-            remedy=f"name an instance of it: `TASK = {task.__name__}()`",
+            remedy=f"use an instance of it: `TASK = {task.__name__}()`",
         )
     if not isinstance(task, Task):
         missing = [name for name in ("feature_spec", "decode") if not callable(getattr(task, name, None))]
@@ -214,7 +214,7 @@ def features_of(task: Task) -> dict[str, Any]:
             where="task",
             bound="a method that takes no arguments",
             measured=raised_at(error),
-            remedy="call feature_spec() by itself, and correct it",
+            remedy="call feature_spec() by itself, and fix it",
         ) from error
     kinds = (tf.io.FixedLenFeature, tf.io.VarLenFeature, tf.io.SparseFeature, tf.io.RaggedFeature,
              tf.io.FixedLenSequenceFeature)  # fmt: skip

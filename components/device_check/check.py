@@ -59,7 +59,7 @@ def check_candidates(
 
     Raises:
         DataError: A tool runs files, but there are no inputs.
-        SpecError: A tool is missing, or has another version than the profile asks for.
+        SpecError: A tool is missing, or has a different version than the profile asks for.
         TamperedError: A candidate has changed since it was written.
     """
     check_tools(device, evaluators)
@@ -73,7 +73,7 @@ def check_tools(device: str, evaluators: Sequence[DeviceEvaluator]) -> None:
     """Check that a device's tools are installed.
 
     Raises:
-        SpecError: A tool is missing, or has another version than the profile asks for.
+        SpecError: A tool is missing, or has a different version than the profile asks for.
     """
     for error in tool_errors(device, evaluators):
         raise error

@@ -123,7 +123,7 @@ class DeviceCheckSpec(component_spec.ComponentSpec):
 
 
 class DeviceCheck(base_component.BaseComponent):
-    """Combines what a device's tools measured of all candidates, and evaluates the predictions that they made."""
+    """Combines what a device's tools measured on all candidates, and evaluates the predictions that they made."""
 
     SPEC_CLASS = DeviceCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DeviceCheckExecutor)

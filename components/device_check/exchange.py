@@ -1,4 +1,4 @@
-"""What a tool's process and its caller agree on. It imports nothing, because the process must start quickly."""
+"""The contract between a tool's process and its caller. Imports nothing, because the process must start quickly."""
 
 MODEL_FILE = "model.tflite"
 # Exit code if the tool rejects the file. The last lines of the log hold the tool's message.

@@ -29,7 +29,7 @@ _MACHINES = {0xB7: "arm64-v8a", 0x28: "armeabi-v7a", 0x3E: "x86_64", 0x03: "x86"
 
 
 def tool_errors(device: str, evaluators: Iterable[DeviceEvaluator]) -> Iterator[SpecError]:
-    """Yield an error for each tool that is missing, has another version, or can't be used.
+    """Yield an error for each tool that is missing, has a different version, or can't be used.
 
     Args:
         device: Name of the device profile.
@@ -60,13 +60,13 @@ def tool_errors(device: str, evaluators: Iterable[DeviceEvaluator]) -> Iterator[
 
 
 def matches(found: str, asked: str) -> bool:
-    """Whether a version is the one that is asked for, or belongs to it: 5.2.0 is a 5.2, and 5.20 is not."""
+    """Whether a version is the requested one, or belongs to it: 5.2.0 is a 5.2, but 5.20 isn't."""
     return found == asked or found.startswith((f"{asked}.", f"{asked}+", f"{asked}-"))
 
 
 def _other_version(name: str, where: str, asked: str, found: str, install: str) -> SpecError:
     return SpecError(
-        f"{name} has another version than the profile's bounds hold for",
+        f"{name} has a different version than the profile's bounds hold for",
         where=f"{where}.version",
         bound=asked,
         measured=found,
@@ -91,7 +91,7 @@ def _python_errors(evaluator: RuntimesEvaluator, where: str) -> Iterator[SpecErr
                 where=f"{where}.others.{name}",
                 bound="a Python that has ai-edge-litert",
                 measured=f"{python}: {lacking}",
-                remedy="install ai-edge-litert there, name another Python, or remove the runtime",
+                remedy="install ai-edge-litert there, choose another Python, or remove the runtime",
             )
 
 

@@ -41,7 +41,7 @@ def run_on_inputs(
         given: Input name -> raw tensor values [N, ...], from `desktop.to_tensors`.
 
     Returns:
-        Output name -> raw tensor values [n, ...] of the first n examples that there was time for, and the tool's
+        Output name -> raw tensor values [n, ...] of the first n examples that it completed, and the tool's
         standard output and error. Or why it failed.
     """
     (folder / MODEL_FILE).write_bytes(content)

@@ -65,7 +65,7 @@ def run_with_tflm(
         evaluator: The evaluator, with its timeout.
 
     Returns:
-        Facts about the first examples that `evaluator.seconds` is enough for, and their outputs. Or the reason why
+        Facts about the first examples that run within `evaluator.seconds`, and their outputs. Or the reason why
         there are none.
 
     Raises:

@@ -33,7 +33,7 @@ Row = list[npt.NDArray[Any]]
 def run(folder: Path, seconds: str, workers: str) -> int:
     """Run inputs, each from a reset state. Write `OUTPUTS_FILE` and `ARENA_FILE`, and log the allocations.
 
-    After `seconds`, no further examples start. `OUTPUTS_FILE` then covers the first examples, without a gap.
+    After `seconds`, no more examples start. `OUTPUTS_FILE` then covers the first examples, without a gap.
 
     `INPUTS_FILE` has one array of raw tensor values per input, `0`, `1`, ..., [N, ...]. `OUTPUTS_FILE` has the same
     form. With a `LOOP_FILE`, states have their values before a sequence [1, ...], and all other arrays are

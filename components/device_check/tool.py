@@ -26,7 +26,7 @@ _CHATTER = re.compile(r"Warning: Option |#+$|Traceback |  File |\s+[\^~]+$")
 def run_tool(
     name: str, kind: str, folder: Path, timeout_s: float, options: Sequence[str] = (), python: str = sys.executable
 ) -> ToolFailure | str:
-    """Run a tool on `folder / MODEL_FILE`. Its process dies when this process does.
+    """Run a tool on `folder / MODEL_FILE`. Its process ends with this one.
 
     Args:
         name: The tool's name in messages.

@@ -18,7 +18,7 @@ _FOLDER: tuple[str, dict[str, Any]] = (
 )
 # Options of each command.
 OUTPUT: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--json", {"action": "store_true", "help": "Print one JSON document, also for an error."}),
+    ("--json", {"action": "store_true", "help": "Print one JSON document, even for an error."}),
     ("--quiet", {"action": "store_true", "help": "Print only errors."}),
 )
 # Command -> what it does, and its arguments.

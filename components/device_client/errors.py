@@ -11,14 +11,14 @@ class DeviceStatus(IntEnum):
     """Exit status of every `edgemill-device` command."""
 
     OK = 0
-    """The device has the release that its channel gives to it."""
+    """The device has the release that its channel assigns to it."""
     UNREACHABLE = 1
     """The registry couldn't be reached, or the folder couldn't be written. The model is unchanged. Try again later."""
     BAD_INPUT = 2
     """The command line or the settings are wrong."""
     ALARM = 3
-    """What the registry serves is refused: changed, replayed, signed by other keys, or expired. The model is unchanged.
-    Someone must look at it."""
+    """The content of the registry is refused: it was changed or replayed, has other signers, or has expired. The model
+    is unchanged. Someone must investigate."""
     SELF_TEST_FAILED = 4
     """The new model failed the device's self-test, and the device returned to the previous one."""
 

@@ -4,7 +4,7 @@
     metadata/                  the signed metadata that was verified last, which later ones must not be older than
     models/<version>/          a model and what is signed about it; in a gateway, also the role file
     current, previous          links to two of them; programs read current/model.tflite
-    trial.json                 there while the self-test runs; after a crash, the device returns to the previous model
+    trial.json                 exists while the self-test runs; after a crash, the device returns to the previous model
     failures.json              how often a version failed
     status.json                how the last pull ended
 
@@ -53,7 +53,7 @@ class DeviceFolder:
             raise SettingsError(
                 "this folder is already that of a device",
                 where=str(self.path),
-                remedy="use it, or name another folder",
+                remedy="use it, or choose another folder",
             )
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / "root.json", root)
@@ -75,13 +75,13 @@ class DeviceFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep two updates apart."""
+        """Prevent two updates at the same time."""
         with (self.path / ".lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UnreachableError(
-                    "another update is running", where=str(self.path), remedy="wait until it ends"
+                    "another update is running", where=str(self.path), remedy="wait until it finishes"
                 ) from error
             yield
 
@@ -101,7 +101,7 @@ class DeviceFolder:
         return sha256_of(path) == sha256
 
     def install(self, version: str, model: bytes, release: dict[str, Any]) -> None:
-        """Add a model. It isn't used before `begin_trial`."""
+        """Add a model. It isn't used until `begin_trial`."""
         final, staging = self.models / version, self.models / f".new-{version}"
         for leftover in (staging, final):
             _remove(leftover)
@@ -121,7 +121,7 @@ class DeviceFolder:
         write_atomically(folder / MODEL_NAME, model)
 
     def keep_role(self, version: str, role: bytes) -> None:
-        """Write the role file of an installed model if it is another one. A later state of a channel has a new one."""
+        """Write the role file of an installed model if it differs. A later state of a channel has a new one."""
         path = self.models / version / ROLE_NAME
         if not path.is_file() or path.read_bytes() != role:
             write_atomically(path, role)
@@ -173,7 +173,7 @@ class DeviceFolder:
         return self._failures().get(version, 0)
 
     def forget_failures(self) -> None:
-        """Give every version another chance."""
+        """Let every version be tried again."""
         (self.path / "failures.json").unlink(missing_ok=True)
 
     def _trial(self) -> tuple[str | None, str | None]:

@@ -50,7 +50,7 @@ def role_file_of(custom: Mapping[str, Any], state: ChannelState, release: Releas
         model_sha256=release.sha256,
     )
     if said != expected:
-        raise RoleFileError("it is not about the release that the channel gives to this device")
+        raise RoleFileError("it is not for the release that the channel assigns to this device")
     if not any(_signed_by(key, content[: -role_file.SIGNATURE_BYTES], signature) for key in keys):
         raise RoleFileError("no key of the channel signed it")
     return content

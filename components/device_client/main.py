@@ -54,7 +54,7 @@ def _init(folder: DeviceFolder, options: argparse.Namespace) -> int:
         self_test = tuple(shlex.split(options.self_test))
     except ValueError as error:
         raise SettingsError(
-            f"this is no command line: {error}",
+            f"this is not a valid command line: {error}",
             where="--self-test",
             measured=options.self_test,
             remedy="correct the quotes",
@@ -76,7 +76,7 @@ def _init(folder: DeviceFolder, options: argparse.Namespace) -> int:
         raise UnreachableError(
             f"the folder of the device cannot be written: {error.strerror or error}",
             where=str(error.filename or folder.path),
-            remedy="name another folder, or grant access",
+            remedy="choose another folder, or grant access",
         ) from error
     made = {"folder": str(folder.path), "url": settings.url, "channel": settings.channel}
     _print(made, f"{folder.path}: made; next: {COMMAND} pull {folder.path}", options)
@@ -94,7 +94,7 @@ def _root(path: Path) -> bytes:
         problem = error.strerror or str(error)
     if problem is not None:
         raise SettingsError(
-            f"the root cannot be used: {problem}", where=str(path), remedy="name the root.json of the registry's keys"
+            f"the root cannot be used: {problem}", where=str(path), remedy="specify the root.json of the key set"
         )
     return content
 

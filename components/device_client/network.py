@@ -1,7 +1,7 @@
-"""HTTP for a device: every exchange ends, whatever the server does. Nothing that arrives is trusted.
+"""HTTP for a device: every exchange ends, regardless of the server. Nothing that arrives is trusted.
 
-A server can send its answer byte by byte, send more than anybody asked for, redirect without an end, or ask the client
-to come back in a year. Each of these would keep a device from noticing that its registry has expired.
+A server can send its answer byte by byte, send more than requested, redirect endlessly, or ask the client
+to come back in a year. Each of these would keep a device from detecting that its registry has expired.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Network:
         self._managers: dict[str | None, urllib3.PoolManager] = {}
 
     def get(self, url: str, headers: Mapping[str, str] = _NOTHING) -> Answer:
-        """Ask for a URL, and follow redirects. Another host gets no credentials, and TLS isn't given up.
+        """Request a URL, and follow redirects. A different host gets no credentials, and a redirect can't drop TLS.
 
         Raises:
-            DownloadError: There is no answer, or it leads nowhere.
+            DownloadError: There is no answer, or a redirect is invalid.
         """
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._ask("GET", url, headers)
@@ -137,7 +137,7 @@ class Answer:
         return content
 
     def close(self) -> None:
-        """Read no further. The connection is used again only if the content is complete."""
+        """Stop reading. The connection is reused only if the content is complete."""
         self._watch.end()
         self._response.close()
         self._response.release_conn()
@@ -153,7 +153,7 @@ class Watch:
         threading.Thread(target=self._run, daemon=True).start()
 
     def renew(self) -> None:
-        """Give the next step its time."""
+        """Start the time limit of the next step."""
         self._deadline = time.monotonic() + CHUNK_SECONDS
 
     def end(self) -> bool:
@@ -173,7 +173,7 @@ class Watch:
 
 
 def _watched(sockets: weakref.WeakSet[socket.socket], proxy: str | None) -> urllib3.PoolManager:
-    """A manager of connections whose sockets are known."""
+    """A connection manager that keeps track of its sockets."""
 
     class Connection(HTTPConnection):
         def connect(self) -> None:
@@ -201,7 +201,7 @@ def _target(url: str, location: str) -> str:
         target = urljoin(url, location)
         scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
     except ValueError as error:
-        raise DownloadError("the server redirects to something that is no address") from error
+        raise DownloadError("the server redirects to an invalid address") from error
     if scheme not in {urlsplit(url).scheme, "https"} or not host:
         raise DownloadError(f"the server redirects from {urlsplit(url).scheme} to {scheme[:20]}")
     return target

@@ -86,9 +86,9 @@ class OciReader:
         try:
             secure = ("https://", f"{base_url(urlsplit(realm).netloc)}/")
         except ValueError as error:
-            raise DownloadError("the registry names no address to sign in at") from error
+            raise DownloadError("the registry gives no address for signing in") from error
         if scheme != "bearer" or not realm.startswith(secure):
-            raise OSError(f"the registry asks to sign in in a way that is not supported: {scheme[:20]} {realm[:80]}")
+            raise OSError(f"the registry asks for an unsupported way to sign in: {scheme[:20]} {realm[:80]}")
         fields = {name: value for name, value in parameters.items() if name in {"service", "scope"}}
         if credentials is not None and credentials.identity_token:
             form = {**fields, "grant_type": "refresh_token", "refresh_token": credentials.identity_token}

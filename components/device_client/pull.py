@@ -49,7 +49,7 @@ class Update:
 
 
 def pull(folder: DeviceFolder, *, retry: bool = False) -> Update:
-    """Bring the device to the release that its channel gives to it.
+    """Update the device to the release that its channel assigns to it.
 
     Args:
         folder: The device's folder.
@@ -69,7 +69,7 @@ def pull(folder: DeviceFolder, *, retry: bool = False) -> Update:
         raise UnreachableError(
             f"the folder of the device cannot be used: {error.strerror or error}; the device keeps its model",
             where=str(error.filename or folder.path),
-            remedy="free some space or grant access; then pull again",
+            remedy="free up some space or grant access; then pull again",
         ) from error
 
 
@@ -146,12 +146,12 @@ def _model(content: bytes, release: ReleaseRef) -> bytes:
         except zlib.error as error:
             raise _unsound(release, f"its file is not gzip: {error}") from error
     if (len(content), sha256_of_bytes(content)) != (release.bytes, release.sha256):
-        raise _unsound(release, "its file has another content than the model")
+        raise _unsound(release, "its file has a different content than the model")
     return content
 
 
 def _check_release(release: ReleaseRef, settings: Settings) -> None:
-    """Refuse names that could lead to other places, and statements about other files, even if they are signed."""
+    """Refuse names that could lead to other locations, and statements about other files, even if they are signed."""
     if not _VERSION.fullmatch(release.version) or not release.sha256.startswith(release.version):
         raise _unsound(release, "its version is not the beginning of its digest")
     if release.file not in _FILES:

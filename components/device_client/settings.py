@@ -1,4 +1,4 @@
-"""What a device follows, and the checks of it."""
+"""The settings of a device, and their checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_ID = 1_000
 
 @dataclass(frozen=True)
 class Settings:
-    """What a device follows.
+    """The settings of a device.
 
     Attributes:
         url: Address of the registry's root over HTTP, or `oci://HOST/PREFIX`.
@@ -41,13 +41,13 @@ class Settings:
     def check(self) -> None:
         """Raise a SettingsError for the first value that can't be used."""
         if self.channel not in CHANNELS:
-            raise _wrong("--channel", f"one of {', '.join(CHANNELS)}", self.channel, "name another channel")
+            raise _wrong("--channel", f"one of {', '.join(CHANNELS)}", self.channel, "choose another channel")
         for option, value in (("--device-class", self.device_class), ("--name", self.name)):
             if not isinstance(value, str) or not _NAME.fullmatch(value):
                 bound = "lowercase letters, digits, hyphens, and underscores, as in the registry"
                 raise _wrong(option, bound, value, "name it as the registry does")
         if not isinstance(self.device_id, str) or not _is_id(self.device_id):
-            # Devices without an ID of their own would all get a staged roll-out at the same time, or none of them.
+            # Devices without their own ID would all get a staged roll-out at the same time, or none of them.
             bound = f"1 to {_LONGEST_ID:,} printable characters that only this device has"
             raise _wrong("--device-id", bound, self.device_id, "take a serial number or the machine ID")
         if (problem := _problem_of_url(self.url)) is not None:
@@ -77,7 +77,7 @@ def settings_from(value: Any) -> Settings:
 
 
 def _is_id(text: str) -> bool:
-    # Not printable are, among others, bytes of the command line that are no text.
+    # Unprintable characters include bytes of the command line that aren't text.
     return bool(text.strip()) and text.isprintable() and len(text) <= _LONGEST_ID
 
 

@@ -57,7 +57,7 @@ class Source:
             raise SettingsError(
                 f"the root that this device trusts cannot be used: {problem}",
                 where=str(self._folder.path / "root.json"),
-                remedy="bring the root.json of the registry's keys to the device again",
+                remedy="install the root.json of the registry's keys on the device again",
             )
         where = target_of(self._settings.device_class, self._settings.name, self._settings.channel)
         try:
@@ -152,7 +152,7 @@ class Source:
             return None
         return (
             f"the clock of this device says {now:%Y-%m-%d %H:%M} UTC, but the registry was signed at"
-            f" {when:%Y-%m-%d %H:%M} UTC: it notices expiry too late. Set the clock"
+            f" {when:%Y-%m-%d %H:%M} UTC: it detects expiry too late. Set the clock"
         )
 
     def _timestamp(self) -> Any:
@@ -195,7 +195,7 @@ class Source:
         return _alarm(
             f"the registry has expired: {reason}. The clock of this device says {now:%Y-%m-%d %H:%M} UTC",
             self._url,
-            "check the clock; if it is right, run `edgemill registry refresh`, or find out who holds updates back",
+            "check the clock; if it is right, run `edgemill registry refresh`, or find out who withholds updates",
         )
 
 

@@ -139,8 +139,8 @@ def _check_groups(spec: EvaluationSpec, slices: Sequence[SliceResult]) -> None:
             where="evaluate.group_by",
             bound="at least two values of this feature",
             measured=f"one value of {spec.group_by!r}",
-            remedy="name the feature that separates groups, evaluate more groups, or remove group_by if examples are "
-            "independent",
+            remedy="specify the feature that separates groups, evaluate more groups, or remove group_by if the "
+            "examples are independent",
         )
 
 
@@ -191,7 +191,7 @@ def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> 
     Args:
         folder: The output folder of `run_evaluation`.
         models: Names of the models, the baseline first.
-        metrics: Names of the metrics in the order of the results. TFMA sorts them otherwise.
+        metrics: Names of the metrics in the order of the results. TFMA sorts them differently.
     """
     resampled = take_resampled(folder)
     results: dict[str, list[SliceResult]] = defaultdict(list)

@@ -191,11 +191,11 @@ def check_metrics(spec: EvaluationSpec, label: str, candidates: Sequence[str] = 
             raise not_weighable(metric)
         if weighted and metric.class_name.startswith(_NEVER_WEIGHED):
             raise SpecError(
-                f"the task weighs examples, but TFMA's {metric.class_name} counts every example once",
+                f"the task weights examples, but TFMA's {metric.class_name} counts every example once",
                 where="evaluate.metrics",
-                bound="a metric that weighs examples",
+                bound="a metric that weights examples",
                 measured=metric.name,
-                remedy="use the function mean_iou, or a function or RatioOfSums of your own",
+                remedy="use the function mean_iou, or your own function or RatioOfSums",
             )
     others = [metric for metric in _others(spec) if not metric.function]
     config = eval_config(spec, label, candidates, others, weighted)

@@ -18,7 +18,7 @@ class Scores(NamedTuple):
 
     Attributes:
         labels, scores: Values of all examples, concatenated.
-        weights: A weight for each group of `outputs` scores; empty if all count the same.
+        weights: A weight for each group of `outputs` scores; empty if all have the same weight.
         outputs: Number of the model's outputs.
     """
 

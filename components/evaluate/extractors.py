@@ -116,7 +116,7 @@ def _refuse_nan(values: Array, output: str, model: str) -> None:
 
 
 def _whole(named: Mapping[str, Any]) -> Any:
-    """By TFMA's rule, values of a single model aren't keyed by its name, nor those of a single output."""
+    """By TFMA's rule, neither the values of a single model nor those of a single output are keyed by name."""
     return named if len(named) > 1 else next(iter(named.values()))
 
 

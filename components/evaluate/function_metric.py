@@ -48,7 +48,7 @@ class FunctionValues:
             outputs: Output name -> values [N, ...] of one model, after the task's `postprocess`.
             targets: Output name -> values [N, ...]; `ONLY` names the label of a task without targets.
             features: Name -> dense features [N, ...].
-            weights: Weights of the examples [N]; None if all count the same.
+            weights: Weights of the examples [N]; None if all have the same weight.
         """
         targets = named_targets(outputs, targets, self._label)
         kept = {}

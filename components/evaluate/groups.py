@@ -1,6 +1,6 @@
 """Parts of the examples that the jackknife leaves out: whole groups if examples belong to groups. Pure functions.
 
-With few groups, each is a part (the delete-one-group jackknife). With many, groups are put together at random into 20
+With few groups, each is a part (the delete-one-group jackknife). With many, groups are combined at random into 20
 parts (Kott 2001, "The delete-a-group jackknife", Journal of Official Statistics 17:521-526), so that memory is bounded.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from components.predict.digests import BUCKETS
 
-# More groups than this are put together.
+# More groups than this are combined.
 MOST_PARTS = 64
 # Groups are counted by the bits that they set (Whang, Vander-Zanden & Taylor 1990, "A linear-time probabilistic
 # counting algorithm for database applications", ACM Transactions on Database Systems 15:208-229).
@@ -50,6 +50,6 @@ def bit(number: int) -> int:
 
 
 def count(bits: int) -> int:
-    """About how many groups set these bits, within 3 % up to 10,000 groups, and too few for far more."""
+    """The estimated number of groups that set these bits: within 3 % up to 10,000 groups, and too low for far more."""
     free = _BITS - bits.bit_count()
     return round(-_BITS * math.log(max(free, 1) / _BITS))

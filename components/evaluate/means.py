@@ -123,7 +123,7 @@ def compared(metric: MetricSpec, labels: Array, predictions: Array) -> tuple[Arr
 
 
 def flip_columns(values: Array, weights: Array) -> Array:
-    """Return how right-or-wrong answers of the candidates differ from the baseline's.
+    """Return how the correctness of the candidates' answers differs from the baseline's.
 
     Args:
         values: Values per example, float64 [N, metrics, models], the baseline's first.

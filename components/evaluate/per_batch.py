@@ -48,7 +48,7 @@ class AddUp(beam.DoFn):
         self._units: list[Units] = []
 
     def process(self, element: Mapping[str, Any]) -> Iterator[tuple[Any, Buckets]]:
-        """Add up one batch. What consists of sums alone is kept until the end of the bundle."""
+        """Add up one batch. Parts that are only sums are kept until the end of the bundle."""
         values, numbers = element[MEANS_KEY], element[BUCKET_KEY]
         keys, terms = element[UNIT_KEY], element[TERMS_KEY]
         if not (self._computations or self._grouped):
@@ -86,7 +86,7 @@ class AddUp(beam.DoFn):
             )
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Yield what was kept."""
+        """Yield the parts that were kept."""
         window = GlobalWindow()
         for number, units in enumerate(self._units):
             cells = range(number * BUCKETS, (number + 1) * BUCKETS)

@@ -39,8 +39,8 @@ class Slicer:
             count: N.
 
         Returns:
-            Numbers of slices, which are their places in `keys`, and of examples of these slices, both [M]. An example
-            is there once for each of its slices. Examples are in ascending order.
+            Numbers of slices, which are their positions in `keys`, and of examples of these slices, both [M]. An
+            example is there once for each of its slices. Examples are in ascending order.
         """
         alike = np.zeros(count, np.int64)
         for name in self._read:

@@ -41,7 +41,7 @@ class Finding:
         at: The operator that is at fault.
         cause: The kind of the cause.
         evidence: The cause in words, with figures.
-        also: Other operators that the cure must include.
+        also: Other operators that the fix must include.
     """
 
     at: Measured
@@ -119,7 +119,7 @@ class _Look:
                 row,
                 "saturated",
                 f"{errors.beyond / errors.values:.2%} of its values are beyond the range of its integers, {low:.4g} to "
-                f"{high:.4g}: in floats they reach from {errors.low.min():.4g} to {errors.high.max():.4g}",
+                f"{high:.4g}: in float they reach from {errors.low.min():.4g} to {errors.high.max():.4g}",
             )
         yield from self._concatenated()
         if kind == "HARD_SWISH":
@@ -135,7 +135,7 @@ class _Look:
                 row,
                 "many_places",
                 f"{places:,} probabilities add up to 1, so each has {1 / places / errors.step:.2g} steps on average: "
-                f"the kernel of a softmax has steps of 1/{1 / errors.step:.0f}, whatever its values are",
+                f"the kernel of a softmax has steps of 1/{1 / errors.step:.0f}, regardless of its values",
             )
         widths = np.maximum(errors.high, 0) - np.minimum(errors.low, 0)
         live = widths[widths > 0]
@@ -208,7 +208,7 @@ class _Look:
             return ""
         return (
             f"a bias of {float(np.abs(values).max()):.4g} does not fit 32 bits: one step is the input's times the "
-            f"weights', so it needs {float(needed.max()):.3g} steps, and 2**31 - 1 is the most"
+            f"weights', so it needs {float(needed.max()):.3g} steps, but at most 2**31 - 1 fit"
         )
 
     def _places(self) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""From the cause of a fault to what cures it, as a recipe of the pipeline file where there is one. Pure functions."""
+"""From the cause of a fault to its fix, as a recipe for the pipeline file if possible. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.spec.schemes.limits import OPERATORS
 
 @dataclass(frozen=True)
 class Situation:
-    """What the cure depends on.
+    """What the fix depends on.
 
     Attributes:
         recipe: Snapshot of the candidate's recipe.
@@ -46,7 +46,7 @@ class Situation:
         return "add a `qat` step, which trains the model under quantization"
 
     def cured(self, scheme: str | dict[str, Any]) -> dict[str, Any]:
-        """The recipe with another scheme, and a name of its own."""
+        """The recipe with another scheme, and its own name."""
         changed = {name: value for name, value in self.recipe.items() if name in {"steps", "recurrent"} and value}
         return {"name": f"{str(self.recipe['name'])[:42]}_cured", **changed, "scheme": scheme}
 
@@ -76,7 +76,7 @@ def pattern(layer: str) -> str:
 
 
 def cure(cause: Cause, situation: Situation) -> Remedy:
-    """What cures a fault."""
+    """How to fix a fault."""
     return _CURES[cause](situation)
 
 
@@ -156,8 +156,8 @@ _CURES: dict[Cause, Callable[[Situation], Remedy]] = {
     "outliers": _outliers,
     "saturated": _saturated,
     "unequal_concatenation": _finer_activations("scale the inputs of the concatenation to similar ranges in the model"),
-    "hard_swish": _finer_activations("replace hard-swish by ReLU6 and train again"),
-    "many_places": _finer_activations("let the softmax choose among fewer places, or scale its inputs up"),
+    "hard_swish": _finer_activations("replace hard-swish with ReLU6 and train again"),
+    "many_places": _finer_activations("let the softmax choose among fewer positions, or scale its inputs up"),
     "bias_overflow": _bias_overflow,
     "one_scale": _one_scale,
     "few_bits": _few_bits,

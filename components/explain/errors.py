@@ -22,14 +22,14 @@ class TensorErrors:
     """Sums over examples for one tensor.
 
     Args:
-        limits: Least and greatest real value that the candidate's integers represent; None if they are floats.
+        limits: Smallest and largest real value that the candidate's integers represent; None if they are floats.
         step: Real value of one integer step; 0 for floats.
         parts: Sizes, along `axis`, of the parts that the tensor is concatenated of; empty for any other tensor.
         axis: Axis of the parts.
 
     Attributes:
         limits, step: As given.
-        low, high: Least and greatest float value of each channel [C]. Channels are along the last axis.
+        low, high: Smallest and largest float value of each channel [C]. Channels are along the last axis.
         values: Number of values.
         beyond: Number of values beyond the limits by more than half a step.
     """
@@ -107,7 +107,7 @@ class TensorErrors:
 
     @property
     def clipped(self) -> float:
-        """Fraction of the activations' error in values beyond the limits."""
+        """Fraction of the activations' error that is in values beyond the limits."""
         noise = float(self._noise[2].sum())
         return self._clipped / noise if noise > 0 else 0.0
 

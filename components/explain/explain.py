@@ -1,4 +1,4 @@
-"""Explains one candidate: compares it with its float file, and names faults and what cures them. Imports TensorFlow."""
+"""Explains one candidate: compares it with its float file, and finds faults and fixes. Imports TensorFlow."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Tensor:
 
     @property
     def limits(self) -> tuple[int, int] | None:
-        """Least and greatest integer of a quantized tensor; None for others."""
+        """Smallest and largest integer of a quantized tensor; None for others."""
         if not self.scales.size or self.dtype not in _NUMPY or self.is_float:
             return None
         bounds = np.iinfo(_NUMPY[self.dtype])

@@ -39,7 +39,7 @@ def taken_apart(graph: Graph, constants: Mapping[int, Array]) -> tuple[bytes, tu
     copies: dict[int, int] = {}
     for index in given:
         copied = copy.copy(main.tensors[index])
-        # A copy of an input needs a name of its own.
+        # A copy of an input needs its own name.
         copied.name = f"edgemill_given_{index}".encode()
         copied.buffer = 0
         copies[index] = len(main.tensors)

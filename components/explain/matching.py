@@ -1,6 +1,6 @@
 """Finds the operator of a float file that each operator of a quantized file computes, by the structure of the graphs.
 
-Names alone don't identify operators: the converter makes up many of them, and compaction removes those.
+Names alone don't identify operators: the converter generates many of them, and compaction removes those.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def match(reference: Graph, candidate: Graph, inputs: dict[int, int], outputs: d
 
     Args:
         reference: The float file.
-        candidate: The file that was made of it.
+        candidate: The file that was made from it.
         inputs, outputs: Index of a model input or output of the float file -> its index in the candidate.
     """
     operators: dict[int, Operator] = {}

@@ -27,7 +27,7 @@ def compare(reference: bytes, candidate: bytes, examples: Iterable[Mapping[str, 
 
     Args:
         reference: The float file.
-        candidate: The file that was made of it.
+        candidate: The file that was made from it.
         examples: Model input -> array [1, ...] in real values; "" names the only input. A file of one time step
             takes sequences [1, time, ...].
 
@@ -92,7 +92,7 @@ class _File:
         self.pairs = state_pairs(self.inputs, self.outputs)
 
     def begin(self) -> None:
-        """Forget what earlier examples left."""
+        """Reset the state that earlier examples left."""
         self._interpreter.reset_all_variables()
         for name in self.pairs:
             detail = self.inputs[name]
@@ -114,7 +114,7 @@ class _File:
             raise _rejected(error) from error
 
     def end(self) -> None:
-        """Hand states on to the next time step."""
+        """Pass states on to the next time step."""
         held = {name: self._interpreter.get_tensor(self.outputs[given]["index"]) for name, given in self.pairs.items()}
         for name, values in held.items():
             self._interpreter.set_tensor(self.inputs[name]["index"], values)
@@ -138,7 +138,7 @@ class _Apart:
         self._results = [detail["index"] for detail in self._interpreter.get_output_details()]
 
     def run(self, values: Mapping[int, Array], reference: _File) -> dict[int, Array]:
-        """Index of each float activation -> what its operator makes of the values, or of the float file's own."""
+        """Index of each float activation -> its operator's output for the values, or for the float file's own."""
         self._interpreter.reset_all_variables()
         for index, place in zip(self._given, self._places, strict=True):
             own = reference.read(index)

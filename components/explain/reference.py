@@ -28,8 +28,8 @@ def float_reference(
 ) -> bytes:
     """The float file of the model that a candidate was converted from.
 
-    Recurrent layers are lowered in floats as in the candidate. A model that was trained under quantization gives its
-    trained weights, without quantizers.
+    Recurrent layers are lowered in float as in the candidate. A model that was trained under quantization keeps
+    its trained weights, without quantizers.
 
     Args:
         serving: The serving folder of the model's artifact.

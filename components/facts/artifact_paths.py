@@ -7,7 +7,7 @@ SIGNATURE = "serving_default"
 TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
 # In the same artifact, if there is one: the Keras model, for steps that train it further.
 KERAS_FILE = "Format-Keras/model.keras"
-# Beside it, if it was rebuilt from a model of Keras 3: RebuiltFacts.
+# Next to it, if it was rebuilt from a model of Keras 3: RebuiltFacts.
 REBUILT_FILE = "Format-Keras/rebuilt.json"
 # In the Model artifact of a step that trained lowered recurrent layers: sequences and the float states.
 TRAJECTORIES_FILE = "trajectories.npz"
@@ -20,7 +20,7 @@ LOGS_FOLDER = "logs"
 OUTCOME_FILE = "outcome.json"
 # In the artifact of an explanation: an Explanation.
 EXPLANATION_FILE = "explanation.json"
-# In the same artifact, and beside a report: files for Model Explorer.
+# In the same artifact, and next to a report: files for Model Explorer.
 NODE_DATA_FOLDER = "node_data"
 # In the Model artifact of a device's champion: a Champion.
 CHAMPION_FILE = "champion.json"

@@ -1,4 +1,4 @@
-"""The champion of a device, which is its last release, and how candidates do against it."""
+"""The champion of a device, which is its last release, and how candidates compare with it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Champion(FrozenModel):
         sha256, bytes: Digest and size of its model.
         version, path: Its version, and its address in the first registry that has it.
         recipe: Snapshot of its recipe, as JSON.
-        incomparable: Why metrics of the champion would mean something other than those of candidates, as far as its
-            manifest says; empty if they would not.
+        incomparable: Why metrics of the champion aren't comparable with those of candidates, judging by its
+            manifest; empty if they are.
         notes: What else to keep in mind.
         sightings: What each registry says, in the order of the pipeline file.
     """

@@ -1,4 +1,4 @@
-"""What a candidate answers differently from the float baseline: counts, and the examples that changed most."""
+"""How a candidate's answers differ from the float baseline's: counts, and the examples that changed most."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ShownInput(FrozenModel):
 
     Attributes:
         name: Its name; empty for the only one.
-        kind: `image`; `curves` of a series; or `text`, which is also for values, and for what can't be drawn.
+        kind: `image`; `curves` of a series; or `text`, also for values, and for inputs that can't be drawn.
         png: The image, in Base64; empty for other kinds.
         curves: A curve for each channel, thinned out to at most 128 points; empty for other kinds.
         text: The text; empty for other kinds.
@@ -33,8 +33,8 @@ class ChangedExample(FrozenModel):
         flip: `lost` if only the baseline is right, `gained` if only the candidate is; empty if neither, or if answers
             are not right or wrong.
         distance: Difference of the outputs, relative to the root mean square of the baseline's.
-        target: What is right.
-        before, after: What the baseline and the candidate answer.
+        target: The correct answer.
+        before, after: Answers of the baseline and the candidate.
         inputs: The inputs of the model.
     """
 

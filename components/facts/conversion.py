@@ -94,7 +94,7 @@ class Inspection(FrozenModel):
         operators: Operators, most frequent first.
         dtype_counts: Tensor dtype -> number of tensors that hold data.
         inputs, outputs: Inputs and outputs of the model, in the order of the file. The converter chooses that order, so
-            take them by the names in the signature.
+            use their names in the signature.
         weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
         float_tensors: Names of all float tensors. Empty if the file has only integers.
         border_casts: Those of them between an integer or boolean input and the operator that quantizes it, or between

@@ -37,9 +37,9 @@ class BoundTest(FrozenModel):
 
     Attributes:
         method: How it was tested.
-        p: How likely an outcome as good is if the bound does not hold.
+        p: How likely an outcome at least as good is if the bound does not hold.
         corrected: `p` with Holm's correction for all tests of the candidate.
-        p_of_harm: How likely an outcome as bad is if the bound holds; None if the check passed.
+        p_of_harm: How likely an outcome at least as bad is if the bound holds; None if the check passed.
         alpha: The check passes if `corrected` is at most this.
         enough: About how many examples the slice needs to pass in 80 % of evaluations, if the true value is the
             measured one; None if the check passed, or the estimate is beyond the bound.
@@ -158,7 +158,7 @@ class ChampionVerdict(FrozenModel):
     candidates: tuple[AgainstChampion, ...] = ()
 
     def of(self, candidate: str) -> AgainstChampion | None:
-        """How a candidate does; None if it is unknown."""
+        """How a candidate compares; None if it is unknown."""
         return next((one for one in self.candidates if one.candidate == candidate), None)
 
 
@@ -176,7 +176,7 @@ class Decision(FrozenModel):
             metric against the cost, among those that pass, from the lowest cost to the highest.
         decide_on: What the bounds on metrics were compared with, as in `components.spec.gate.GateSpec`.
         alpha: With `decide_on: test`, the highest probability of a wrong blessing.
-        champion: How the candidates do against the device's champion; None if the policy compares with none.
+        champion: How the candidates compare with the device's champion; None if the policy doesn't compare.
         candidates: All candidates, in the order of the pipeline file.
     """
 

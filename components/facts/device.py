@@ -191,7 +191,7 @@ class RuntimeFacts(FrozenModel):
 
 
 class RuntimeResult(FrozenModel):
-    """What one runtime made of a candidate: `desktop`, `litert_xnnpack`, or another name of the evaluator."""
+    """The result of one runtime for a candidate: `desktop`, `litert_xnnpack`, or another name of the evaluator."""
 
     name: str
     outcome: Annotated[RuntimeFacts | ToolFailure, Field(discriminator="status")]

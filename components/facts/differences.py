@@ -1,4 +1,4 @@
-"""How much two runtimes differ in what they compute of a file."""
+"""How much the outputs of two runtimes for a file differ."""
 
 from __future__ import annotations
 

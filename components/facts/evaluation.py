@@ -98,7 +98,7 @@ class UnequalRanges(FrozenModel):
         axis: The axis of the channels; 0 is the batch.
         channels: Their indexes.
         low, high: Range of these channels in the float model.
-        steps: The most steps that one of them covers.
+        steps: The maximum number of steps that one of them covers.
         widest_low, widest_high: Range of the widest channel.
     """
 
@@ -126,7 +126,7 @@ class CandidateReport(FrozenModel):
         saturated: Share of output values at an end of the quantized range, over all evaluation examples. If greater,
             the share of the values that a final operator such as a sum combines, over a fifth of the examples. None if
             the output is not quantized, or its range covers all that the operator can return. With several outputs,
-            the greatest share of any.
+            the largest share of any.
         saturated_by_output: With several outputs, the share of each that has one.
         unequal_ranges: Outputs whose quantization leaves few integers to some channels.
         predicted_bytes: Size of the stored predictions; None if it could not be run.
@@ -164,8 +164,8 @@ class EvaluationReport(FrozenModel):
         candidates: All candidates, in the order of the pipeline file.
         outputs: How the metrics interpret the only output that they read.
         readings: If they read several, how they interpret each.
-        spans: Metrics without samples, all of whose examples contribute, whose values have a least and a greatest
-            possible value -> the difference of the two.
+        spans: Metrics without samples, all of whose examples contribute, whose values have a minimum and a
+            maximum -> the difference of the two.
     """
 
     baseline_slices: tuple[SliceResult, ...]

@@ -1,4 +1,4 @@
-"""Why a candidate differs from its float model: errors of its layers, their causes, and what cures them."""
+"""Why a candidate differs from its float model: errors of its layers, their causes, and how to fix them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LayerError(FrozenModel):
         place: Index of the operator in the candidate's file; -1 for an input.
         total: Of the candidate's values, including what the operators before it add.
         own: What this operator adds.
-        weights: What it adds by weights and biases: computed in floats, with those of the candidate.
+        weights: What it adds by weights and biases: computed in float, with those of the candidate.
         activations: What it adds by the integers of its output, and by integer arithmetic.
         channels: The median of its channels' own errors, each relative to the variance of the channel.
         beyond: Fraction of values beyond the range of its integers.
@@ -57,7 +57,7 @@ class LayerError(FrozenModel):
 
 
 class Remedy(FrozenModel):
-    """What cures a fault.
+    """How to fix a fault.
 
     Attributes:
         words: What to do.
@@ -75,7 +75,7 @@ class Fault(FrozenModel):
         layer, operator, tensor: As for its `LayerError`.
         cause: The kind of the cause.
         evidence: The cause in words, with figures.
-        remedy: What cures it.
+        remedy: How to fix it.
     """
 
     layer: str

@@ -14,7 +14,7 @@ from components.facts.explanation import Explanation, LayerError, decibels
 
 # The main graph of a file, as converters and Model Explorer call it.
 _GRAPH = "main"
-# Model Explorer needs numbers. More decibels than these are no error that matters.
+# Model Explorer needs numbers. Errors beyond these decibels don't matter.
 EXACT = 100.0
 # Upper end of a band of decibels -> its color. Text stays black, so all colors are light.
 _BANDS = ((10, "#f4a09a"), (20, "#f8c98a"), (30, "#f6ec9f"), (EXACT, "#bfe3b4"))

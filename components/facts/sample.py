@@ -1,4 +1,4 @@
-"""What each independent unit of a slice adds to a metric, for tests that hold in samples of any size."""
+"""What each independent unit of a slice adds to a metric, for tests that are valid for samples of any size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Sample(FrozenModel):
     Attributes:
         numerators, denominators: What each unit adds to the two sums, packed. The units of all models of an evaluation
             are the same, in the same order.
-        least, greatest: Between which values the numerator of a unit can be, per denominator.
+        least, greatest: Limits of a unit's numerator, per denominator.
         largest: The largest denominator of a unit. Several if units are of kinds that have different ones, such as the
             positive and the negative examples of an area under a curve.
         outside: How many units have a numerator that is not between these values.

@@ -42,7 +42,7 @@ class Verified:
             raise self._tampered(name, _reason(error)) from error
 
     def compared(self, name: str, content: bytes | None) -> bytes:
-        """Compare the content of one of its files, and return it. None stands for a missing file.
+        """Compare the content of one of its files, and return it. None means a missing file.
 
         Raises:
             TamperedError: As in `read`.

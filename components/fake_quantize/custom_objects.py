@@ -77,7 +77,7 @@ def own_object(reference: str, kind: type[Any], field: Literal["config", "quanti
             f"{reference!r} cannot be created: {type(error).__name__}: {error}",
             where=field,
             bound="a class or function that takes no arguments",
-            remedy="give its arguments defaults, or name a function that returns the object",
+            remedy="give its arguments defaults, or specify a function that returns the object",
         ) from error
     if not isinstance(made, kind):
         raise SpecError(

@@ -68,7 +68,7 @@ def written_out(layer: Any) -> bool:
 
 
 def refusal_of(node: Any, model: Any) -> tuple[str, str] | None:
-    """Why no integer kernel can compute a recurrent layer, a layer that uses a mask, or dilated twins, and the fix."""
+    """Why no integer kernel can compute a recurrent layer, a layer that uses a mask, or dilated copies, and the fix."""
     if node.is_input:
         return None
     if is_recurrent(node.layer) and written_out_in_training(node.layer):

@@ -33,7 +33,7 @@ class LayerConfig(QuantizeConfig):
     Args:
         kernel: The attribute that holds the weights; None quantizes no weights.
         weight_quantizer: Quantizes the weights.
-        output_quantizer: Quantizes the output; None for a layer without a range of its own.
+        output_quantizer: Quantizes the output; None for a layer without its own range.
     """
 
     def __init__(self, kernel: str | None = None, weight_quantizer: Any = None, output_quantizer: Any = None) -> None:

@@ -62,7 +62,7 @@ def policies(step: QatStep, scheme: Scheme, names: Iterable[str]) -> dict[str, L
             where="layers",
             bound="at least one layer that `layers` names and `except` does not",
             measured=f"layers {list(step.layers)}, except {list(step.except_layers)}",
-            remedy="name other layers, or remove the step",
+            remedy="choose other layers, or remove the step",
         )
     return found
 

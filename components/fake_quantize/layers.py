@@ -50,7 +50,7 @@ NO_ACTIVATION = "linear"
 ATTENTION = frozenset({"MultiHeadAttention", "Attention", "AdditiveAttention"})
 # Layers that create masks.
 MASKING = frozenset({"Embedding", "Masking"})
-# Layers that compute with the mask of their inputs, beside recurrent layers.
+# Layers that compute with the mask of their inputs, besides recurrent layers.
 USING_MASKS = ATTENTION | {"GlobalAveragePooling1D", "Softmax"}
 
 _REMEDIES = {
@@ -107,6 +107,4 @@ def remedy_for(kind: str, activation: str | None = None) -> str:
         return function_remedy(str(activation))
     if kind in {"Activation", "ReLU"}:
         return _ACTIVATION_REMEDY
-    return _REMEDIES.get(
-        kind, "give it a config of its own: `configs: [{layers: [NAME], config: package.module:NAME}]`"
-    )
+    return _REMEDIES.get(kind, "give it its own config: `configs: [{layers: [NAME], config: package.module:NAME}]`")

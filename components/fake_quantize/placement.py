@@ -155,7 +155,7 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
     function = FUNCTIONS.get(str(node.activation)) if node.kind == OPERATOR else None
     narrow = bool({node.kind, node.activation} & TRAINED_NOT_IN_16_BITS) or (function and not function.in_16_bits)
     if policy.activation_bits == 16 and narrow:
-        plan.refused.append((node, "has no kernel for 16-bit activations", "take the scheme static_wi8_ai8"))
+        plan.refused.append((node, "has no kernel for 16-bit activations", "use the scheme static_wi8_ai8"))
         return made
     if policy.weight_bits == 4 and policy.weight_quantizer is None and node.kind in TRAINED_NOT_IN_4_BITS:
         remedy = f"give it 8 bits: `configs: [{{layers: [{node.origin}], weights: {{bits: 8}}}}]`"
@@ -172,9 +172,9 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
 def _recurrent_refusal(node: Node, policy: LayerPolicy) -> tuple[str, str] | None:
     own = policy.activations is not None and policy.activations.quantizer.kind == "own"
     if own or policy.weight_quantizer is not None:
-        return "its cell accepts no custom quantizer", "name another quantizer for it in `configs`"
+        return "its cell accepts no custom quantizer", "choose another quantizer for it in `configs`"
     if node.activation == "LSTM" and policy.activation_bits == 16:
-        return LSTM_NOT_IN_16_BITS, "take static_wi8_ai8, or use a GRU or an SRU"
+        return LSTM_NOT_IN_16_BITS, "use static_wi8_ai8, or use a GRU or an SRU"
     if node.activation == "LSTM" and policy.weight_bits != 8:
         return LSTM_NOT_IN_4_BITS, "take static_wi8_ai8"
     return None

@@ -155,7 +155,7 @@ def _annotated(flat: Any, names: Collection[str]) -> Any:
 
 
 def ready_to_export(model: Any) -> None:
-    """Change how a trained model computes, so that the converter keeps each convolution whole. Then it trains no more.
+    """Change how a trained model computes, so that the converter keeps convolutions whole. It can't be trained then.
 
     The converter merges equal parts of dilated convolutions of one tensor, and leaves the merged part float.
     """

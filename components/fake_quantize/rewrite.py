@@ -34,9 +34,9 @@ from components.fake_quantize.keras_layers import (
 from components.fake_quantize.layers import FIXED_ACTIVATIONS, NO_ACTIVATION, RANGED_ACTIVATIONS, WEIGHTED
 from components.fake_quantize.one_direction import both_ways, one_way
 from components.fake_quantize.operators import traced
-from components.fake_quantize.operators.functions.unfold import UNFOLDED, unfold
 from components.fake_quantize.operators.layer import NotDescribable
 from components.fake_quantize.operators.parts import Parts
+from components.fake_quantize.operators.unfold import UNFOLDED, unfold
 from components.fake_quantize.operators.written_out import ACTIVATIONS, LAYERS
 from components.model.keras_graph import input_like, replay
 from components.upstream.autograph import leave_keras_as_it_is

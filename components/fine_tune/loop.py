@@ -31,7 +31,7 @@ class TrainingState(FrozenModel):
 
     Attributes:
         epochs: The completed epochs.
-        best_epoch: The epoch with the least loss on held-out examples; the last epoch without early stopping.
+        best_epoch: The epoch with the lowest loss on held-out examples; the last epoch without early stopping.
         best_loss: The loss of that epoch.
     """
 
@@ -55,8 +55,8 @@ def fine_tune(
 ) -> TrainingState:
     """Train a model further, in place.
 
-    The same model, data, and spec give the same weights, even if the process was killed in between, up to the order of
-    floating-point sums. The draws of noise layers are not repeated after a kill.
+    The same model, data, and spec give the same weights, even if the process was killed in between, except for the
+    order of floating-point sums. Noise layers draw different numbers after a kill.
 
     Args:
         model: An uncompiled Keras model.

@@ -101,7 +101,7 @@ def why_not_compared(challenge: Challenge) -> str:
 def champion_verdict(
     candidates: Sequence[CandidateReport], checks: Sequence[Sequence[Check]], challenge: Challenge, policy: GateSpec
 ) -> ChampionVerdict | None:
-    """Summarize how candidates do against the champion; None if the policy doesn't ask.
+    """Summarize how candidates compare with the champion; None if the policy doesn't compare.
 
     Args:
         candidates: The candidates.

@@ -167,7 +167,7 @@ class GateComponentSpec(component_spec.ComponentSpec):
     """The interface that all gates share. `candidate_node` adds one named input per candidate.
 
     Inputs are one ModelEvaluation with a `report.json`; this device's device check, which a profile without evaluators
-    lacks; and how the candidates do against its champion, if the policy compares with one. `spec` is the JSON of a
+    lacks; and how the candidates compare with its champion, if the policy compares them. `spec` is the JSON of a
     `GateRequest`.
     """
 

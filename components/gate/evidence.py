@@ -2,13 +2,13 @@
 
 Right-or-wrong metrics are tested exactly: a change by `components.gate.statistics.paired`, a value by the binomial
 distribution. Means, ratios of sums, and areas under the ROC curve are tested by `components.gate.statistics.bounded`
-and `ratios`. Other functions with a range use the jackknife's standard error with Student's t. On its own, that passes
-too many candidates whose errors are rare and large: where no such error is among the examples, nothing shows in the
-standard error. So the variance includes what errors that are not among the examples would add to it if the bound did
-not hold: the gap between estimate and bound, times the size of one error. That is the variance that a score test uses
-under its null hypothesis (Rao 1948, "Large sample tests of statistical hypotheses concerning several parameters",
-Mathematical Proceedings of the Cambridge Philosophical Society 44:50-57). The size of one error is unknown for such a
-metric, and assumed to be at most `MOST_TIMES` what it is for a mean.
+and `ratios`. Other functions with a range use the jackknife's standard error with Student's t. By itself, that passes
+too many candidates whose errors are rare and large: if no such error is among the examples, the standard error doesn't
+show it. So the variance includes what errors that are not among the examples would add to it if the bound did not hold:
+the gap between estimate and bound, times the size of one error. That is the variance that a score test uses under its
+null hypothesis (Rao 1948, "Large sample tests of statistical hypotheses concerning several parameters", Mathematical
+Proceedings of the Cambridge Philosophical Society 44:50-57). The size of one error is unknown for such a metric, and
+assumed to be at most `MOST_TIMES` what it is for a mean.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Evidence(Protocol):
 
     @property
     def p(self) -> float:
-        """How likely an outcome as good is if the bound does not hold."""
+        """How likely an outcome at least as good is if the bound does not hold."""
 
     @property
     def p_of_harm(self) -> float:
-        """How likely an outcome as bad is if the bound holds."""
+        """How likely an outcome at least as bad is if the bound holds."""
 
     def enough(self, level: float) -> int | None:
         """About how many examples make `p` at most this level in 80 % of evaluations; None if no number does.
@@ -102,7 +102,7 @@ class PairedCounts:
 
 @dataclass(frozen=True)
 class Share:
-    """The share of right answers against a bound. `sign` is 1 if it must be at least the bound, -1 for at most."""
+    """The share of correct answers against a bound. `sign` is 1 if it must be at least the bound, -1 for at most."""
 
     right: int
     examples: int
@@ -248,17 +248,17 @@ def of_parts(
         deleted: The estimate without each of at least 2 parts.
         sizes: The number of examples in each part.
         sign: 1 if more is better, -1 if less is.
-        span: The difference between the greatest and the least value that the metric can have.
+        span: The difference between the largest and the smallest value that the metric can have.
         groups: The number of groups that examples belong to; None if they are independent.
     """
     examples, parts, error = sum(sizes), len(sizes), standard_error(estimate, deleted, sizes)
     together = 1.0 if groups is None else _group_of_an_example(sizes, groups)
     if examples < LEAST_EXAMPLES:
-        return f"fewer than {LEAST_EXAMPLES:,}, which a metric needs that is neither a mean nor a ratio of sums"
+        return f"fewer than {LEAST_EXAMPLES:,}, the minimum for a metric that is neither a mean nor a ratio of sums"
     if examples / together < LEAST_EXAMPLES:
         return (
-            f"they say as much as {examples / together:.0f} groups of equal sizes, and a metric that is neither a mean "
-            f"nor a ratio of sums needs {LEAST_EXAMPLES:,}"
+            f"they are worth as much as {examples / together:.0f} groups of equal sizes, and a metric that is neither "
+            f"a mean nor a ratio of sums needs {LEAST_EXAMPLES:,}"
         )
     values, m = np.asarray(deleted, np.float64), np.asarray(sizes, np.float64)
     whole = float((values * (1 - m / examples)).sum() / (parts - 1))
@@ -282,7 +282,7 @@ def _group_of_an_example(sizes: Sequence[int], groups: int) -> float:
 
 
 def _binomial(right: int, examples: int, bound: float, sign: int) -> float:
-    """The probability of at least (sign 1) or at most (-1) so many right answers at the rate `bound`."""
+    """The probability of at least (sign 1) or at most (-1) so many correct answers at the rate `bound`."""
     if not 0 < bound < 1:
         return float(sign * (right / examples - bound) <= 0)
     if sign > 0:

@@ -2,7 +2,7 @@
 
 Two corrections by Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
 Statistics 6:65-70. Within a candidate, over its tests on all slices, so that you can trust a pass on any slice. And
-between candidates, because the more there are, the more chances one of them has to look good by luck.
+between candidates, because the more there are, the more likely one of them looks good by chance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def judged(candidates: Sequence[Tested], eligible: Sequence[bool], alpha: float)
 
     Args:
         candidates: The checks of each candidate.
-        eligible: Whether nothing else keeps the device from taking a candidate. The choice is between these.
+        eligible: Whether nothing else keeps the device from accepting a candidate. The choice is among these.
         alpha: The highest probability that a candidate passes although it breaks a bound.
     """
     p_values = [[1.0 if evidence is None else evidence.p for _, evidence in tested] for tested in candidates]

@@ -9,7 +9,7 @@ from components.gate.tools import TFLM
 
 
 class OnDevice:
-    """What the device's runtime says about the metrics, if it ran any examples.
+    """The metrics under the device's runtime, if it ran any examples.
 
     Attributes:
         report: The evaluation's report with the metrics of the device's runtime, where it ran the candidate's file.

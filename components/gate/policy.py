@@ -50,7 +50,7 @@ def decide(
             bounds: less is better only if it has neither `at_least` nor `max_drop_from_baseline`.
         on_device: Facts from the device's own tools; None for a profile without evaluators. Where TensorFlow Lite
             Micro ran a candidate, the bounds on metrics hold there too. If it ran all examples, only there.
-        challenge: How the candidates do against the champion; None if the policy compares with none.
+        challenge: How the candidates compare with the champion; None if the policy doesn't compare.
         directions: Metric -> whether smaller values are better, for the comparison with the champion.
 
     Returns:
@@ -64,7 +64,7 @@ def decide(
         drops = (first.at_least, first.max_drop_from_baseline, first.max_drop_from_champion)
         less_is_better = all(bound is None for bound in drops)
     there = OnDevice(report, on_device)
-    # The preference weighs the accuracy on all examples.
+    # The preference compares the accuracy on all examples.
     seen = there.report if there.complete else report
     against = _against(report, challenge, policy, directions)
     judged_all, on_champion = _judged(report, device, policy, on_device, there, challenge, against)

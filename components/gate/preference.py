@@ -1,4 +1,4 @@
-"""Which of the candidates that pass a device gets, and the Pareto fronts that they make."""
+"""Which of the passing candidates a device gets, and the Pareto fronts that they form."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _how_close(best: CandidateReport, top: CandidateReport, passing: int, close:
         policy.decide_on
     ]
     if best is top:
-        return f"; it has the best {metric} of {passing} that pass, and no other that is preferred is close enough"
+        return f"; it has the best {metric} of {passing} that pass, and no preferred candidate is close enough"
     values = " against ".join(f"{_badness(each, metric, True):.6g}" for each in (best, top))
     return (
         f"; of {passing} that pass, {close} are within {policy.prefer.within:g} of the best {metric}, that of "
@@ -173,7 +173,7 @@ def _how_close(best: CandidateReport, top: CandidateReport, passing: int, close:
 
 
 def _times(candidate: CandidateReport, on_device: DeviceReport | None) -> VelaFacts | AdbFacts | None:
-    """What says how fast the candidate is on the device itself."""
+    """The figures that show how fast the candidate is on the device itself."""
     facts = on_device.of(candidate.name) if on_device else None
     found = (facts.vela, facts.adb) if facts is not None else ()
     return next((each for each in found if isinstance(each, VelaFacts | AdbFacts)), None)

@@ -91,7 +91,7 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
 
 
 def _runtimes(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Requirement]:
-    """A file that a declared runtime doesn't run fails. Differences are reported, and don't decide."""
+    """A file that a declared runtime doesn't run fails. Differences are reported, but don't affect the verdict."""
     if not facts.runtimes:
         yield _not_taken("runtimes", None, device)
     for each in facts.runtimes:

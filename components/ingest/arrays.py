@@ -45,7 +45,7 @@ def open_arrays(source: ArraySource, files: Sequence[Path], split: str, label: s
             f"there is no array for the label {label!r}",
             where="examples.label",
             bound=one_of(sorted(arrays)),
-            remedy="name the array of the labels, or map it in examples.names",
+            remedy="specify the array of the labels, or map it in examples.names",
         )
     check_lengths(arrays, ", ".join(map(str, files)))
     return {name: class_numbers(array) if name == label else array for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""Lists the files of images and audio with their labels, and checks folders and tables. Opens no image, no audio."""
+"""Lists image and audio files with their labels, and checks folders and tables. Opens no images or audio."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from components.ingest.sources import matching
 from components.ingest.tables import TableReader, lines_of, with_names
 from components.spec.examples import AudioSource, ImageSource, Source
 
-# Files that operating systems write into folders, beside hidden ones.
+# Files that operating systems write into folders, besides hidden ones.
 _OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
-# Suffixes of notes and annotations beside images and sounds. Files with other suffixes are examples, damaged or not.
+# Suffixes of notes and annotations next to images and sounds. Files with other suffixes are examples, damaged or not.
 _NOTES = frozenset({".csv", ".htm", ".html", ".json", ".md", ".pdf", ".txt", ".xml", ".yaml", ".yml"})
 
 
@@ -55,7 +55,7 @@ def _listed(source: ImageSource | AudioSource, folder: Path, patterns: Iterable[
 
 
 def is_hidden(file: Path) -> bool:
-    """Whether the file is none of the user's: hidden, or written by an operating system."""
+    """Whether the file isn't the user's: hidden, or written by an operating system."""
     return file.name.startswith(".") or file.name.lower() in _OF_SYSTEMS
 
 
@@ -132,11 +132,11 @@ def label_errors(source: ImageSource | AudioSource, splits: Mapping[str, Sequenc
     folders = source.layout == "folders"
     if folders and len(counts) == 1:
         yield DataError(
-            "all files are in one class folder, so there is nothing to tell apart",
+            "all files are in one class folder, so there are no classes to distinguish",
             where="examples.path",
             bound="one folder for each class, with at least two classes",
             measured=f"{next(iter(counts))}: {counted(counts.total(), 'file')}",
-            remedy="add the folders of the other classes, or name the folder above this one",
+            remedy="add the folders of the other classes, or specify the folder above this one",
         )
     elif source.classes is None:
         if folders:

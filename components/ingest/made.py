@@ -83,7 +83,7 @@ def split_of(example: tf.train.Example, _count: int, buckets: list[int], made: M
             f"the splits are hashed by the feature {made.feature!r}, which an example lacks",
             where="examples.splits.feature",
             bound=", ".join(sorted(held)),
-            remedy="name a feature that every example has",
+            remedy="specify a feature that every example has",
         )
     key = example if made.feature is None else held[made.feature]
     digest = hashlib.sha256(f"{made.source.split_seed}:".encode() + key.SerializeToString(deterministic=True)).digest()

@@ -26,7 +26,7 @@ _UNKNOWN_BYTES = 2**31 - 2**10
 
 
 class UnreadableError(DataError):
-    """A file is damaged, or has another format. Sources can tolerate a share of them."""
+    """A file is damaged, or has a different format. Sources can tolerate a share of such files."""
 
 
 def decode_image(file: Path, source: ImageSource) -> npt.NDArray[np.uint8]:
@@ -141,7 +141,7 @@ def _read_wav(file: Path, *, mapped: bool = False) -> tuple[int, Array]:
 
 
 def _check_complete(file: Path) -> None:
-    """Check that a file has all samples that its header promises. SciPy returns those that it has."""
+    """Check that a file has all samples that its header declares. SciPy returns those that exist."""
     with file.open("rb") as content:
         if content.read(12)[:4] != b"RIFF":
             return

@@ -33,7 +33,7 @@ def wildcards_in(path: Path) -> str:
 def read_by_tfx(folder: Path, pattern: str) -> set[Path]:
     """Return the files that ExampleGen reads for a pattern, by the rules of Beam's `LocalFileSystem.match`.
 
-    They differ from the shell's: `**` stands for at least one folder, links to folders are not followed, pipes and
+    They differ from the shell's: `**` matches at least one folder, links to folders are not followed, pipes and
     sockets are files, and no name with a backslash matches `*`.
 
     Args:
@@ -56,7 +56,7 @@ def read_by_tfx(folder: Path, pattern: str) -> set[Path]:
 
 
 def _translated(pattern: str) -> str:
-    """Translate a pattern to a regular expression. `[` without `]` stands for itself."""
+    """Translate a pattern to a regular expression. `[` without `]` is a literal."""
     parts = re.split(r"(\*\*|\*|\?|\[!?\]?[^\]]*\])", pattern)
     return "".join(_of_wildcard(part) if index % 2 else re.escape(part) for index, part in enumerate(parts))
 

@@ -59,7 +59,7 @@ def deploy(model: Any, form: Form, folder: Path, outputs: Sequence[str], sample:
 def save_fused(model: Any, path: Path, outputs: Sequence[str], sample: Mapping[str, Array]) -> None:
     """Save sequences, the weights that identify the LSTMs of a file, and the last layer of each output.
 
-    This also saves the hidden states of the first sequences, computed in floats with the trained weights.
+    This also saves the hidden states of the first sequences, computed in float with the trained weights.
     """
     held: dict[str, Any] = {f"input {name}": values for name, values in sample.items()}
     seen = trajectories(stripped(model), sample)
@@ -74,7 +74,7 @@ def save_fused(model: Any, path: Path, outputs: Sequence[str], sample: Mapping[s
 
 
 def stripped(model: Any, fuse: bool = False) -> Any:
-    """The same model in floats, with the trained weights and without quantizers.
+    """The same model in float, with the trained weights and without quantizers.
 
     Args:
         model: See `deploy`.

@@ -173,7 +173,7 @@ def _not_streamed(where: str, why: str) -> ModelError:
         f"the model cannot be streamed: {why}",
         where=where,
         bound="layers that process one time step, up to the last recurrent layer or to the output",
-        remedy="take `recurrent: sequence`, or change the layer",
+        remedy="use `recurrent: sequence`, or change the layer",
     )
 
 

@@ -92,7 +92,7 @@ class SeenCell:
 
     Attributes:
         kernel: Weights from the input to the input gate [units, features].
-        cell: Least and greatest value of the cell state over all time steps of all sequences.
+        cell: Smallest and largest value of the cell state over all time steps of all sequences.
         hidden: Hidden state after each time step of the first sequences [N, time, units], in processing order.
     """
 
@@ -102,7 +102,7 @@ class SeenCell:
 
 
 def seen_cells(model: Any, sample: Mapping[str, Array]) -> list[SeenCell]:
-    """Run a model with LSTMs in floats. Each direction of a bidirectional LSTM is a cell.
+    """Run a model with LSTMs in float. Each direction of a bidirectional LSTM is a cell.
 
     Args:
         model: A functional or Sequential Keras model.
@@ -172,7 +172,7 @@ class _WatchedFixed(FixedQuantizer):
 def trajectories(
     model: Any, sample: Mapping[str, Array], whole: bool = False, keep: int = STEP_EXAMPLES
 ) -> Trajectories:
-    """Run a lowered model in floats and return the states of the first sequences.
+    """Run a lowered model in float and return the states of the first sequences.
 
     Args:
         model: A model whose recurrent layers are `IntegerRecurrent`s. Observing quantizers see all values.

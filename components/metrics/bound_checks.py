@@ -66,7 +66,7 @@ def untestable(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Spec
             yield SpecError(
                 f"no candidate can pass `decide_on: test`, because the metric {metric.name!r} has no known range",
                 where=f"gate.metrics[{index}].name",
-                bound="the least and the greatest value that an example can have",
+                bound="the smallest and the largest value that an example can have",
                 measured=f"range: {list(values)}" if (values := metric.range) else "no range",
                 remedy=f"declare it in evaluate.metrics, such as `{{name: {metric.name}, "
                 f"{'function' if metric.function else 'class_name'}: {metric.function or metric.class_name}, "

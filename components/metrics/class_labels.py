@@ -25,7 +25,7 @@ def check_classes(labels: Array, classes: int) -> None:
             where="label",
             bound=f"0 to {classes - 1}" + (", without fractions" if wrong.flat[0] != np.floor(wrong.flat[0]) else ""),
             measured=f"{wrong.flat[0]} and {wrong.size - 1} more of {labels.size}",
-            remedy="take the metric `binary_accuracy`, which compares one output, or give the model one per class"
+            remedy="use the metric `binary_accuracy`, which compares one output, or give the model one per class"
             if classes == 1
             else "correct the labels, or give the model an output for each class",
         )

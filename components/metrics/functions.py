@@ -48,7 +48,7 @@ class Computed(Protocol):
     """What the evaluation calls. An accumulator of one example is not changed once it exists.
 
     Attributes:
-        weighable: Whether the metric can weigh examples.
+        weighable: Whether the metric can weight examples.
         is_ratio: Whether it is the first sum divided by the second of what `examples` returns.
     """
 
@@ -115,9 +115,9 @@ def load_metric(metric: MetricSpec) -> Computed:
 
 
 def not_weighable(metric: MetricSpec) -> SpecError:
-    """The error for a metric that would count every example once although the task weighs examples."""
+    """The error for a metric that would count every example once although the task weights examples."""
     return SpecError(
-        f"the task weighs examples, but the metric {metric.name!r} ({metric.function}) counts every example once",
+        f"the task weights examples, but the metric {metric.name!r} ({metric.function}) counts every example once",
         where=WHERE,
         bound="add() with a parameter `weights`, an array [N]",
         measured="add() without it",
@@ -153,7 +153,7 @@ def _named(metric: MetricSpec, what: str) -> Iterator[None]:
             where=WHERE,
             bound="keyword arguments of the function in `config`" if what == "its config" else _expected(metric),
             measured=raised_at(error),
-            remedy="correct `config`" if what == "its config" else "call it on one batch and correct it",
+            remedy="correct `config`" if what == "its config" else "call it on one batch and fix it",
         ) from error
 
 
@@ -240,7 +240,7 @@ def check_function(
         metric: A metric with a function.
         predictions, targets: Output name -> values [N, ...].
         features: The features that it reads, [N, ...].
-        weights: Weights of the examples [N]; None if all count the same.
+        weights: Weights of the examples [N]; None if all have the same weight.
 
     Raises:
         SpecError: It can't be loaded or computed, doesn't accept weights, or merging examples changes them.
@@ -256,5 +256,5 @@ def check_function(
             where=WHERE,
             bound=f"{first:g}",
             measured=f"{again:g}",
-            remedy="do not change the second argument of merge(), nor the argument of result()",
+            remedy="do not change the second argument of merge() or the argument of result()",
         )

@@ -60,9 +60,9 @@ def _output_of(metric: MetricSpec, where: str, outputs: Sequence[str], targets: 
             measured=", ".join(sorted(targets)) or "no targets, and no examples.label",
             remedy=f"rename the target {near[0]!r} {output!r}"
             if near
-            else "return a target for it, or name another output"
+            else "return a target for it, or choose another output"
             if targets
-            else "add the method to the task, or name the feature with the label in examples.label",
+            else "add the method to the task, or specify the feature with the label in examples.label",
         )
     return output
 

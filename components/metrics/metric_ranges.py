@@ -25,8 +25,8 @@ def metric_range(class_name: str) -> tuple[float, float] | None:
     """The range of the values of a metric class of Keras or TFMA.
 
     Returns:
-        The least and the greatest value, infinite if there is none; None for an unknown class, such as `package>Name`,
-        which the user registers.
+        The smallest and the largest value, infinite if there is none; None for an unknown class, such as
+        `package>Name`, which the user registers.
     """
     if ">" in class_name:
         return None

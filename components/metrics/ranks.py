@@ -76,7 +76,7 @@ class AreaTerms(NamedTuple):
 
     Attributes:
         numerators, denominators: [N].
-        least, greatest: Between which values numerators can be, per denominator.
+        least, greatest: Limits of numerators, per denominator.
         kinds: Numbers of the examples' classes or combinations of labels, [N].
     """
 
@@ -143,7 +143,7 @@ def exact_auc(labels: Array, scores: Array, weights: Array | None = None) -> flo
     Args:
         labels: [N], each 0 or 1. A label between them counts as that fraction of a positive.
         scores: [N], in any range.
-        weights: [N], finite and at least 0; None if all count the same.
+        weights: [N], finite and at least 0; None if all have the same weight.
 
     Returns:
         The area; NaN if there are no positives or no negatives.

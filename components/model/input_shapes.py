@@ -1,4 +1,4 @@
-"""Fix open dimensions of a model's inputs, and open a fixed batch."""
+"""Fix open dimensions of a model's inputs, and make a fixed batch dimension open."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wanted_specs(specs: Specs, shapes: Mapping[str, Sequence[int]]) -> dict[str,
         The specs with these shapes. A batch of more than 1 is open.
 
     Raises:
-        SpecError: There is no such input, or its shape has another rank or another fixed dimension.
+        SpecError: There is no such input, or its shape has a different rank or a different fixed dimension.
     """
     for name, shape in shapes.items():
         if name not in specs:
@@ -40,7 +40,7 @@ def wanted_specs(specs: Specs, shapes: Mapping[str, Sequence[int]]) -> dict[str,
                 where=_FIELD,
                 bound=one_of(sorted(specs)),
                 measured=name,
-                remedy=f"name {near[0]!r}" if near else "name one of these inputs",
+                remedy=f"name {near[0]!r}" if near else "choose one of these inputs",
             )
         if not specs[name].shape.is_compatible_with([None, *shape]):
             raise SpecError(
@@ -94,7 +94,7 @@ def _replayed(model: Any, inputs: list[Any]) -> Any:
 
 
 def with_specs(model: Any, wanted: Specs, where: str) -> Any:
-    """A functional Keras model that takes inputs of the wanted shapes. It has the layers of the given one.
+    """A functional Keras model that takes inputs of the requested shapes, with the layers of the given model.
 
     Args:
         model: A functional or Sequential model.
@@ -102,7 +102,7 @@ def with_specs(model: Any, wanted: Specs, where: str) -> Any:
         where: What the model is, for messages.
 
     Raises:
-        ModelError: A layer doesn't take the shapes, or it computes something else for a different size of the batch.
+        ModelError: A layer doesn't take the shapes, or it computes something different for a different batch size.
     """
     specs = input_specs(model)
     if all(specs[name].shape.as_list() == spec.shape.as_list() for name, spec in wanted.items()):
@@ -133,7 +133,7 @@ def prove_rows(
     wanted: Specs,
     where: str,
 ) -> None:
-    """Prove that a model whose batch was opened computes each example as the original does. Other models pass.
+    """Verify that a model whose batch was opened computes each example as the original does. Other models pass.
 
     Args:
         original, changed: Run both models on inputs by name, and return their outputs in the same order.

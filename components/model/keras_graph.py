@@ -1,4 +1,4 @@
-"""Traverse the graph of a functional Keras model, and call its layers again on new tensors."""
+"""Traverse the graph of a functional Keras model, and call its layers on new tensors."""
 
 from __future__ import annotations
 

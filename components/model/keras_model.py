@@ -93,7 +93,7 @@ def load_kept(folder: Path) -> Any:
             where="baseline",
             bound="a baseline with Keras structure: trained here, or a .keras, .h5, or Keras SavedModel",
             measured="a SavedModel without it, or a model that Keras cannot save",
-            remedy="name a Keras file as baseline, register its layers, or remove the steps",
+            remedy="use a Keras file as the baseline, register its layers, or remove the steps",
         )
     try:
         # Safe: a pretrained model was checked when it was imported, and any other model comes from the task.
@@ -201,7 +201,7 @@ def check_learns(model: Any, where: str = "task") -> None:
 
 
 def _refuse_widths(model: Any) -> None:
-    """Raise a ModelError if a layer computes in floats that don't have 32 bits."""
+    """Raise a ModelError if a layer computes in floats other than float32."""
     import tensorflow as tf
 
     # The file doesn't contain what `compile` adds, and an Input of float64 is cast to the float32 of what follows.

@@ -33,9 +33,9 @@ def with_plain_recurrent(model: Any) -> Any:
 
     These are replaced:
 
-    - an `RNN` of an `LSTMCell`, a `GRUCell`, or a `SimpleRNNCell`, and of several of them on each other;
+    - an `RNN` of an `LSTMCell`, a `GRUCell`, or a `SimpleRNNCell`, and of several stacked ones;
     - the hidden state that a GRU, a SimpleRNN, or an LSTM returns, by its last output, if nothing reads the cell state
-      and no state is an output of the model. The same holds for both directions of a `Bidirectional`.
+      and no state is an output of the model. The same applies to both directions of a `Bidirectional`.
 
     Args:
         model: A functional or Sequential Keras model with inputs of known shapes.
@@ -101,7 +101,7 @@ def _replaced(model: Any, call: Callable[[Any, Any, Any], Any], how: str) -> Any
 
 
 def _pieces(layer: Any) -> list[Any]:
-    """The cells of an `RNN` that can be layers of their own; empty if it can't be replaced."""
+    """The cells of an `RNN` that can be their own layers; empty if it can't be replaced."""
     if type(layer).__name__ != "RNN" or layer.return_state or layer.stateful:
         return []
     if any(len(tf.nest.flatten(node.call_args)) + len(node.call_kwargs) > 1 for node in calls_of(layer)):

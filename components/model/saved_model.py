@@ -80,8 +80,8 @@ def _no_signature(folder: Path, name: str, others: list[str]) -> ModelError:
         measured=name if others else "no signature",
         remedy=f"choose one in the pipeline file: `baseline: {{signature: {near[0]}}}`"
         if others
-        else "it was saved without a traced function: save the Keras model by `model.export(folder)`, or a module "
-        "by `tf.saved_model.save(module, folder, signatures={'serving_default': its tf.function})`",
+        else "it was saved without a traced function: save the Keras model with `model.export(folder)`, or a module "
+        "with `tf.saved_model.save(module, folder, signatures={'serving_default': its tf.function})`",
     )
 
 
@@ -108,7 +108,7 @@ def check_signature(inputs: Mapping[str, tf.TensorSpec], where: str) -> None:
             where=f"{where}, input {', '.join(strings)}",
             bound="numeric inputs, as the task's decode returns them",
             measured="string",
-            remedy="export a signature that starts after parsing, or choose one by `baseline.signature`, and leave "
+            remedy="export a signature that starts after parsing, or choose one with `baseline.signature`, and leave "
             "decoding to the task",
         )
     for name, spec in inputs.items():
@@ -126,7 +126,7 @@ def refuse_state(signature: Any, where: str) -> None:
             where=where,
             bound="a signature that only reads variables",
             measured=", ".join(assigning),
-            remedy="build it stateless (`stateful=False`), or take the state in and return it as an output",
+            remedy="build it stateless (`stateful=False`), or make the state an input and an output",
         )
 
 

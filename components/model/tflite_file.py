@@ -67,7 +67,7 @@ def inspect_model(content: bytes) -> Inspection:
             "this is not a TFLite file",
             bound=f"a flatbuffer with the identifier {_IDENTIFIER.decode()}",
             measured=f"{len(content)} bytes that begin with {content[:8]!r}",
-            remedy="name a .tflite file; a SavedModel or a Keras file must be converted first",
+            remedy="specify a .tflite file; a SavedModel or a Keras file must be converted first",
         )
     try:
         return _inspect(content)

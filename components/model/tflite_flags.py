@@ -96,10 +96,10 @@ def has_fixed_shapes(content: bytes) -> bool:
 
 
 def most_examples(content: bytes) -> int:
-    """The most examples to run in a call of the runtime.
+    """The maximum number of examples to run in a call of the runtime.
 
-    The activations of a full evaluation batch may not fit in memory. A model with small activations gets more examples
-    than others, because a call takes longer than such a model.
+    The activations of a full evaluation batch may not fit in memory. A model with small activations gets more
+    examples, because the overhead of a call exceeds the time of such a model.
     """
     from components.upstream.tflite.objects import schema
 

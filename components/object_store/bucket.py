@@ -92,7 +92,7 @@ class DeniedError(RefusedError):
 
 
 class NoCredentialsError(DeniedError):
-    """The object store asks for credentials, and there are none. Nobody knows whether anything is there."""
+    """The object store asks for credentials, and there are none. So it is unknown whether anything is there."""
 
 
 class FullError(StorageError):
@@ -124,7 +124,7 @@ def full(what: str, place: str, found: object) -> FullError:
         f"{what} has no space left, or its quota is used up",
         where=place,
         measured=found,
-        remedy="free space on its storage or raise the quota, and run again: finished nodes come from the cache",
+        remedy="free up space in its storage or raise the quota, and run again: finished nodes come from the cache",
     )
 
 
@@ -152,7 +152,7 @@ def check_address(address: str, where: str) -> None:
     """
     if not re.fullmatch(ADDRESS_PATTERN, address):
         raise SpecError(
-            "this is no address of a pipeline root",
+            "this is not a pipeline root address",
             where=where,
             bound="s3://BUCKET/PREFIX or gs://BUCKET/PREFIX with letters, digits, dots, hyphens, and underscores",
             remedy="correct it; credentials and endpoint come from the environment: docs/production.md",

@@ -14,7 +14,7 @@ _VARIABLES = ("AWS_", "GOOGLE_", "STORAGE_")
 
 
 def bucket_of(uri: str) -> Bucket:
-    """Return the bucket of an address, with credentials from the environment. Raises a SpecError for another scheme."""
+    """Return the bucket of an address, with credentials from the environment. Raises a SpecError for other schemes."""
     scheme, name, _ = split(uri)
     # Part of the cache key, because a client doesn't notice later changes of the environment.
     asked = {variable: value for variable, value in os.environ.items() if variable.startswith(_VARIABLES)}

@@ -14,11 +14,11 @@ from components.object_store.limits import DamagedError
 def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iterator[None]:
     """Convert a StorageError into a RegistryUnreachableError that says the same.
 
-    Something that is too long or damaged becomes a RegistryError, because it stays so until somebody restores it.
+    Content that is too long or damaged becomes a RegistryError, because it remains so until somebody restores it.
 
     Args:
         what: What can't be used, such as "the registry".
-        where: Its place, if the error doesn't name one.
+        where: Its location, if the error doesn't have one.
         needed: The permission that is needed, if access is denied.
     """
     try:

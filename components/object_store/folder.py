@@ -1,4 +1,4 @@
-"""A folder with the interface of a bucket, for code that treats folders and object stores alike."""
+"""A folder with the interface of a bucket, for code that treats folders and object stores the same way."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class FolderBucket:
         self.write(key, path.read_bytes())
 
     def delete(self, keys: Iterable[str]) -> None:
-        """See `Bucket`. Folders that are empty then are removed as well."""
+        """See `Bucket`. Folders that become empty are also removed."""
         for key in keys:
             path = self.root / key
             with self._errors_explained(path):

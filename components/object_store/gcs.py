@@ -139,7 +139,7 @@ class GoogleBucket:
                     continue
 
     def _bound(self, answer: requests.Response, **options: Any) -> None:
-        """Bound what the client reads as a whole: documents and errors. Downloads have bounds of their own."""
+        """Bound what the client reads as a whole: documents and errors. Downloads have their own bounds."""
         if not options.get("stream") or not answer.ok:
             place = f"gs://{self._name}"
             answer.raw = BoundedBody(answer.raw, lambda: too_long(place, LONGEST_DOCUMENT), LONGEST_DOCUMENT)
@@ -161,7 +161,7 @@ class GoogleBucket:
                 "the object store denies access",
                 where=place,
                 measured="403",
-                remedy="grant it to these credentials, or use others",
+                remedy="grant it to these credentials, or use different ones",
             ) from None
         except (Unauthorized, GoogleAuthError) as error:
             raise StorageError(
@@ -172,9 +172,9 @@ class GoogleBucket:
             ) from None
         except DataCorruption:
             raise StorageError(
-                "the object store sent other bytes than its checksum says",
+                "the object store sent bytes that do not match its checksum",
                 where=place,
-                remedy="check the network, and run again; if it stays so, restore the object",
+                remedy="check the network, and run again; if the error persists, restore the object",
             ) from None
         except (RetryError, RequestException, ConnectionError) as error:
             raise StorageError(
@@ -185,7 +185,7 @@ class GoogleBucket:
             ) from None
         except (ServerError, TooManyRequests) as error:
             raise StorageError(
-                "the object store does not work at the moment",
+                "the object store is currently not working",
                 where=place,
                 measured=error.code,
                 remedy="run again later: finished nodes come from the cache",
@@ -227,7 +227,7 @@ def _last_error_of_retries() -> Iterator[None]:
 
 @contextmanager
 def _full_explained(place: str) -> Iterator[None]:
-    """Explain an answer of a store, such as an emulator or one on the own premises, that has no space left."""
+    """Explain an answer of a store, such as an emulator or an on-premises store, that has no space left."""
     try:
         yield
     except GoogleAPICallError as error:

@@ -1,4 +1,4 @@
-"""How much is read of what a registry holds, so that endless data is refused before it fills the memory."""
+"""How much is read from a registry, so that endless data is refused before it fills the memory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _Item = TypeVar("_Item")
 
 
 class DamagedError(StorageError):
-    """Something isn't what was written, and stays so until somebody restores it."""
+    """Content differs from what was written, and remains so until somebody restores it."""
 
 
 class TooLongError(DamagedError):
-    """Something has more bytes than it can have if nobody changed it."""
+    """Content has more bytes than it can have if nobody changed it."""
 
 
 def largest(name: str) -> int:
@@ -94,7 +94,7 @@ class BoundedBody:
 
 
 def listed(pages: Iterable[Iterable[_Item]], where: str) -> Iterator[_Item]:
-    """Yield what is in the pages of a list. Raises a TooLongError if it has no end."""
+    """Yield what is in the pages of a list. Raises a TooLongError if it is endless."""
     names = 0
     for number, page in enumerate(pages, 1):
         for one in page:
@@ -112,5 +112,5 @@ def _endless(where: str, most: str) -> TooLongError:
         where=where,
         bound=f"at most {most}",
         measured="more",
-        remedy="find out who filled it or answers in its place, remove what doesn't belong there, and run again",
+        remedy="find out who filled it or answers instead of it, remove what doesn't belong there, and run again",
     )

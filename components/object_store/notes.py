@@ -1,4 +1,4 @@
-"""Small documents that a registry keeps beside its releases, under names that no other writer uses.
+"""Small documents that a registry keeps next to its releases, under names that no other writer uses.
 
 In a folder or a bucket, a note is a file below the root. For OCI registries, see `components.object_store.oci.notes`.
 No write needs a condition, because each name is written by one process only.

@@ -174,11 +174,11 @@ class S3Bucket:
                 "the object store cannot be reached",
                 where=self._place(key),
                 measured=f"{type(error).__name__} from {self._client.meta.endpoint_url}",
-                remedy="check that it runs, AWS_ENDPOINT_URL_S3, and firewalls, and run again",
+                remedy="check that it is running, AWS_ENDPOINT_URL_S3, and firewalls, and run again",
             ) from None
         except BotoCoreError as error:
             raise StorageError(
-                "the client of the object store does not work",
+                "the client of the object store cannot be used",
                 where=self._place(key),
                 measured=type(error).__name__,
                 remedy="check the AWS_ variables and ~/.aws/config: region, profile, and endpoint",
@@ -200,7 +200,7 @@ class S3Bucket:
                 "the object store denies access",
                 where=place,
                 measured=code,
-                remedy="grant it to these credentials, or use others",
+                remedy="grant it to these credentials, or use different ones",
             )
         if code in _NO_CREDENTIALS:
             return StorageError(
@@ -226,7 +226,7 @@ class S3Bucket:
             )
         if status == _TOO_MANY or (status >= _SERVER_ERROR and code != "NotImplemented"):
             return StorageError(
-                "the object store does not work at the moment",
+                "the object store is currently not working",
                 where=place,
                 measured=f"{code}, in {_ATTEMPTS} attempts",
                 remedy="run again later: finished nodes come from the cache",

@@ -1,1 +1,1 @@
-"""Runs one model on one split, and stores what it answers to each example."""
+"""Runs one model on one split, and stores its outputs for each example."""

@@ -35,7 +35,7 @@ class Steps(NamedTuple):
     dtype: np.dtype[Any]
 
     def coded(self, values: Array) -> pa.Array:
-        """Return values [N], float32, by their places among the 256 real values: one byte each instead of four."""
+        """Return values [N], float32, by their positions among the 256 real values: one byte each instead of four."""
         low = np.iinfo(self.dtype).min
         real = dequantize(np.arange(low, low + 256), self.scale, self.zero_point)
         places = (quantize(values, self.scale, self.zero_point, self.dtype).astype(np.int16) - low).astype(np.uint8)
@@ -97,7 +97,7 @@ def has_scores(values: Array) -> bool:
 
 
 def class_column(values: Array) -> tuple[pa.Array, dict[str, Any]]:
-    """The first class with the greatest score, for scores [N, ..., C], instead of C scores."""
+    """The first class with the highest score, for scores [N, ..., C], instead of C scores."""
     classes = values.shape[-1]
     chosen = values.argmax(axis=-1).astype(np.uint8 if classes <= 256 else np.uint16)
     stored, form = column(chosen, None)

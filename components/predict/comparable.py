@@ -14,7 +14,9 @@ from components.predict.models import TFLitePredictor
 from components.predict.prediction import renamed
 from components.predict.report import PredictionReport, Rejection
 
-_REMEDY = "to compare with it again, restore the outputs that it has; else release the first model with the new ones"
+_REMEDY = (
+    "to compare with it again, restore the outputs that it has; otherwise, release the first model with the new ones"
+)
 
 
 def differing_outputs(

@@ -1,4 +1,4 @@
-"""TFX component of prediction: Examples + one model -> what it answers to each example."""
+"""TFX component of prediction: Examples + one model -> its outputs for each example."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Predictor(base_beam_component.BaseBeamComponent):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(PredictorExecutor)
 
     def __init__(self, **given: Any) -> None:
-        """Accept inputs and parameters of `PredictorSpec` by name. None stands for an absent optional input."""
+        """Accept inputs and parameters of `PredictorSpec` by name. None means an absent optional input."""
         named = {name: each for name, each in given.items() if each is not None}
         made = {name: Channel(type=output.type) for name, output in PredictorSpec.OUTPUTS.items()}
         super().__init__(PredictorSpec(**named, **made))

@@ -101,7 +101,7 @@ def predict(
 
 
 def _observed_path(output: Path, number: int) -> Path:
-    """Where a worker leaves what it observed of a file of the split."""
+    """Where a worker stores what it observed about a file of the split."""
     return output / f"{number:05d}{_OBSERVED}"
 
 

@@ -1,4 +1,4 @@
-"""What one model answered to the examples of a split: facts about the stored outputs."""
+"""The outputs of one model for the examples of a split: facts about the stored files."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class PredictionReport(FrozenModel):
         batch_size: Examples in a prediction batch.
         output_names: Names of the model's outputs, before `postprocess`.
         outputs: Stored output -> its form.
-        max_bytes: The most bytes that could be stored.
+        max_bytes: The maximum number of bytes that could be stored.
         stored_bytes: Size of the stored outputs.
         rejected: Why the file cannot run; None if it did, and if there is no file.
         saturated: Output -> share of saturated values, without outputs that can't saturate.
-        ranges: Output -> axis -> least and greatest value of each channel along it, of the float model.
+        ranges: Output -> axis -> smallest and largest value of each channel along it, of the float model.
     """
 
     sha256: str | None = None

@@ -124,7 +124,7 @@ def merged(counts: Iterable[Counts]) -> Counts:
 
 
 def shares(counts: Counts) -> dict[str, float]:
-    """Output -> the greatest share of any of its tensors, without outputs that have no range that can clip values."""
+    """Output -> the largest share of any of its tensors, without outputs that have no range that can clip values."""
     found: dict[str, float] = {}
     for (output, _), count in counts.items():
         if count.values:

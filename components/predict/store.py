@@ -1,7 +1,7 @@
 """Stored predictions: Arrow files with one row for each example, which pandas and `pyarrow.dataset` read too.
 
-The column `example` has the example's digest. Each output has a column of its own, whose values [N, ...] are flattened
-to one list for each example. If outputs would take more bytes than allowed, only the class with the greatest score is
+The column `example` has the example's digest. Each output has its own column, whose values [N, ...] are flattened
+to one list for each example. If outputs would take more bytes than allowed, only the class with the highest score is
 stored, which some metrics read. A file holds consecutive examples of one file of the split, in the same order:
 `00002-000000008000.arrow` begins with example 8,000 of the third file.
 """
@@ -54,7 +54,7 @@ class PredictionWriter:
     Args:
         folder: Folder to write to.
         file: Number of the file within the split.
-        max_bytes: The most bytes that files in the folder may have.
+        max_bytes: The maximum number of bytes that files in the folder may have.
     """
 
     def __init__(self, folder: Path, file: int, max_bytes: int = MAX_BYTES) -> None:
@@ -111,8 +111,8 @@ class PredictionWriter:
             reduced = [_reduce(path) for path in sorted(self._folder.glob(f"*{SUFFIX}"))]
             if any(reduced):
                 logger.warning(
-                    "the outputs would take more than %s bytes, so classes with the greatest scores are stored instead "
-                    "of scores; metrics that read scores need a greater evaluate.max_prediction_bytes",
+                    "the outputs would take more than %s bytes, so classes with the highest scores are stored instead "
+                    "of scores; metrics that read scores need a larger evaluate.max_prediction_bytes",
                     f"{self._max_bytes:,}",
                 )
             size = self._size()
@@ -189,7 +189,7 @@ class StoredPredictions:
         self._scored: Callable[[str], bool] = _no_output
 
     def whose_scores_are_read(self, scored: Callable[[str], bool]) -> StoredPredictions:
-        """The same, but refusing to read classes where scores are needed.
+        """The same, but it refuses to read classes where scores are needed.
 
         Args:
             scored: Whether the scores of an output are needed, by its name. It can be pickled.
@@ -248,7 +248,7 @@ class StoredPredictions:
     def _lacks_scores(self, output: str) -> SpecError:
         return SpecError(
             f"a metric reads the scores of the output {output!r}, which would take more than "
-            "evaluate.max_prediction_bytes, so only the class with the greatest score is stored",
+            "evaluate.max_prediction_bytes, so only the class with the highest score is stored",
             where="evaluate.metrics",
             bound="metrics that read only classes, such as accuracy, step_accuracy, and mean_iou",
             measured=self.place,

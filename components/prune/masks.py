@@ -1,11 +1,11 @@
 """Pruning masks by magnitude, and the distribution of a sparsity over layers by their sensitivity. Pure NumPy.
 
-Masks keep single weights, two of four, or blocks. TFMOT's masks don't fit: its blocks lie along the output axis, where
+Masks keep single weights, two of four, or blocks. TFMOT's masks don't fit: its blocks are along the output axis, where
 no TFLite kernel executes them, and it supports blocks in matrices only.
 
 Sensitivity is the error of the output when one layer alone is pruned, at several levels (the analysis of Han et al.
 2015, arXiv:1506.02626, figure 6). The distribution minimizes the sum of these errors at the required total sparsity:
-on the lower convex hulls of the layers' errors, it repeatedly takes the piece with the least slope, in any layer.
+on the lower convex hulls of the layers' errors, it repeatedly takes the piece with the smallest slope, in any layer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def mask_of(
         values: A kernel of any shape.
         sparsity: Fraction of zeros. It is rounded to whole weights or blocks, and at least one always stays.
         structure: Structure of the zeros. `2:4` ignores `sparsity`, unless that is 0.
-        input_axis: The axis that groups and blocks lie along. Its length must be a multiple of their length.
+        input_axis: The axis of groups and blocks. Its length must be a multiple of their length.
 
     Returns:
         Boolean array of the kernel's shape; False where weights become zero.

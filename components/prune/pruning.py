@@ -52,7 +52,7 @@ def targets(model: Any, step: PruneStep) -> tuple[Target, ...]:
             where="layers",
             bound="at least one layer with a kernel, and a sparsity above 0",
             measured=f"layers {list(step.layers)}, except {list(step.except_layers)}, sparsity {step.wanted:g}",
-            remedy="name other layers, or remove the step",
+            remedy="choose other layers, or remove the step",
         )
     _check_divides(pruned, step)
     return pruned
@@ -80,7 +80,7 @@ def _check_divides(pruned: Sequence[Target], step: PruneStep) -> None:
             where=f"layer {some_of(wrong)}",
             bound=f"kernels whose input axis is a multiple of {group}",
             measured="; ".join(wrong.values()),
-            remedy=f"leave them out by `except: [{', '.join(wrong)}]`, or use `structure: unstructured`",
+            remedy=f"leave them out with `except: [{', '.join(wrong)}]`, or use `structure: unstructured`",
         )
 
 

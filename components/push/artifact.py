@@ -1,6 +1,6 @@
 """The OCI manifest of a release, which conforms to the CNCF ModelPack specification.
 
-It follows from the release's own manifest, and nothing in it changes with the time or the machine. So every kind of
+It depends only on the release's own manifest, not on the time or the machine. So every kind of
 registry holds the same bytes, and a repeated push gives the same digest. An OCI registry holds them as an artifact.
 Every other kind has two more files in the release, whose paths contain their digests:
 
@@ -166,7 +166,7 @@ def files_in(artifact: bytes, place: str) -> dict[str, str]:
             where=place,
             bound=f"an OCI manifest of the type {ARTIFACT_TYPE}",
             measured=first_line(error),
-            remedy="name a release that a run pushed, or push again to replace the tag",
+            remedy="specify a release that a run pushed, or push again to replace the tag",
         ) from error
     return {layer.annotations.get(FILE_PATH, ""): layer.digest for layer in found.layers}
 

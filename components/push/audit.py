@@ -1,6 +1,6 @@
 """The audit log of a registry: who changed what, and when.
 
-Each entry is a note of its own. Its name holds its level and its digest, and it names all entries of the last three
+Each entry is its own note. Its name holds its level and its digest, and it names all entries of the last three
 levels before it. So an entry that is changed or removed is missing from what its followers name. No write needs a
 condition: two processes that write at the same time make two entries of one level. Each of them then reads the log
 again. If others are so far ahead that their followers might not name its entry, it writes a link that does.
@@ -115,7 +115,7 @@ def copy_log(source: str, target: str) -> list[str]:
 
     Returns:
         If there were any, the last entries of both logs: the next entry must name them, because levels of two logs
-        don't tell what is new.
+        don't show what is new.
 
     Raises:
         RegistryError: A log can't be read or written.

@@ -1,4 +1,4 @@
-"""What a registry keeps beside its releases: where it is in each kind of registry.
+"""What a registry keeps next to its releases: where it is in each kind of registry.
 
     <root>/_gc/       what a collection is about to remove (`claims`)
     <root>/_audit/    who changed what (`audit`)
@@ -44,7 +44,7 @@ def check_exists(root: str) -> None:
             "there is no such registry",
             where=root,
             bound=known_forms(),
-            remedy="name the `root` of a registry in a pipeline file",
+            remedy="specify the `root` of a registry in a pipeline file",
         )
 
 

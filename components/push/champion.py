@@ -132,7 +132,7 @@ def unreadable(champion: Champion) -> RegistryError | None:
     if champion.state != "unknown":
         return None
     return RegistryError(
-        "the champion is unknown, so no candidate can be shown not to be worse",
+        "the champion is unknown, so it is unknown whether a candidate is worse",
         where="gate.champion",
         bound=f"the last release of {champion.device}, which `champion: require` asks for",
         measured="; ".join(one.why for one in champion.sightings if one.state == "unknown"),

@@ -2,7 +2,7 @@
 
 A collection first writes a claim, then reads again what channels name, and then removes. A push first writes its
 content or its channel, then reads the claims, and then checks that everything is still there. So at least one of them
-sees the other. Neither needs a write with a condition, nor a clock.
+sees the other. Neither needs conditional writes or a clock.
 
 A collection renews its claim while it works. A claim that doesn't change for `LEASE_SECONDS` belongs to a process that
 was killed. A collection that was paused for that long stops removing files.
@@ -96,7 +96,7 @@ def collected(where: str) -> CollectedError:
 
 
 def settle(root: str, releases: Collection[str] | None) -> None:
-    """Wait until no collection claims any of some releases; until no other collection runs if it is None.
+    """Wait until no collection claims any of these releases. If they are None, wait until no other collection runs.
 
     The claims of killed collections are removed, if that is allowed.
     """

@@ -1,4 +1,4 @@
-"""The files of a release beside the model: names of classes, model card, and the bundle for microcontrollers."""
+"""The files of a release other than the model: names of classes, model card, and the bundle for microcontrollers."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class PushRequest(FrozenModel):
         device: The target device. The gate's decision must be for the same device.
         name: Name of the release, which is the pipeline's name.
         classes: Names of the classes in the order of the model's outputs; empty if labels have no names.
-        card: What only people know about the model, for its card.
+        card: Facts about the model that only people know, for its card.
     """
 
     registries: Annotated[tuple[Registry, ...], Field(min_length=1)]

@@ -63,7 +63,7 @@ class FolderRegistry:
         if is_file(path):
             return Located(address=str(folder), sha256=sha256_of(path), manifest_sha256=None, manifest=str(manifest))
         raise MetadataError(
-            "there is no release or model here", where=target, remedy="name a release folder or a .tflite file"
+            "there is no release or model here", where=target, remedy="specify a release folder or a .tflite file"
         )
 
     @staticmethod
@@ -78,7 +78,7 @@ class FolderRegistry:
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
-        """Read each pointer beside a release."""
+        """Read each pointer next to a release."""
         for path in folder_releases.pointers(Path(address).parent):
             try:
                 yield str(path), cls.resolve(folder_releases.pointed_at(path).path)

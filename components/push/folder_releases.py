@@ -116,7 +116,7 @@ def put(
 
 
 def commit(spec: LocalRegistry, release: Release) -> None:
-    """Point the channel at a release by one rename. Creates the channel if it doesn't exist.
+    """Point the channel to a release by one rename. Creates the channel if it doesn't exist.
 
     Raises:
         RegistryError: The registry isn't writable. The channel is unchanged.
@@ -201,7 +201,7 @@ def _settle(folder: Path) -> None:
 
 
 def current(root: Path, device_class: str, name: str, channel: str = "stable") -> Release | None:
-    """Return the release that a channel points at, or None if the channel doesn't exist.
+    """Return the release that a channel points to, or None if the channel doesn't exist.
 
     Raises:
         RegistryError: The pointer cannot be read, or its release is incomplete or corrupt.
@@ -212,7 +212,7 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
 
 
 def pointers(folder: Path) -> list[Path]:
-    """The pointers of all channels beside releases, sorted. They may be damaged, or links to nothing."""
+    """The pointers of all channels next to releases, sorted. They may be damaged, or links to nothing."""
     return sorted(folder.glob("[!.]*.json"))
 
 
@@ -235,14 +235,14 @@ def versions(root: Path, device_class: str, name: str) -> tuple[str, ...]:
 
 
 def point_at(release: Path, channel: str) -> tuple[str | None, Release]:
-    """Point a channel at an existing release, to roll back from a bad one.
+    """Point a channel to an existing release, to roll back from a bad one.
 
     Args:
         release: The release's folder.
         channel: An existing channel. A rollback doesn't create channels.
 
     Returns:
-        The version that the channel pointed at before (None if its pointer cannot be read), and the verified release.
+        The version that the channel pointed to before (None if its pointer cannot be read), and the verified release.
 
     Raises:
         RegistryError: The release is incomplete or belongs elsewhere, the channel doesn't exist, or the registry isn't

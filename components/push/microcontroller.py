@@ -40,7 +40,7 @@ _C_TYPES = {
 
 
 def bundle_of(model: bytes, operators: Iterable[str], facts: TflmFacts) -> dict[str, bytes]:
-    """Return the files of the bundle by their names in the release; none if the firmware must add kernels of its own.
+    """Return the files of the bundle by their names in the release; none if the firmware must add its own kernels.
 
     Args:
         model: The TFLite file.

@@ -9,7 +9,7 @@ An object store has no rename. Instead, each write has a condition that the stor
 - The manifest comes last, because it makes a release complete. It and the pointer of a channel are replaced only if
   they are still what was read. Otherwise, another push was faster: they are read again.
 
-So no push overwrites what it hasn't seen, and a killed push leaves the channel as it was or moved.
+So no push overwrites anything that it hasn't read, and a killed push leaves the channel either unchanged or moved.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ObjectRegistry:
         self._root = spec.root.rstrip("/")
 
     def check_writable(self) -> None:
-        """Check access with a write whose condition can't hold, so that it needs no permission to remove anything."""
+        """Check access with a write whose condition can't be met, so that no permission to remove is needed."""
         with explained(self._root):
             bucket, key = bucket_of(self._root), f"{below(split(self._root)[2])}{_PROBE}"
             bucket.read_version(key)
@@ -143,7 +143,7 @@ class ObjectRegistry:
                 raise MetadataError(
                     "there is no release or model here",
                     where=target,
-                    remedy="name a release's address or that of a .tflite file",
+                    remedy="specify a release's address or that of a .tflite file",
                 )
         # Whoever knows the manifest's digest compares it first, and says more: see `edgemill registry verify`.
         release, written = _find(folder, in_files=False)
@@ -180,7 +180,7 @@ class ObjectRegistry:
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
-        """Read each pointer beside a release."""
+        """Read each pointer next to a release."""
         folder = _parent(address.rstrip("/"))
         for name in [name for name in names(folder) if _CHANNEL.fullmatch(name)]:
             pointer = f"{folder}/{name}"
@@ -201,7 +201,7 @@ class ObjectRegistry:
 
 
 def _find(folder: str, *, in_files: bool = True) -> tuple[Release, bytes]:
-    """Read and verify a release. Also return its manifest as written, in which a hand can have changed spaces."""
+    """Read and verify a release. Also return its manifest as written, in which manual edits can have changed spaces."""
     bucket, key = bucket_of(folder), split(folder)[2]
     files: dict[str, bytes] = {}
 

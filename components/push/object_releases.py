@@ -48,7 +48,7 @@ def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping
         if (found := create(bucket, f"{key}/{place}", beside, folder)) != beside:
             raise corrupt_file(f"{folder}/{place}", manifest.files[one], sha256_of_bytes(found))
     content = serialized(manifest)
-    # Also if it is the same: a collection spares what was written lately.
+    # Even if it is the same: a collection keeps what was written recently.
     if replace(bucket, f"{key}/{MANIFEST_NAME}", content, folder, again=True) not in {None, content}:
         _LOG.warning("%s/%s differed from what this push writes and was replaced", folder, MANIFEST_NAME)
     return release
@@ -100,7 +100,7 @@ def _crowded(place: str) -> RegistryError:
     return RegistryError(
         "other pushes change this all the time",
         where=place,
-        bound=f"a moment without another push, in {MOST_ATTEMPTS} attempts",
+        bound=f"no other push during one of {MOST_ATTEMPTS} attempts",
         remedy="run again when fewer pipelines push to this channel",
     )
 

@@ -82,10 +82,10 @@ def released(state: rollout.ChannelState, ref: rollout.ReleaseRef) -> rollout.Ch
 
 
 def pointer_at(ref: rollout.ReleaseRef) -> ChannelPointer:
-    """The pointer at a signed release."""
+    """The pointer to a signed release."""
     return ChannelPointer(version=ref.version, sha256=ref.sha256, bytes=ref.bytes)
 
 
 def pointer(ref: rollout.ReleaseRef) -> bytes:
-    """The content of the pointer at a signed release."""
+    """The content of the pointer to a signed release."""
     return serialized(pointer_at(ref))

@@ -64,14 +64,14 @@ class Registry(Protocol):
         ...
 
     def commit(self, release: Release) -> None:
-        """Point the channel at a release from `put` in one step: readers see the old pointer or the new one.
+        """Point the channel to a release from `put` in one step: readers see the old pointer or the new one.
 
         Raises:
             RegistryError: The registry refused the change. The channel is unchanged.
         """
 
     def current(self, device_class: str, name: str) -> Release | None:
-        """Return the verified release that the channel points at; None if the channel doesn't exist.
+        """Return the verified release that the channel points to; None if the channel doesn't exist.
 
         Raises:
             RegistryError: The pointer or the release is damaged.
@@ -95,10 +95,10 @@ class Registry(Protocol):
 
     @staticmethod
     def point_at(address: str, channel: str) -> tuple[str | None, Release]:
-        """Point an existing channel at an existing release.
+        """Point an existing channel to an existing release.
 
         Returns:
-            The version that the channel pointed at before (None if that cannot be read), and the verified release.
+            The version that the channel pointed to before (None if that cannot be read), and the verified release.
 
         Raises:
             RegistryError: The release is incomplete, the channel doesn't exist, or the registry isn't writable.
@@ -115,7 +115,7 @@ class Registry(Protocol):
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
-        """Yield the pointer of each channel of a release's device class and name, and what it points at.
+        """Yield the pointer of each channel of a release's device class and name, and what it points to.
 
         That is a verified release, or the error that a device that follows the channel would meet. The release at
         `address` itself need not exist.
@@ -166,7 +166,7 @@ def kind_at(address: str) -> type[BaseRegistry]:
             "there is no such kind of registry",
             where=scheme[0],
             bound=known_forms(),
-            remedy="name the `root` of a registry in a pipeline file",
+            remedy="specify the `root` of a registry in a pipeline file",
         )
     if kind.address_pattern and not re.match(kind.address_pattern, address):
         raise SpecError(

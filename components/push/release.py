@@ -41,7 +41,7 @@ class CompressedForm(FrozenModel):
 
 
 class ReleaseFile(FrozenModel):
-    """A file of a release beside the model, such as its card. Its place contains its digest, so it is never replaced.
+    """A file of a release other than the model, such as its card. Its path has its digest, so it is never replaced.
 
     Attributes:
         sha256, bytes: Digest and size of the file.
@@ -56,7 +56,7 @@ class ReleaseFile(FrozenModel):
 
 
 class ReleaseTensor(FrozenModel):
-    """One input or output of the model. Take it by its name: the order in the file is the converter's.
+    """One input or output of the model. Use its name: the converter determines the order in the file.
 
     Attributes:
         name: Name in the file's signature; the tensor's name if the file has none.
@@ -131,7 +131,7 @@ class ReleaseManifest(FrozenModel):
 
 
 class ChannelPointer(FrozenModel):
-    """The release that a channel points at."""
+    """The release that a channel points to."""
 
     version: str
     sha256: str

@@ -71,7 +71,7 @@ def is_manifest(content: bytes) -> bool:
 
 
 def described(files: Mapping[str, bytes]) -> dict[str, ReleaseFile]:
-    """Return the description of files beside a model."""
+    """Return the description of files next to a model."""
     return {name: ReleaseFile(sha256=sha256_of_bytes(one), bytes=len(one)) for name, one in sorted(files.items())}
 
 
@@ -129,7 +129,8 @@ def read_release(folder: str, version: str, read: Read, target: str | None = Non
             f"this is not a complete release: {first_line(error)}",
             where=target or folder,
             bound=f"a folder with {MODEL_NAME} and {MANIFEST_NAME}",
-            remedy="name a release's folder or its model file; if it was complete before, move it away and push again",
+            remedy="specify the folder of a release or its model file; if it was complete before, move it away and "
+            "push again",
         ) from error
     digest = sha256_of_bytes(model)
     if digest != manifest.sha256 or version != digest[:16]:
@@ -187,7 +188,7 @@ def _check_file(folder: str, name: str, form: ReleaseFile, read: Read) -> None:
 
 
 def corrupt_file(place: str, form: ReleaseFile, found: str) -> RegistryError:
-    """The error for a file beside the model with another content than the one that was pushed."""
+    """The error for a file next to the model whose content differs from what was pushed."""
     return RegistryError(
         "the release is corrupt: this file is not the one that was pushed",
         where=place,
@@ -198,7 +199,7 @@ def corrupt_file(place: str, form: ReleaseFile, found: str) -> RegistryError:
 
 
 def corrupt_form(place: str, form: CompressedForm, found: bytes, *, same: bool) -> RegistryError:
-    """The error for a compressed form that has another content, or other bytes of the `same` content."""
+    """The error for a compressed form that has a different content, or other bytes of the `same` content."""
     return RegistryError(
         "the release is corrupt: its compressed form is not the model that was pushed",
         where=place,
@@ -209,7 +210,7 @@ def corrupt_form(place: str, form: CompressedForm, found: bytes, *, same: bool) 
 
 
 def pointer_to(release: Release) -> bytes:
-    """Return the content of a channel's pointer at a release."""
+    """Return the content of a channel's pointer to a release."""
     return serialized(_pointer(release))
 
 
@@ -227,7 +228,7 @@ def pointed_version(content: bytes | None) -> str | None:
 
 
 def read_channel(place: str, read: Callable[[], bytes], find: Callable[[str], Release]) -> Release | None:
-    """Return the release that a channel points at, or None if the channel doesn't exist.
+    """Return the release that a channel points to, or None if the channel doesn't exist.
 
     Args:
         place: Path or address of the pointer.
@@ -266,11 +267,11 @@ def check_place(folder: str, release: Release) -> None:
     found = "/".join(folder.split("/")[-2:])
     if found != place:
         raise RegistryError(
-            "this release is not in its place in the registry",
+            "this release is in the wrong location in the registry",
             where=folder,
             bound=f"a folder .../{place}",
             measured=f".../{found}",
-            remedy="name a release that was pushed for this device and pipeline",
+            remedy="specify a release that was pushed for this device and pipeline",
         )
 
 
@@ -281,5 +282,5 @@ def no_such_channel(folder: str, channel: str, channels: list[str]) -> RegistryE
         where=folder,
         bound=", ".join(channels) or "there are no channels",
         measured=channel,
-        remedy="name another --channel",
+        remedy="choose another --channel",
     )

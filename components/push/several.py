@@ -30,7 +30,7 @@ def publish(
 ) -> tuple[tuple[Release, ...], bool]:
     """Publish a model in each registry, and point its channel at the release.
 
-    A registry that fails doesn't keep the others from their turn, so that one message says what each of them holds.
+    If one registry fails, the push still tries the others, so that one message says what each of them holds.
     `lineage` is that of `components.push.signed.commit`.
 
     Returns:
@@ -87,6 +87,6 @@ def _all(
             what,
             bound=f"{len(specs)} of {len(specs)} registries",
             measured="; ".join(outcomes),
-            remedy="correct what each message says, and run again: what the other registries have is left as it is",
+            remedy="fix what each message describes, and run again: what the other registries have is left as it is",
         )
     return results

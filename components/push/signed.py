@@ -91,7 +91,7 @@ def not_signed_any_more(root: str, store: Store, remedy: str) -> RegistryError:
             remedy="run `edgemill registry init` again, with the same --keys",
         )
     return RegistryError(
-        "this registry was signed, and its signed metadata is gone",
+        "this registry was signed, and its signed metadata is missing",
         where=root,
         bound=store.words,
         remedy=remedy,
@@ -187,7 +187,7 @@ def change(
         raise RegistryError(
             "this registry is not signed",
             where=root,
-            bound="a signed registry, named as REGISTRY/DEVICE_CLASS/NAME",
+            bound="a signed registry, as REGISTRY/DEVICE_CLASS/NAME",
             remedy="correct the place; or sign the registry with `edgemill registry init`, or use `edgemill rollback`, "
             "which needs no keys",
         )
@@ -263,7 +263,7 @@ def _split(place: str) -> tuple[str, str, str]:
             "this is not a place in a registry",
             where=place,
             bound="REGISTRY/DEVICE_CLASS/NAME",
-            remedy="name the registry, the device class, and the pipeline",
+            remedy="specify the registry, the device class, and the pipeline",
         )
     return root, parts[0], parts[1]
 

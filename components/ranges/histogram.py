@@ -34,7 +34,7 @@ class ActivationHistogram:
         self._counts: Array = np.zeros(0, np.int64)
 
     def add(self, values: Array) -> None:
-        """Count values. Values that are not finite are ignored, because no range can hold them."""
+        """Count values. Values that are not finite are ignored, because no range can include them."""
         values = np.asarray(values, np.float64).ravel()
         values = values[np.isfinite(values)]
         if not values.size:
@@ -113,7 +113,7 @@ class ActivationHistogram:
 
 
 def _exponent(low: float, high: float) -> int:
-    """The least exponent of 2 whose power, as bin width, divides a range into at most `BINS` bins."""
+    """The smallest exponent of 2 whose power, as bin width, divides a range into at most `BINS` bins."""
     largest = max(abs(low), abs(high))
     if largest == 0:
         return -(1 << 10)

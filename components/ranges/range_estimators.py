@@ -21,7 +21,7 @@ _KL_BINS, _KL_CANDIDATES, _KL_SMOOTHING = 2048, 100, 1e-4
 
 
 def estimate_range(histogram: ActivationHistogram, ranges: Ranges, bits: int) -> tuple[float, float]:
-    """Estimate the least and the greatest value that a quantized tensor represents.
+    """Estimate the smallest and the largest value that a quantized tensor represents.
 
     Args:
         histogram: The tensor's values over the calibration sample.
@@ -53,7 +53,7 @@ def estimate_range(histogram: ActivationHistogram, ranges: Ranges, bits: int) ->
 
 
 def _least_squares(histogram: ActivationHistogram, bits: int) -> tuple[float, float]:
-    """Least expected squared error (Nagel et al. 2021, arXiv:2106.08295, 3.1; Choukroun et al. 2019, arXiv:1902.06822).
+    """Minimal squared error (Nagel et al. 2021, arXiv:2106.08295, 3.1; Choukroun et al. 2019, arXiv:1902.06822).
 
     The error of a range [low, high] with step s = (high - low) / (2**bits - 1) is the sum of (x - high)**2 above it,
     of (low - x)**2 below it, and of s**2 / 12 for each nonzero value inside it. Zeros are exact.
@@ -86,7 +86,7 @@ def _least_squares(histogram: ActivationHistogram, bits: int) -> tuple[float, fl
 
 
 def _least_divergence(histogram: ActivationHistogram, bits: int) -> tuple[float, float]:
-    """Least Kullback-Leibler divergence (Migacz 2017, "8-bit Inference with TensorRT").
+    """Minimum Kullback-Leibler divergence (Migacz 2017, "8-bit Inference with TensorRT").
 
     For a threshold T, the reference is the distribution of magnitudes up to T, with all larger magnitudes in its last
     bin. The candidate is the same distribution in as many levels as the integers have. Unlike in the original, the 2048

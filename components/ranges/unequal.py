@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-# Axis -> least and greatest value of each channel along it, float64 [2, channels].
+# Axis -> smallest and largest value of each channel along it, float64 [2, channels].
 AxisRanges = dict[int, Array]
 
 # Fewer steps than these are a collapse: 3 bits.
@@ -29,8 +29,8 @@ class Crowded:
     Attributes:
         axis: The axis of the channels; 0 is the batch.
         channels: Their indexes.
-        low, high: Least and greatest value of these channels.
-        steps: The most steps of the scale that one of them covers.
+        low, high: Smallest and largest value of these channels.
+        steps: The maximum number of steps of the scale that one of them covers.
         widest_low, widest_high: Range of the widest channel.
     """
 
@@ -44,7 +44,7 @@ class Crowded:
 
 
 def ranges_along_axes(values: Array) -> AxisRanges:
-    """Least and greatest value of each channel of a batch of outputs [N, ...].
+    """Smallest and largest value of each channel of a batch of outputs [N, ...].
 
     Channels are along the last axis, and along the one after the batch if there are two. Outputs without two channels
     have none.

@@ -30,5 +30,5 @@ class CalibrationSpec(FrozenModel):
     @model_validator(mode="after")
     def _balanced_needs_a_feature(self) -> CalibrationSpec:
         if self.stratify == "balanced" and self.stratify_by is None:
-            raise ValueError("`stratify: balanced` needs `stratify_by`: name the feature whose values to balance")
+            raise ValueError("`stratify: balanced` needs `stratify_by`: specify the feature whose values to balance")
         return self

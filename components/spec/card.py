@@ -1,4 +1,4 @@
-"""What only people know about a model, for its card."""
+"""Facts about a model that only people know, for its card."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ class EvaluationSpec(FrozenModel):
             `accuracy`, `top_5_accuracy`, and `cross_entropy` need an output for each class. For one output, use
             `binary_accuracy` and `{name: cross_entropy, class_name: BinaryCrossentropy}`.
         slices: Lists of feature names to cross, from the task's `feature_spec`. The whole split is always evaluated.
-        group_by: A dense feature whose values tell apart groups of related examples: a clip, a person, a site.
+        group_by: A dense feature whose values identify groups of related examples: a clip, a person, a site.
             Intervals and tests then resample whole groups. By default, every example is independent of the others.
         batch_size: Examples in a prediction batch.
-        max_prediction_bytes: The most bytes that the stored predictions of one model under one runtime may take. More
-            end the run, so that large outputs don't fill the disk unnoticed.
+        max_prediction_bytes: The maximum number of bytes that the stored predictions of one model under one runtime may
+            take. If there are more, the run stops, so that large outputs don't fill the disk unnoticed.
         outputs: What the model returns, or by output what each of several returns. By default, it is detected. For
             `logits`, metrics see the softmax or sigmoid.
     """

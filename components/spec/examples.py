@@ -53,10 +53,10 @@ class _Files(_Made):
             patterns are CSV tables with a header line, with one row for each example. Paths in a table are relative to
             the table's folder, and its other columns become features of text. Without `label`, names of folders have no
             meaning. Hidden files in folders, notes, and annotations (`.txt`, `.md`, `.pdf`, `.html`, `.csv`, `.json`,
-            `.xml`, `.yaml`) are no examples.
+            `.xml`, `.yaml`) aren't examples.
         path_column: Column of the paths, if the layout is `table`. Its label is in the column that `label` names.
         max_unreadable: Largest share of the files that can be damaged or of a different format. They are left out, and
-            the report counts them. A larger share ends the run.
+            the report counts them. A larger share stops the run.
     """
 
     layout: Literal["folders", "table"] = "folders"
@@ -76,7 +76,8 @@ class ImageSource(_Files):
         size: Height and width. Images of other sizes are resized with Pillow's bilinear filter, without keeping their
             proportions.
         channels: 1 for gray, or 3 for red, green, and blue. Images of other modes (palette, CMYK, 16 bits per channel)
-            are converted. Transparent pixels are put over black, and images are rotated as their EXIF data says.
+            are converted. Transparent pixels get a black background, and images are rotated according to their EXIF
+            data.
     """
 
     kind: Literal["images"]
@@ -88,8 +89,8 @@ class AudioSource(_Files):
     """WAV files. Each becomes a feature `audio`: little-endian int16 [samples], from one channel.
 
     Attributes:
-        sample_rate: Samples per second. Files with a different rate end the run, unless `resample` is set.
-        samples: Length of an example. Longer files are cut off, and shorter files are filled with zeros.
+        sample_rate: Samples per second. Files with a different rate stop the run, unless `resample` is set.
+        samples: Length of an example. Longer files are truncated, and shorter files are padded with zeros.
         resample: Convert files with a different rate to `sample_rate` with SciPy's polyphase filter.
     """
 
@@ -107,8 +108,8 @@ class ArraySource(_Made):
 
     Attributes:
         names: Name of a feature -> name of its array: its key in an `.npz` file, or the name of an `.npy` file without
-            the suffix. `{split}` in it stands for the name of the split, so that `x_{split}` is `x_train` and `x_test`.
-            By default, each array is a feature of its name.
+            the suffix. `{split}` in it is replaced with the name of the split, so that `x_{split}` is `x_train` and
+            `x_test`. By default, each array becomes a feature of the same name.
     """
 
     kind: Literal["arrays"]
@@ -123,8 +124,8 @@ class GeneratorSource(_Made):
     Attributes:
         function: `package.module:function`. It is called without arguments if the splits are hashed, or else with the
             name of each split. It must yield the same examples in each call, and the same type for each feature.
-        limit: Largest number of examples of one call. More end the run, because those of a function that never ends
-            would fill the disk.
+        limit: Maximum number of examples of one call. If there are more, the run stops, because a function that never
+            ends would fill the disk.
     """
 
     kind: Literal["generator"]

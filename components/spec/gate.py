@@ -52,7 +52,7 @@ class MetricBound(FrozenModel):
 
     Attributes:
         name: A metric of the evaluation.
-        slices: Where the bounds hold. By default, on the whole split. Otherwise on every value of each named feature
+        slices: Where the bounds apply. By default, on the whole split. Otherwise on every value of each named feature
             (`label`), or on one value (`label=6`). Join several with commas to cross them (`age, sex`; `age=30,
             sex=f`).
         at_least, at_most: Absolute bound, in the metric's unit.
@@ -98,20 +98,20 @@ class GateSpec(FrozenModel):
         metrics: Bounds on metrics.
         prefer: Which passing candidate is blessed. Ties go to the more accurate, then the smaller, then the first
             candidate. Accuracy is the first metric of `metrics`. `smallest_compressed` compares bytes under gzip, as
-            the registry serves them. `fastest` takes the smallest candidate where none was timed. On a device with
-            Vela, it takes the candidate with the fewest operators on the CPU, then the fewest cycles; on a connected
+            the registry serves them. `fastest` chooses the smallest candidate if none was timed. On a device with
+            Vela, it chooses the candidate with the fewest operators on the CPU, then the fewest cycles; on a connected
             phone, the one with the shortest time there. A name, or `{by: smallest, within: 0.005}` to give up no more
             than this much accuracy for it.
-        decide_on: `estimate` compares the measured value, which can meet a bound by luck. `interval` compares the 95 %
-            confidence interval: a bound inside the interval means not enough data. `test` blesses a candidate only if
+        decide_on: `estimate` compares the measured value, which can meet a bound by chance. `interval` compares the 95
+            % confidence interval: a bound inside the interval means not enough data. `test` blesses a candidate only if
             a statistical test shows every bound of `metrics`. See docs/gate.md.
         alpha: With `decide_on: test`, the highest probability of blessing a candidate that breaks a bound: above 0 and
             below 0.5, 0.05 by default.
         champion: What happens to candidates that are worse than the champion, the device's last release. `report`, the
             default, compares all candidates with it. `require` also refuses those that are worse, and `none` compares
-            nothing. Compared are the bounds with `max_drop_from_champion` or `max_rise_from_champion`. If there are
-            none, every metric of `metrics` is, on its slices, and must not be worse at all.
-        min_examples: A slice with fewer examples is not enough data.
+            nothing. The comparison uses the bounds with `max_drop_from_champion` or `max_rise_from_champion`. If there
+            are none, it uses every metric of `metrics`, on its slices, which must not be worse at all.
+        min_examples: If a slice has fewer examples, there is not enough data.
         max_state_error: How far the states of a lowered recurrent model can be from the float model's after any time
             step: root mean square of the error divided by that of the state. By default, no bound.
         max_saturated_outputs: Largest share of a candidate's output values, over all examples of the evaluation, at an
@@ -164,8 +164,8 @@ class GateSpec(FrozenModel):
             )
         if self.champion == "require" and self.decide_on != "estimate" and not margins:
             return (
-                f"`champion: require` with `decide_on: {self.decide_on}` asks each candidate to show that it is better "
-                "than the champion: add the loss that you can accept to one of the metrics, such as "
+                f"`champion: require` with `decide_on: {self.decide_on}` requires each candidate to be better than "
+                "the champion: add the loss that you can accept to one of the metrics, such as "
                 "max_drop_from_champion: 0.01"
             )
         return None

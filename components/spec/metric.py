@@ -66,7 +66,7 @@ Range = tuple[float | None, float | None]
 
 
 class ReadyMade(NamedTuple):
-    """What is known of a ready-made function without loading it.
+    """What is known about a ready-made function without loading it.
 
     Attributes:
         less_is_better: Whether a smaller value is better.
@@ -96,7 +96,7 @@ READY_MADE = {
 }
 
 
-# Metrics that read no scores: only which class along the last axis has the greatest, the first of several.
+# Metrics that read no scores: only which class along the last axis has the highest, the first of several.
 _READ_CLASSES = frozenset(
     {"SparseCategoricalAccuracy", "CategoricalAccuracy", "mean_iou", "step_accuracy", "precision", "recall", "f1"}
 )
@@ -116,7 +116,7 @@ class MetricSpec(FrozenModel):
             the only one; a function gets all of them.
         features: Names of dense features that your own function also reads.
         less_is_better: Whether a smaller value is better. By default, that of the class or function, if it is known.
-        range: The least and the greatest possible value, null for no limit, such as `[0, null]`. For means and ratios
+        range: The smallest and the largest possible value, null for no limit, such as `[0, null]`. For means and ratios
             of sums, that of single examples, which `decide_on: test` needs. By default, that of the class or function,
             if it is known.
     """
@@ -137,7 +137,7 @@ class MetricSpec(FrozenModel):
 
     @property
     def reads_scores(self) -> bool:
-        """Whether it may read more than the class with the greatest score."""
+        """Whether it may read more than the class with the highest score."""
         return (self.class_name or self.function) not in _READ_CLASSES
 
     @model_validator(mode="before")

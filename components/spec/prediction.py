@@ -18,7 +18,7 @@ class PredictionSpec(FrozenModel):
     Attributes:
         split: The split to predict on.
         batch_size: Examples in a prediction batch.
-        max_bytes: The most bytes that may be stored.
+        max_bytes: The maximum number of bytes that may be stored.
     """
 
     split: str

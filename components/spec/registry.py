@@ -146,7 +146,7 @@ class GcsRegistry(BaseRegistry):
 
 
 class OciRegistry(BaseRegistry):
-    """A registry of OCI artifacts, such as that of a container platform. Each release is an artifact of ModelPack.
+    """A registry of OCI artifacts, such as a container registry. Each release is a ModelPack artifact.
 
     A pipeline and a device class have the repository `<root>/<device class>/<name>`. Each version is a tag, and so is
     each channel. Credentials come from the configuration files of Docker, Podman, or skopeo.
@@ -161,7 +161,7 @@ class OciRegistry(BaseRegistry):
     signed_store: ClassVar[str] = "components.trust.oci_store:OciStore"
     address_prefix: ClassVar[str] = "oci://"
     address_pattern: ClassVar[str] = _OCI_ADDRESS
-    address_form: ClassVar[str] = "oci://HOST[:PORT]/PREFIX in lowercase letters and digits, divided by - . or _"
+    address_form: ClassVar[str] = "oci://HOST[:PORT]/PREFIX in lowercase letters and digits, separated by - . or _"
     name_pattern: ClassVar[str] = OCI_NAME
 
     kind: Literal["oci"]
@@ -187,7 +187,7 @@ REGISTRIES: tuple[type[BaseRegistry], ...] = get_args(AnyRegistry)
 
 
 def _with_kind(value: Any) -> Any:
-    """Fill in the default kind, because pydantic doesn't do so in a union that a field decides."""
+    """Fill in the default kind, because pydantic doesn't do so in a discriminated union."""
     return {"kind": "local", **value} if isinstance(value, Mapping) and "kind" not in value else value
 
 

@@ -15,10 +15,10 @@ class DataExpectations(FrozenModel):
     Attributes:
         label: Feature that holds the label. Every example must have it. It is what losses and metrics compare with,
             unless the task has `targets`. Without it, a model that is trained needs a task with `targets`. If all
-            examples of the evaluation split have the same integer, 0.0, or 1.0 as label, the run ends.
+            examples of the evaluation split have the same integer, 0.0, or 1.0 as label, the run stops.
         num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes.
         max_overlap: Largest share of the evaluation split's examples that another split can contain too, compared by
-            the content of the features that the task reads. A larger share ends the run.
+            the content of the features that the task reads. A larger share stops the run.
     """
 
     label: str = ""
@@ -28,7 +28,7 @@ class DataExpectations(FrozenModel):
     @model_validator(mode="after")
     def _check_classes(self) -> DataExpectations:
         if self.num_classes is not None and not self.label:
-            raise ValueError("classes are those of a label: name the feature that holds it in `label`, or remove them")
+            raise ValueError("classes belong to a label: specify its feature in `label`, or remove the classes")
         return self
 
 

@@ -34,7 +34,7 @@ def candidate_node(
             this order.
         stored: Recipe name -> channel of one InferenceResult. None for a node that reads none.
         further: `LATENCY` or `MEASURED` -> recipe name -> channel of one artifact.
-        given: The other inputs and parameters, by name. None stands for an absent optional input.
+        given: The other inputs and parameters, by name. None means an absent optional input.
     """
     # Imported here because commands that only read need the names of inputs but not TFX.
     from tfx.types import channel, component_spec, standard_artifacts

@@ -1,4 +1,4 @@
-"""What signed metadata proves about the clock of the machine that signs, and about the one that signed before."""
+"""What signed metadata proves about the clocks of this machine and of the machine that signed last."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_clock(found: SignedSet, where: str) -> None:
     """Check that the clock of this machine isn't behind the last signature, before anything is signed.
 
     Raises:
-        RegistryError: It is: what it signs expires too early, or has expired.
+        RegistryError: The clock is behind, so signatures would expire too early, or have already expired.
     """
     last, here = _signed_at(found), now()
     if here < last - _TOLERANCE:
@@ -56,7 +56,7 @@ def wrong_times(store: Store, found: SignedSet, where: str) -> dict[str, str]:
         elif is_too_long(kind, metadata, days):
             said[role] = (
                 f"it expires on {expires:{_FORM}}, but its lifetime is {days[kind]} days: a clock was ahead, and"
-                f" devices notice too late that updates are held back: {_remedy(role, ' --force')}"
+                f" devices detect too late that updates are withheld: {_remedy(role, ' --force')}"
             )
     return said
 

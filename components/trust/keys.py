@@ -1,7 +1,7 @@
 """Key sets: which keys sign, where the private keys are, and the root that a machine trusts.
 
 A key set is a folder with `keys.json`, `root.json`, and perhaps private keys. The environment variable EDGEMILL_KEYS
-names it, or several, separated as in PATH. A private key is in a file (`file:NAME.pem`), in a variable
+is a list of such folders, separated as in PATH. A private key is in a file (`file:NAME.pem`), in a variable
 (`env:VARIABLE`), or in a key management service (`awskms:...`, `gcpkms:...`, `azurekms:...`, `hsm:...`, as
 securesystemslib writes them).
 """
@@ -73,17 +73,17 @@ class KeySet:
             return CryptoSigner(_private_key(self._content(scheme, rest), uri), key)
         except KeyMismatchError as error:
             raise SpecError(
-                "this private key belongs to another public key",
+                "this private key belongs to a different public key",
                 where=f"{self.folder / KEYS_NAME}: {uri}",
                 bound=f"the key {key.keyid[:12]}…",
-                remedy="correct the place of the key in keys.json",
+                remedy="correct the location of the key in keys.json",
             ) from error
         except (ValueError, OSError) as error:
             raise SpecError(
                 f"this private key cannot be used: {error}",
                 where=f"{self.folder / KEYS_NAME}: {uri}",
                 bound="a private key as PEM text, without a password",
-                remedy="correct the place of the key in keys.json, or its content",
+                remedy="correct the location of the key in keys.json, or its content",
             ) from error
 
     def add(self, signer: CryptoSigner, name: str) -> KeySet:
@@ -119,7 +119,7 @@ class KeySet:
             key.verify_signature(signer.sign(b"probe"), b"probe")
         except SpecError:
             raise
-        except Exception as error:  # Key services have errors of their own.
+        except Exception as error:  # Key services have their own errors.
             raise SpecError(
                 f"the key cannot sign: {error}",
                 where=uri,
@@ -139,19 +139,19 @@ class KeySet:
         return self.add(signer, f"{role}-{signer.public_key.keyid[:8]}.pem"), signer.public_key
 
     def check_writable(self) -> None:
-        """Raise a RegistryError if no key can be added to this set, because its folder can only be read."""
+        """Raise a RegistryError if no key can be added to this set, because its folder is read-only."""
         if _is_mounted_secret(self.folder) or not os.access(self.folder, os.W_OK):
             raise RegistryError(
-                "no key can be added to this key set, because its folder can only be read",
+                "no key can be added to this key set, because its folder is read-only",
                 where=str(self.folder),
                 bound="a key set with the keys of the device class's channels",
-                remedy="where the folder can be written, run `edgemill registry delegate REGISTRY DEVICE_CLASS`; then "
-                "bring the new keys here, in the key set or its Kubernetes secret",
+                remedy="on a machine that can write to the folder, run `edgemill registry delegate REGISTRY "
+                "DEVICE_CLASS`; then copy the new keys here, in the key set or its Kubernetes secret",
             )
 
     @contextmanager
     def locked(self) -> Iterator[KeySet]:
-        """Keep other processes from adding keys. Yields the key set as it is now. Raises as `check_writable`."""
+        """Prevent other processes from adding keys. Yields the current key set. Raises as `check_writable`."""
         self.check_writable()
         with (self.folder / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -209,7 +209,7 @@ def public_key_of(pem: bytes) -> Key:
         ) from error
     if key.scheme != SCHEME:
         raise SpecError(
-            "this public key is of another kind than the registry's keys",
+            "this public key is of a different kind than the registry's keys",
             bound="a P-256 key (ECDSA)",
             measured=key.scheme,
             remedy="create a P-256 key in the key service",
@@ -225,12 +225,12 @@ def check_new(public_key: bytes, keyids: list[str], role: str) -> None:
             "this key already signs the role, so it can't replace one of its keys",
             where=role,
             measured=f"the key {key.keyid[:12]}…",
-            remedy="create a new key; to move a key that the role has, change its place in keys.json",
+            remedy="create a new key; to move a key that the role has, change its location in keys.json",
         )
 
 
 def key_with(beginning: str, keyids: list[str], role: str) -> str:
-    """The only key of a role whose ID begins so. Raises a SpecError if there isn't exactly one."""
+    """The only key of a role whose ID begins with a prefix. Raises a SpecError if there isn't exactly one."""
     found = [one for one in keyids if one.startswith(beginning)]
     if len(found) != 1:
         raise SpecError(
@@ -273,7 +273,7 @@ def read_key_set(folder: Path) -> KeySet:
         raise SpecError(
             f"this is not a key set: {reason}",
             where=str(getattr(error, "filename", None) or folder),
-            bound=f"a folder with {KEYS_NAME} and {ROOT_NAME}, as `edgemill registry init` makes it",
+            bound=f"a folder with {KEYS_NAME} and {ROOT_NAME}, as `edgemill registry init` creates it",
             remedy=f"correct {VARIABLE}",
         ) from error
 
@@ -285,7 +285,7 @@ def missing_keys(where: str, role: str, bound: int, found: int) -> RegistryError
         where=where,
         bound=f"{bound} of the role's keys",
         measured=found,
-        remedy=f"name a key set with them in {VARIABLE}, or mount the medium that holds them if they are offline",
+        remedy=f"specify a key set with them in {VARIABLE}, or mount the medium with the keys if they are offline",
     )
 
 

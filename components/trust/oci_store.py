@@ -1,9 +1,9 @@
 """The signed metadata of a registry in an OCI registry: one tagged artifact for each file.
 
-The distribution API has no write with a condition. So a change holds a lock: a tag that names its owner. Who wants it
-writes the tag, waits, and reads it again. The owner is the one who is still named then. That is safe if a write that
-takes longer than the others wait doesn't count, which the writer measures. A lock whose owner was killed is taken over
-when it hasn't changed for a while, and the owner itself stops long before.
+The distribution API has no conditional writes. So a change holds a lock: a tag that names its owner. To get it, a
+process writes the tag, waits, and reads it again. It owns the lock if the tag still names it. That is safe if a write
+that takes longer than the others wait doesn't count, which the writer measures. A lock whose owner was killed is taken
+over when it hasn't changed for a while, and the owner itself stops long before.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class OciStore:
             return None if artifact is None else self._content(name, artifact)
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
-        """Write a file, if it still is what was read. Raises an OvertakenError if this process hasn't got the lock."""
+        """Write a file if it is still what was read. Raises an OvertakenError if this process doesn't have the lock."""
         with explained(self._place(name)):
             before = self._repository.manifest(tag_of(name))
             found = None if before is None else self._content(name, before).version
@@ -100,7 +100,7 @@ class OciStore:
         """Hold the lock, which every write needs.
 
         Raises:
-            RegistryError: Other processes always have it, or the registry is too slow for it.
+            RegistryError: Other processes keep the lock, or the registry is too slow.
         """
         with explained(self._place(_LOCK)):
             self._acquire()
@@ -136,7 +136,7 @@ class OciStore:
                     self._release()
             time.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))
         raise RegistryError(
-            "the signed metadata cannot be locked: other processes always change it, or the registry is slow",
+            "the signed metadata cannot be locked: other processes keep changing it, or the registry is slow",
             where=self._place(_LOCK),
             bound=f"a write in {WRITE_SECONDS:g} s",
             measured=f"none in {attempts} attempts",
@@ -194,7 +194,7 @@ class OciStore:
             ) from error
         if digest_of(content) != layer["digest"]:
             raise DamagedError(
-                "this artifact has another content than it says",
+                "the content of this artifact does not match its digest",
                 where=f"{self._place(name)}: {name}",
                 bound=layer["digest"],
                 measured=digest_of(content),

@@ -44,7 +44,7 @@ class SignedReader:
         return sorted(states, key=lambda one: (one.device_class, one.name, SIGNED.index(one.channel)))
 
     def problems(self) -> dict[str, str]:
-        """Map what roles signed although they may not, or what can't be read, to the reasons."""
+        """Map targets that roles signed without permission, or that can't be read, to the reasons."""
         return {
             f"{role}: {path}": why
             for role, metadata in self._roles()

@@ -134,9 +134,9 @@ class SignedRegistry(SignedReader):
                     return
             time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
         raise RegistryError(
-            "other changes of this registry are always faster",
+            "other changes to this registry always come first",
             where=self.where,
-            bound=f"a moment without another change, in {_MOST_ATTEMPTS} attempts",
+            bound=f"no other change during one of {_MOST_ATTEMPTS} attempts",
             remedy="run again when fewer pipelines push",
         )
 
@@ -259,5 +259,5 @@ def check_channel(channel: str, where: str) -> None:
             where=where,
             bound=f"one of {', '.join(CHANNELS)}",
             measured=channel,
-            remedy="name one of these channels",
+            remedy="choose one of these channels",
         )

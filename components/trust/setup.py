@@ -54,7 +54,7 @@ def create(
         timestamp_days: Days until the timestamp expires; by default 7.
         announce: Called before anything is written. Returns the name of the audit log's entry to sign.
         carried: The states of channels and archives of the releases that the registry has; by default it has none.
-        pointer: The content of the pointer at a release.
+        pointer: The content of the pointer to a release.
 
     Raises:
         RegistryError: The registry is already signed.
@@ -105,7 +105,7 @@ def renew(
     newest_entry: str = "",
     announce: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> tuple[tuple[str, ...], dict[str, datetime]]:
-    """Sign again what has less than half of its time left, or more than all of it, with the keys of this machine.
+    """Sign again roles with less than half of their lifetime left, or more than all of it, with this machine's keys.
 
     Args:
         registry: The registry.
@@ -169,10 +169,11 @@ def rotate(
     announce: Callable[[str], None] = lambda _: None,
     old: str | None = None,
 ) -> str:
-    """Replace a key of a role with a new one. Devices that trust the root follow; the old key is worth nothing.
+    """Replace a key of a role with a new one. Devices that trust the root then accept only the new key.
 
-    Whoever had the old key of a channel could sign anything with it. What can't be read, or belongs to another channel,
-    is dropped, and numbers that can't be right restart. The rest is signed again: see `edgemill registry status`.
+    Anyone with the old key of a channel could sign anything with it. Targets that can't be read, or that belong to
+    another channel, are dropped, and impossible sequence numbers restart. The rest is signed again: see `edgemill
+    registry status`.
 
     Args:
         registry: The registry.
@@ -233,7 +234,7 @@ def _delegator(registry: SignedRegistry, found: SignedSet, role: str) -> Root | 
             where=registry.where,
             bound=", ".join((*_TOP_LEVEL, *delegated)),
             measured=role,
-            remedy="name one of these roles",
+            remedy="choose one of these roles",
         )
     return found.root.signed if role in _TOP_LEVEL else found.targets.signed
 

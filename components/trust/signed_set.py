@@ -1,6 +1,6 @@
 """The signed metadata of a registry, verified from a root that this machine trusts.
 
-Everything that is signed again was verified before. So a file that somebody planted is never signed by an honest push.
+Everything that is signed again was verified before. So an honest push never signs a file that somebody planted.
 Expired metadata is accepted here: `refresh` must be able to sign it again. Devices refuse it.
 """
 
@@ -30,7 +30,7 @@ _LARGEST_VERSION = 10**100
 
 @dataclass(frozen=True)
 class SignedSet:
-    """The top-level metadata that is in force, and the delegated role that was asked for.
+    """The current top-level metadata, and the requested delegated role.
 
     Attributes:
         root, timestamp, snapshot, targets: The top-level roles.
@@ -167,7 +167,7 @@ def _parsed(content: bytes, kind: type[Any], name: str, where: str) -> Metadata[
     if not isinstance(found.signed, kind):
         raise refused(f"it has the type {found.signed.type}", name, where)
     if found.signed.version > _LARGEST_VERSION:
-        raise refused("its version is so large that nothing can follow it", name, where)
+        raise refused("its version is so large that there is no next one", name, where)
     return found
 
 
@@ -182,8 +182,8 @@ def checked(check: Any, name: str, where: str) -> None:
 def examined(role: str, signed: Targets) -> Iterator[tuple[str, ChannelState | RolloutError]]:
     """Yield each target of a role with its state, or with the reason why it isn't one that the role may sign.
 
-    Whoever has the key of a role can sign anything with it. Devices look at one target only, so that they ignore the
-    rest. Whatever else reads or signs a role must not take the rest for what it says.
+    Anyone with the key of a role can sign anything with it. Devices look at one target only, so they ignore the rest.
+    Other code that reads or signs a role must not trust the rest.
     """
     device_class, _, channel = role.rpartition(".")
     for path, target in signed.targets.items():
@@ -231,12 +231,12 @@ def next_sequence(before: ChannelState, role: Targets | None, where: str) -> int
     one of its role.
 
     Raises:
-        RegistryError: No larger number is left.
+        RegistryError: There is no larger number.
     """
     last = before.sequence or min(role.version if role else 0, rollout.LARGEST_SEQUENCE // 2)
     if last >= rollout.LARGEST_SEQUENCE:
         raise RegistryError(
-            "the channel can no longer be changed: the role files of microcontrollers hold no larger number",
+            "the channel can no longer be changed: the role files of microcontrollers can't hold a larger number",
             where=f"{where}: {target_of(before.device_class, before.name, before.channel)}",
             bound=f"fewer than {rollout.LARGEST_SEQUENCE:,} changes",
             remedy="somebody else has the key: rotate it with `edgemill registry rotate`, which restarts the number",

@@ -1,4 +1,4 @@
-"""Signatures: with keys of key services, which fail in ways of their own, and of role files for microcontrollers."""
+"""Signatures: with keys of key services, which fail in their own ways, and of role files for microcontrollers."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def service_signer(uri: str, key: Key, where: str) -> Signer:
             where=f"{where}: {uri}",
             remedy=f"pip install '{_CLIENTS[scheme]}'" if scheme in _CLIENTS else "install it",
         ) from error
-    except Exception as error:  # Key services have errors of their own.
+    except Exception as error:  # Key services have their own errors.
         raise SpecError(
             f"this private key cannot be used: {error}",
             where=f"{where}: {uri}",
             bound="file:NAME, env:VARIABLE, or a URI of securesystemslib such as awskms:ID",
-            remedy="correct the place of the key in keys.json, or what the client of the key service needs",
+            remedy="correct the location of the key in keys.json, or what the client of the key service needs",
         ) from error
 
 
 def checked_signature(signer: Signer, content: bytes) -> Signature:
-    """Sign, and verify the signature, because the name of a key in a service can come to mean another key.
+    """Sign, and verify the signature, because the name of a key in a service can later refer to a different key.
 
     Raises:
         RegistryError: The key can't sign, or it is another one.
@@ -65,12 +65,12 @@ def checked_signature(signer: Signer, content: bytes) -> Signature:
     try:
         signature = signer.sign(content)
         signer.public_key.verify_signature(signature, content)
-    except Exception as error:  # Key services have errors of their own.
+    except Exception as error:  # Key services have their own errors.
         raise RegistryError(
             f"a key cannot sign: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             where=f"the key {signer.public_key.keyid[:12]}…",
             bound="a signature that the public key of the role verifies",
-            remedy="check the place of the key in keys.json, the permission to sign, and the service's credentials",
+            remedy="check the location of the key in keys.json, the permission to sign, and the service's credentials",
         ) from error
     return signature
 
@@ -89,7 +89,7 @@ def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:
 def role_files(state: ChannelState, expires: datetime, signer: Signer) -> dict[str, str]:
     """Version of a release -> its role file in Base64, for each release that the channel gives to some device.
 
-    None for a key of another kind than P-256, and for a state without a sequence: one that an earlier version signed.
+    None for a key that isn't P-256, and for a state without a sequence: one that an earlier version signed.
     """
     if not state.sequence or signer.public_key.scheme != SCHEME:
         return {}

@@ -2,7 +2,7 @@
 
 The subjects are the files of the release. The predicate holds the digests of what the release was made from, and the
 IDs of the run and of its artifacts in ML Metadata. A release that was pushed before its registry was signed has no
-such IDs, because a manifest doesn't hold them: `lacks` says so.
+such IDs, because a manifest doesn't contain them: `lacks` lists this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the signed metadata of a registry is: files that are written under a condition."""
+"""Where the signed metadata of a registry is: files with conditional writes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Store(Protocol):
         ...
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Keep other changes out, if the store has no writes under a condition. Each change happens within it."""
+        """Exclude other changes if the store has no conditional writes. Each change happens within this context."""
         ...
 
 
@@ -55,7 +55,7 @@ class ListedStore(Store, Protocol):
 class Remembering:
     """A store that reads a file that is never replaced only once, such as `7.targets.json`, which can be large.
 
-    What lists such a file has its digest, so a file that an attacker replaced in between changes nothing.
+    Whatever lists such a file has its digest, so a file that an attacker replaces in the meantime changes nothing.
     """
 
     def __init__(self, store: Store) -> None:

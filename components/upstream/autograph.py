@@ -2,7 +2,7 @@
 
 AutoGraph rewrites the Python that `tf.function` traces. TensorFlow exempts `keras` but has no such rule for `tf_keras`,
 so in every process the first trained batch rewrites most of Keras, which takes longer than all other tracing together.
-Keras itself passes the `call` of layers, losses, and metrics to AutoGraph, whichever module defines them.
+Keras itself passes the `call` of layers, losses, and metrics to AutoGraph, no matter which module defines them.
 """
 
 from __future__ import annotations

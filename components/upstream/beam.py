@@ -1,4 +1,4 @@
-"""Apache Beam: the runner of pipelines that name none, what it costs to start a pipeline, and errors inside one."""
+"""Apache Beam: the default runner, the cost of starting a pipeline, and errors inside one."""
 
 from __future__ import annotations
 

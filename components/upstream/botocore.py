@@ -1,4 +1,4 @@
-"""botocore: the bodies of a client's answers before it reads them, which no public event has."""
+"""botocore: the bodies of responses before a client reads them, for which there is no public event."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def is_symbolic(value: Any) -> bool:
 def asks_for_shapes() -> bool:
     """Whether Keras calls a layer only for the shapes and types of its outputs, in a graph that it then discards.
 
-    Keras does so with every call on a symbolic tensor, so with each layer of each copy of a model.
+    Keras does so with every call on a symbolic tensor, including each layer of each copy of a model.
     """
     import tensorflow as tf
 
@@ -152,7 +152,7 @@ def wrapped_function(metric: Any) -> Callable[[Any, Any], Any]:
 def takes_logits(loss: Any) -> bool | Literal["sigmoid"] | None:
     """The option `from_logits` of a loss; None for losses without it, such as functions.
 
-    `sigmoid` stands for True if the loss applies a sigmoid to each output, whatever the labels look like.
+    The result is `sigmoid` instead of True if the loss applies a sigmoid to each output, regardless of the labels.
     """
     given = getattr(loss, "from_logits", None)
     # Keras' own losses store the options of the function that they wrap.
@@ -176,7 +176,7 @@ def layers_of_applications() -> dict[str, Any]:
 
 
 def run_as_written(model: Any) -> None:
-    """Keep TensorFlow in this process from fusing operators, if it can't run what it makes of a model.
+    """Keep TensorFlow in this process from fusing operators if it can't run the fused operators of a model.
 
     On a CPU, any prediction fails (TensorFlow 2.16) if it fuses a convolution, a batch normalization, and a mish, or a
     layer normalization along several axes.
@@ -193,7 +193,7 @@ def runs_as_written(operations: Collection[str]) -> bool:
 
 
 def fuse_nothing() -> None:
-    """Keep TensorFlow in this process from fusing operators of the graphs that it runs. They stay correct."""
+    """Keep TensorFlow in this process from fusing operators of the graphs that it runs. Results stay correct."""
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"remapping": False})
@@ -220,7 +220,7 @@ def convolve_at_once(layer: Any) -> None:
 
 
 def own_weights(layer: Any) -> list[Any]:
-    """The variables of a layer itself, without those of layers inside, the trainable ones first."""
+    """A layer's own variables, without those of nested layers, trainable ones first."""
     return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 

@@ -45,7 +45,7 @@ file. It must not contain secrets: it names the secrets of the cluster, or you p
 [Kubeflow](../kubeflow.md) and [production](../production.md) explain how to use it."""
 
 CARD_INTRODUCTION = """\
-A run writes a JSON file with these fields for each device whose gate chose a model: `cards/DEVICE.json` beside the
+A run writes a JSON file with these fields for each device whose gate chose a model: `cards/DEVICE.json` next to the
 report. The model card, `cards/DEVICE.md`, is made from it. [Model cards](../model-cards.md) explains both. `format` is
 the version of this schema: new fields don't change it."""
 

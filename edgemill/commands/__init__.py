@@ -12,7 +12,7 @@ def share_name() -> None:
     """Let `import kubeflow.x` find Edgemill's modules even if another package has the name.
 
     Edgemill's package has no `__init__.py`, so that it never hides the other. A package with an `__init__.py` hides
-    Edgemill's, whatever the order on the path.
+    Edgemill's, regardless of the order on the path.
     """
     package = importlib.import_module("kubeflow")
     if _OURS not in list(package.__path__):

@@ -40,7 +40,7 @@ def clean_root(
             "no rule says which runs are old",
             where="edgemill clean",
             bound="--keep-runs, --older-than, or both",
-            remedy="set at least one; a run that either rule keeps stays",
+            remedy="set at least one of them; a run is kept if either rule keeps it",
         )
     if older_than_days is not None and not math.isfinite(older_than_days):
         raise SpecError(
@@ -56,7 +56,7 @@ def clean_root(
         where=f"--pipeline {pipeline}",
         bound="a pipeline with runs in this root and its metadata store",
         measured=str(place.root),
-        remedy="name another pipeline or another --root, or set the --metadata that the pipeline ran with",
+        remedy="choose another pipeline or another --root, or set the --metadata that the pipeline ran with",
     )
     if pipeline is not None and not is_folder(place.runs(pipeline)):
         raise unknown

@@ -162,7 +162,7 @@ def _root(root: Path) -> Finding:
 
     existing = next(folder for folder in (root, *root.parents) if folder.is_dir())
     try:
-        # Permissions don't tell what a network or a pseudo file system takes.
+        # Permissions don't show what a network or pseudo file system accepts.
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
@@ -236,9 +236,9 @@ def _refused(subject: str, error: EdgemillError) -> Finding:
 
 
 def examine_imports(statements: Iterable[str]) -> Iterator[Finding]:
-    """Run import statements, each in a process of its own."""
+    """Run import statements, each in its own process."""
     for statement in statements:
-        # `components` chooses tf-keras. A process of its own survives a library that ends it.
+        # `components` chooses tf-keras. A separate process survives a library that ends it.
         code = f"import components; {statement}"
         try:
             done = subprocess.run(

@@ -101,7 +101,7 @@ def init_project(
         model: The model.
         data: The data.
         output: The folder to write to.
-        devices: Names or files of device profiles; without any, the user is asked on a terminal.
+        devices: Names or files of device profiles; if there are none, a terminal asks the user.
         options: What the user says of the data and the model.
         trust_code: Whether to load a model that contains Python code.
         model_field: What errors call the model.
@@ -127,7 +127,7 @@ def init_project(
     try:
         recognized(options)
     except EdgemillError as error:
-        # A question is no error where it can be asked.
+        # A question isn't an error where it can be asked.
         if not (isinstance(error, UnclearError) and can_ask()):
             errors.append(error)
     if errors:
@@ -186,14 +186,14 @@ def _check_model(model: Path, field: str) -> None:
 
 
 def _ask_device() -> tuple[list[str], list[DeviceProfile]]:
-    """Ask for devices on a terminal, until they exist. Without one, take the default."""
+    """Ask for devices in a terminal until they exist. Without a terminal, use the default."""
     known = ", ".join(shipped_devices())
     answer = _DEFAULT_DEVICE
     if not can_ask():
-        typer.echo(f"device: {_DEFAULT_DEVICE} (name others with --device: {known})")
+        typer.echo(f"device: {_DEFAULT_DEVICE} (choose others with --device: {known})")
     while True:
         if can_ask():
-            answer = typer.prompt(f"Which devices, with commas ({known}, or files)?", default=_DEFAULT_DEVICE)
+            answer = typer.prompt(f"Which devices, separated by commas ({known}, or files)?", default=_DEFAULT_DEVICE)
         names = [name.strip() for name in answer.split(",")]
         try:
             return names, [each for name in names for each in read_devices([name], Path.cwd(), "--device")]
@@ -214,7 +214,7 @@ def _ask_max_loss(plan: Plan) -> float:
 
 
 def _planned(job: Job, folder: Path) -> Plan:
-    """Load the model in a child process, whose crash is an error of the model. It writes its files to the folder."""
+    """Load the model in a child process, so that a crash becomes an error. The child writes to the folder."""
     for name in (PLAN_FILE, ERROR_FILE):
         (folder / name).unlink(missing_ok=True)
     (folder / JOB_FILE).write_text(job.model_dump_json())

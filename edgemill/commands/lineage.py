@@ -125,7 +125,7 @@ def verify(target: str, root: Path | None, metadata_url: str | None, *, as_json:
         raise MetadataError(
             f"this {what} has no artifact yet that can be verified",
             where=name,
-            remedy="wait until the first node of the run is complete, or name another target",
+            remedy="wait until the first node of the run is complete, or choose another target",
         )
     errors = [one.error for one in found if one.error is not None]
     if as_json:

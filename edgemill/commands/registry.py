@@ -21,9 +21,9 @@ from edgemill.commands.upkeep import checked_places
 from edgemill.contract import print_json
 
 _WARNING = (
-    "DEVELOPMENT KEYS. All private keys, including those of the root, are files on this machine. Whoever can read them "
-    "can publish any model to every device. Before devices depend on this registry, move the keys of the root offline "
-    "and the others into a key service: docs/registry.md."
+    "DEVELOPMENT KEYS. All private keys, including those of the root, are files on this machine. Anyone who can read "
+    "them can publish any model to every device. Before devices depend on this registry, move the keys of the root "
+    "offline and the others into a key service: docs/registry.md."
 )
 
 
@@ -45,7 +45,7 @@ def init(
                 f" in no channel: {done.archived}); all verified"
             )
             lacks = ", ".join(f"{what} ({number})" for what, number in done.lacks.items())
-            typer.echo(f"their statements lack: {lacks}. Push a model again to sign what its run knows")
+            typer.echo(f"their statements lack: {lacks}. Push a model again to sign the facts of its run")
         typer.echo(f"keys: {folder} (export {VARIABLE}={folder.resolve()})")
         typer.echo(f"devices trust: {folder / ROOT_NAME}")
     typer.secho(_WARNING, err=True, fg="yellow", bold=True)
@@ -84,7 +84,7 @@ def status(address: str, places: tuple[str, ...] = (), trust: Path | None = None
         print_json(value)
         return
     how = " with development keys" if keys and keys.file.development else ""
-    how += "" if anchored else ", verified from its own first root (name a trusted root.json with --trust)"
+    how += "" if anchored else ", verified from its own first root (specify a trusted root.json with --trust)"
     typer.echo(f"{root}: signed{how}")
     for name, when in expiry.items():
         typer.echo(f"  {name} expires {when:%Y-%m-%d %H:%M} UTC{' (EXPIRED)' if when <= now() else ''}")
@@ -157,7 +157,7 @@ def promote(release: str, channel: str, percent: float, *, as_json: bool = False
 
 
 def roll_back(place: str, channel: str, *, as_json: bool = False) -> None:
-    """Take the newest release of a channel back."""
+    """Take back the newest release of a channel."""
     _echo(signed.change(place, channel, rollout.rolled_back, "rollback"), "rolled back", as_json=as_json)
 
 
@@ -167,7 +167,7 @@ def pause(place: str, channel: str, *, as_json: bool = False) -> None:
 
 
 def refresh(address: str, *, force: bool, as_json: bool = False) -> None:
-    """Sign again what expires soon, and name what can't be signed here."""
+    """Sign again roles that expire soon, and list roles that can't be signed here."""
     from components.trust.setup import renew
 
     registry = _opened(address)
@@ -239,7 +239,7 @@ def rotate(
 
     if (public_key is None) != (key is None):
         raise SpecError(
-            "a key elsewhere needs its public part and its place",
+            "a key that exists elsewhere needs its public part and its location",
             bound="both --public-key and --key, or neither",
             remedy="add the missing option",
         )

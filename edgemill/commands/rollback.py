@@ -1,4 +1,4 @@
-"""`edgemill rollback`: a channel points at an earlier release again."""
+"""`edgemill rollback`: points a channel to an earlier release again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def roll_back(
     files_only: bool,
     as_json: bool = False,
 ) -> None:
-    """Point a channel at a release that a run pushed, and print what changed.
+    """Point a channel to a release that a run pushed, and print what changed.
 
     Args:
         release: Address of the release.

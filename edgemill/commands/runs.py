@@ -1,4 +1,4 @@
-"""`edgemill runs`, `compare`, and `open`: what the folders of past runs hold."""
+"""`edgemill runs`, `compare`, and `open`: the folders of past runs."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def open_in_browser(root: Path | None, name: str, *, as_json: bool) -> None:
             if ended
             else "this run has no report, because it is still running or was killed",
             where=str(report),
-            remedy=f"{'' if ended else 'wait until it ends, or '}write the report with `edgemill report {run.run_id}`",
+            remedy=f"{'' if ended else 'wait until it finishes, or '}write it with `edgemill report {run.run_id}`",
         )
     if as_json:
         print_json({"run_id": run.run_id, "report": report})

@@ -47,7 +47,7 @@ def print_health(
             typer.echo(f"not from a push: {name}")
         signed = "signed" if found.signed else "no signature is accepted" if found.refused else "not signed"
         if found.signed and not found.anchored:
-            signed += ", verified from its own first root (name a trusted root.json with --trust)"
+            signed += ", verified from its own first root (specify a trusted root.json with --trust)"
         typer.echo(
             f"{found.registry}: {signed}; {counted(found.releases, 'release')} in {counted(found.places, 'place')},"
             f" {counted(found.files, 'file')}, {found.bytes:,} bytes, {counted(found.channels, 'channel')}:"
@@ -114,7 +114,7 @@ def repair_registry(
         for problem in done.problems:
             typer.echo(f"BROKEN {problem.where}: {problem.message}")
         typer.echo(f"{done.registry}: {counted(len(done.restored), 'item')} restored")
-    _raise(done.problems, "this registry is still damaged", done.registry, "name other sources with --from")
+    _raise(done.problems, "this registry is still damaged", done.registry, "choose other sources with --from")
 
 
 def mirror_registry(
@@ -181,14 +181,14 @@ def print_log(root: str, contains: str | None, trust: Path | None, *, as_json: b
 
 
 def _until(signed: str, last: str) -> str:
-    """What of the audit log is signed, in words."""
+    """Which part of the audit log is signed, in words."""
     if not signed:
         return ""
     return ", signed" if signed == last else f", signed until {signed}"
 
 
 def seconds(text: str, option: str) -> float:
-    """The number of seconds of a time such as 30s, 90m, 2h, or 7d."""
+    """The number of seconds in a duration such as 30s, 90m, 2h, or 7d."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match is None:
         raise SpecError(
@@ -214,7 +214,7 @@ def checked_places(places: tuple[str, ...]) -> tuple[str, ...]:
                 where="--place",
                 bound="DEVICE_CLASS/NAME",
                 measured=place,
-                remedy="name the device class and the pipeline",
+                remedy="specify the device class and the pipeline",
             )
     return places
 

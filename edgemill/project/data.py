@@ -41,7 +41,7 @@ _OTHERWISE = (
 # Suffix of files that are not read, or not one by one -> what to do with them.
 _ADVICE = {
     **dict.fromkeys((*_SUFFIXES["images"], *_SUFFIXES["audio"]),
-                    "name the folder that holds a folder for each class, instead of one file"),
+                    "specify the folder that holds a folder for each class, instead of one file"),
     **dict.fromkeys((".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wave"),
                     "convert the sounds to .wav files, such as with `ffmpeg -i sound.mp3 sound.wav`"),
     **dict.fromkeys((".avif", ".heic", ".jp2", ".svg"), "convert the images to PNG or JPEG files"),
@@ -49,8 +49,8 @@ _ADVICE = {
     **dict.fromkeys((".arrow", ".feather", ".json", ".jsonl", ".ods", ".tsv", ".xls", ".xlsx"),
                     "save the table as CSV, with commas and a header line"),
     **dict.fromkeys((".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".pt"),
-                    "save the arrays as .npz, such as by `np.savez('data.npz', x=x, y=y)`"),
-    ".npy": "name the folder of the .npy files, or save input and label as one .npz file",
+                    "save the arrays as .npz, such as with `np.savez('data.npz', x=x, y=y)`"),
+    ".npy": "specify the folder of the .npy files, or save input and label as one .npz file",
     ".tfrecord": "write a pipeline file with `kind: tfrecord` and a task",
 }  # fmt: skip
 _EXPECTED = (
@@ -69,10 +69,10 @@ _OF_FILE = {".csv": _of_one_table(of_table), ".parquet": _of_one_table(of_parque
 
 
 def recognize_data(path: Path, options: Options) -> Data:
-    """Find out what a folder or a file holds.
+    """Recognize the content of a folder or a file.
 
     Raises:
-        DataError: It holds nothing that can be recognized, or something that only the user can decide.
+        DataError: Its content can't be recognized, or requires a decision by the user.
     """
     if is_file(path) and (of_file := _OF_FILE.get(path.suffix.lower())) is not None:
         return of_file(path, options)
@@ -152,9 +152,9 @@ def _class_folders(
             where="--data",
             bound="a folder of class folders, or one with folders such as train and test that hold them",
             measured=f"{path}: {some_of(f'{name}/ ({count})' for name, count in deeper.items())}",
-            remedy=f"name the folder above the classes: --data {path / next(iter(deeper))}"
+            remedy=f"specify the folder above the classes: --data {path / next(iter(deeper))}"
             if len(deeper) == 1
-            else "name one of these folders, or call two of them train and test",
+            else "choose one of these folders, or call two of them train and test",
         )
     if not classes and split_folders:
         counts = Counter(file.parent.name for file in path.glob("*/*") if file.suffix.lower() in _SUFFIXES[kind])
@@ -189,7 +189,7 @@ def _class_folders(
 
 
 def _deeper(path: Path, kind: Literal["images", "audio"]) -> Counter[str]:
-    """Folder -> number of its files in folders of its own."""
+    """Folder -> number of its files in its own folders."""
     found = (file for file in sorted(path.glob("*/*/*")) if is_file(file) and file.suffix.lower() in _SUFFIXES[kind])
     return Counter(file.parents[1].name for file in found)
 

@@ -116,7 +116,7 @@ def _pipeline(plan: Plan, model: Path, baseline_path: Path, folder: Path, device
     }
     # The flow style keeps short sections on one line, as people write them.
     lines = [
-        f"# `edgemill init` wrote this file for {_shown(model)}. It is yours to change.",
+        f"# `edgemill init` wrote this file for {_shown(model)}. You can change it.",
         "# `edgemill schema` describes each field.",
     ]
     for key, value in sections.items():
@@ -148,7 +148,7 @@ def _shown(path: Path) -> str:
 
 
 def name_for(folder: Path) -> str:
-    """The name of the pipeline in a folder: that of the folder, as far as a pipeline may have it."""
+    """The name of the pipeline in a folder: that of the folder, without characters that it can't have."""
     return re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:63].strip("-") or "model"
 
 
@@ -267,5 +267,5 @@ the smallest that passes to `registry/`. A candidate must not {bound}, and must 
 - The order of `classes`, if there are any, must be the order of the model's outputs.
 - Your application must prepare its inputs in the same way: see `examples` in `{PIPELINE}` and `scale` and `offset` in
   `{TASK}`.
-- Nothing is augmented. If you add `qat` steps, add augmentation to `decode` of a task of your own.
+- Nothing is augmented. If you add `qat` steps, add augmentation to `decode` of your own task.
 """

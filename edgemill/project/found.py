@@ -1,4 +1,4 @@
-"""What is known of examples and a model: what the user says, and what was found."""
+"""What is known about examples and a model: what the user says, and what was found."""
 
 from __future__ import annotations
 
@@ -141,12 +141,12 @@ def _check_names(names: Sequence[str]) -> None:
         raise DataError(
             f"the table has several columns with the name {some_of(map(repr, repeated))}",
             measured=repr(line),
-            remedy="give each column a name of its own",
+            remedy="give each column its own name",
         )
     if spaced := [name for name in names if name != name.strip()]:
         raise DataError(
             f"names of columns begin or end with a space: {some_of(map(repr, spaced))}",
-            remedy="remove the spaces beside commas in all lines",
+            remedy="remove the spaces around commas in all lines",
         )
     # Whole numbers name columns too, such as years.
     if names and (all(number(name) is not None for name in names) or any(map(_CELL.fullmatch, names))):
@@ -170,7 +170,7 @@ def label_of(names: Sequence[str], options: Options) -> str:
             default=(near or [names[-1]])[0],
             bound=one_of(names),
             measured=some_of(found) or None,
-            remedy="name the column or array of the label with --label",
+            remedy="specify the column or array of the label with --label",
         )
     return found[0]
 
@@ -187,7 +187,7 @@ def chosen_columns(
         raise UnclearError(
             f"{missing} {some_of(map(repr, unknown))}",
             option="columns",
-            question="Which ones are the input, in their order?",
+            question="Which ones are the input, in order?",
             bound=one_of(name for name in names if name not in labels),
             remedy="correct the name",
         )
@@ -219,6 +219,6 @@ def refuse_labels(found: str, where: str) -> None:
             where=where,
             bound="one number or text for each example, one-hot vectors, or 0 and 1 for each of several labels",
             measured=found,
-            remedy="name another label with --label, or write a pipeline file and a task with `targets`: see "
+            remedy="choose another label with --label, or write a pipeline file and a task with `targets`: see "
             "docs/outputs.md",
         )

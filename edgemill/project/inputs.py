@@ -51,7 +51,7 @@ class PlannedInput(FrozenModel):
     ranges: tuple[Scale, ...] = ()
 
     def range_of(self, name: str) -> Scale:
-        """The range of a name. The first one if the input has no range of this name, because others have it."""
+        """The range with a name, or the first range if only other inputs have one with this name."""
         return next((each for each in self.ranges if each.name == name), self.ranges[0])
 
     def scaled(self, values: Array, name: str) -> Array:
@@ -105,7 +105,7 @@ def with_ranges(planned: PlannedInput, values: Array, *, table: bool) -> Planned
             where="--data",
             bound=f"{planned.size} in each example",
             measured=" x ".join(map(str, values.shape[1:])),
-            remedy="choose another array with --columns, or reshape it as in the training of the model",
+            remedy="choose another array with --columns, or reshape it as in training",
         )
     stored = next(iter(planned.features.values()))
     ranges = candidates(stored, values.reshape(len(values), -1), table=table and len(planned.shape) < 2)
@@ -143,7 +143,7 @@ def _shape(model: ModelInput, options: Options, *, several: bool) -> tuple[int, 
         raise UnclearError(
             "the model's input has open dimensions",
             option="input_shape",
-            question="Which shape does one example have, with commas?",
+            question="What is the shape of one example, separated by commas?",
             default=_usual(own),
             bound=_open(own),
             remedy="choose them, such as `--input-shape 96,96,3`",
@@ -172,7 +172,7 @@ def _of_media(data: Data, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[s
             where="--model",
             bound="one input",
             measured=", ".join(f"{name}: {_size(shape)}" for name, shape in shapes.items()),
-            remedy=f"save what each input takes as an array with the input's name, such as by `np.savez('data.npz', "
+            remedy=f"save what each input takes as an array with the input's name, such as with `np.savez('data.npz', "
             f"{', '.join(f'{name}=...' for name in shapes if name.isidentifier())}, label=...)`, and name it with "
             "--data",
         )
@@ -185,8 +185,8 @@ def _of_media(data: Data, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[s
                 where="--model",
                 bound="height x width x 1 (gray) or 3 (color), with the channels last",
                 measured=_size(shape),
-                remedy="save a model that takes images so (a `Permute` or `Reshape` layer can come first), or write a "
-                "pipeline file and a task",
+                remedy="save a model that takes images in this layout (a `Permute` or `Reshape` layer can come first), "
+                "or write a pipeline file and a task",
             )
         return {"size": [height, width], "channels": channels}, {name: {IMAGE: "uint8"}}
     sizes = [size for size in shape if size != 1]
@@ -196,7 +196,7 @@ def _of_media(data: Data, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[s
             where="--model",
             bound="one dimension of samples",
             measured=_size(shape),
-            remedy=f"put the computation of the spectrogram in front of the model, or into `decode` of a task: see "
+            remedy=f"put the spectrogram computation in front of the model, or into `decode` of a task: see "
             f"'Models that take spectrograms' in {_PAGE}",
         )
     return {"samples": sizes[0]}, {name: {AUDIO: "int16"}}
@@ -230,13 +230,13 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
             measured=None if len(shapes) == 1 else some_of(data.columns, 20),
             remedy="name one array with --columns"
             if len(shapes) == 1
-            else "call the arrays like the inputs, or name them with --columns in the order of the inputs",
+            else "give the arrays the names of the inputs, or list them with --columns in the order of the inputs",
         )
     if count != sum(sizes.values()):
         raise UnclearError(
             "the model takes a different number of values than the examples have columns",
             option="columns",
-            question="Which columns are the input, in the order of the model?",
+            question="Which columns are the input, in the model's order?",
             default=listed(list(data.columns)[: sum(sizes.values())]),
             bound=f"{counted(sum(sizes.values()), what)}, in the order of the model's input"
             + (f"s: {', '.join(f'{name} ({size})' for name, size in sizes.items())}" if len(shapes) > 1 else ""),

@@ -63,7 +63,7 @@ def _check_labels(model: Model, data: Data, labels: Array, options: Options) -> 
             where="--model",
             bound=f"{counted(labels.shape[1], 'output')}, one for each label: {names}",
             measured=counted(model.outputs, "output"),
-            remedy="name the labels of the model with --label, in the order of its outputs",
+            remedy="list the labels of the model with --label, in the order of its outputs",
         )
 
 
@@ -99,24 +99,24 @@ def objective_of(model: Model, data: Data, classes: tuple[str, ...], labels: Arr
         bound=f"{count} outputs, one for each class: {some_of(classes, 20)}" if count
         else f"an output for each label from {labels.min():g} to {labels.max():g}",
         measured=counted(model.outputs, "output"),
-        remedy="remove the folders or rows of classes that the model does not know, or name another model"
+        remedy="remove the folders or rows of classes that the model does not know, or choose another model"
         + (f"; if {data.label!r} is not the label, set --label" if data.kind not in {"images", "audio"} else ""),
     )  # fmt: skip
 
 
 def metrics_of(objective: Objective, labels: Array) -> tuple[str, ...]:
-    """The metrics of an objective. Rare labels hardly count for the accuracy, but for the mean AUC of the labels."""
+    """The metrics of an objective. Rare labels hardly affect the accuracy, but they do affect the mean AUC."""
     rarest = min(labels.sum(axis=0).min(), (1 - labels).sum(axis=0).min()) if objective == "labels" else 0
     return (METRICS[objective], *(["auc"] if rarest >= _RANKED else []))
 
 
 def usual_max_loss(objective: Objective, labels: Array) -> float:
-    """How much worse a candidate can be if the user doesn't say it."""
+    """How much worse a candidate can be by default."""
     return float(f"{_MAX_RISE * labels.std():.2g}") if objective == "values" else _MAX_DROP
 
 
 def refuse_near_labels(data: Data, outputs: Array) -> None:
-    """Refuse to guess what outputs are that are neither chances nor spread as logits are."""
+    """Refuse to guess the meaning of outputs that look like neither probabilities nor logits."""
     least, most = float(outputs.min()), float(outputs.max())
     if least < -1 or most > 2:
         return

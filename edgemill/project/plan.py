@@ -1,4 +1,4 @@
-"""Decides how examples become inputs of a model, and how well the result does."""
+"""Decides how examples become inputs of a model, and measures how well the result does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only the user can decide: an error that names an option, and on a terminal a question."""
+"""What only the user can decide: an error that names an option or, in a terminal, a question."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def answered(work: Callable[[Options], Result], options: Options) -> tuple[Result, Options]:
-    """Do some work, and ask on a terminal for what is not clear in it.
+    """Do some work, and ask in a terminal about anything unclear.
 
     Returns:
         The result, and the options with the answers.
@@ -68,7 +68,7 @@ def parsed(option: Question, text: str) -> Any:
             return shape_of(text)
         case "sample_rate":
             if not text.isdecimal() or not int(text):
-                raise SpecError("this is no number", where="--sample-rate", measured=text, remedy="enter a number")
+                raise SpecError("this is not a number", where="--sample-rate", measured=text, remedy="enter a number")
             return int(text)
         case "objective":
             if text not in get_args(Objective):

@@ -66,7 +66,7 @@ def choose(
     wanted: str | None,
     classes: tuple[str, ...],
 ) -> tuple[Trial, list[Trial]]:
-    """Choose a range: the one that the user wants, or the one with which the model is most accurate.
+    """Choose a range: the user's choice, or the one with which the model is most accurate.
 
     Args:
         outputs: Name of a range -> outputs [N, ...] for examples in this range.
@@ -141,7 +141,7 @@ def refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
     if 1 - best.error > most + 2 * np.sqrt(most * (1 - most) / len(labels)):
         return
     raise SpecError(
-        "the model is not better than chance on these examples, in no range of its input",
+        "the model is not better than chance on these examples, in any range of its input",
         where="--scale",
         bound=f"an accuracy above {most:.2f}, the share of the most common class",
         measured=", ".join(f"{trial.scale}: {1 - trial.error:.2f}" for trial in trials)
@@ -157,7 +157,7 @@ def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array
     places = labels.astype(int)
     for name, found in outputs.items():
         if found[:1].size == 1 and len(classes) == 2:
-            # One output is the chance of the second class.
+            # One output is the probability of the second class.
             accuracy, order = float((_answers(found) != places).mean()), classes[::-1]
         else:
             accuracy, order = _other_order(found.reshape(len(found), -1), places, classes)
@@ -165,10 +165,10 @@ def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array
             raise UnclearError(
                 "the model's outputs have a different order than the classes",
                 option="classes",
-                question="Which order do the classes have? The output of a model with one output is the chance of the "
+                question="What is the order of the classes? The output of a model with one output is the chance of the "
                 "second class."
                 if len(classes) == 2
-                else "Which order do the classes have?",
+                else "What is the order of the classes?",
                 default=listed(order),
                 bound=listed(order),
                 measured=f"{listed(classes)}: an accuracy of {right:.2f} instead of {accuracy:.2f} (range {name})",
@@ -177,9 +177,9 @@ def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array
 
 
 def _answers(outputs: Array) -> Array:
-    """The places of two classes that an output [N] or each of several [N, labels] stands for, of the same shape.
+    """The index (0 or 1) of the class that an output [N], or each of several [N, labels], represents; the same shape.
 
-    An output is a logit, or the chance of the second class.
+    An output is a logit, or the probability of the second class.
     """
     found = outputs.reshape(len(outputs)) if outputs[:1].size == 1 else outputs
     return (found > (0 if found.min() < 0 or found.max() > 1 else 0.5)).astype(int)

@@ -11,7 +11,7 @@ Question = Literal["label", "columns", "classes", "sample_rate", "input_shape", 
 
 
 class UnclearError(DataError):
-    """The user must decide something. It is asked on a terminal, and an option says it elsewhere.
+    """The user must decide something: by answering a question in a terminal, or else with an option.
 
     Args:
         what: What isn't clear.

@@ -15,7 +15,7 @@ class Unusable(FrozenModel):
     """Why a column can't be an input.
 
     Attributes:
-        reason: What it holds. Text stands for all types other than numbers.
+        reason: What it holds. Text represents all types other than numbers.
         measured: What was found, in words.
         missing: Number of missing values.
     """
@@ -50,12 +50,12 @@ def refuse(columns: Mapping[str, Unusable], usable: Collection[str], where: str,
         raise UnclearError(
             f"columns hold something other than numbers: {some_of(columns)}",
             option="columns",
-            question="Which columns are the input, in its order?",
+            question="Which columns are the input, in the model's order?",
             default=listed(usable),
             bound="columns of numbers, or of true and false, in the order of the model's input",
             measured=_first(columns),
-            remedy="choose the columns of the input with --columns, and write text as numbers as in the training of "
-            "the model, such as 1 for yes and 0 for no",
+            remedy="choose the columns of the input with --columns, and write text as numbers as in "
+            "training, such as 1 for yes and 0 for no",
         )
 
 

@@ -31,8 +31,8 @@ _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 def create_app(root: Path, *, loopback: bool = True) -> Flask:
     """Create the application for the runs of a root.
 
-    On a loopback address, requests for another host are refused: a page elsewhere could otherwise have its own name
-    point here, and read the results.
+    On a loopback address, requests for another host are refused: otherwise, a page elsewhere could point its own name
+    here, and read the results.
     """
     app = Flask(__name__, static_folder=None)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -151,7 +151,7 @@ def _wanted() -> Wanted:
 
 def _sort_link(wanted: Wanted) -> Any:
     def link(column: str) -> dict[str, str]:
-        """The arguments of the address that sorts by a column, or turns its order around."""
+        """The arguments of the address that sorts by a column, or reverses its order."""
         turned = wanted.sort == column and wanted.descending
         kept = {"pipeline": wanted.pipeline, "state": wanted.state, "text": wanted.text}
         arguments = {name: value for name, value in kept.items() if value}

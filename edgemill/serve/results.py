@@ -73,7 +73,7 @@ def all_runs(root: Path) -> list[PastRun]:
 
 
 def selected(runs: Iterable[PastRun], wanted: Wanted) -> list[PastRun]:
-    """The runs that match, in the wanted order. Runs without a value come last in either order."""
+    """The runs that match, in the requested order. Runs without a value come last in either order."""
     key = SORT_KEYS.get(wanted.sort, SORT_KEYS["started"])
     found = [run for run in runs if _matches(run, wanted)]
     known = sorted((run for run in found if key(run) is not None), key=key, reverse=wanted.descending)

@@ -32,7 +32,7 @@ def serve(root: Path | None, host: str, port: int, *, as_json: bool) -> None:
             where=f"--root {place}",
             bound="a root that `edgemill run` wrote",
             measured=described(place),
-            remedy="set the --root that the runs used, or create the folder if the first run is still to come",
+            remedy="set the --root that the runs used, or create the folder if nothing has run yet",
         )
     with closing(listen(host, port)) as listener:
         server = make_server(place, host, listener)
@@ -43,7 +43,7 @@ def serve(root: Path | None, host: str, port: int, *, as_json: bool) -> None:
         else:
             typer.echo(f"{address} shows the runs of {place}; press Ctrl-C to stop")
         if host not in LOOPBACK:
-            typer.echo("Everyone who reaches this address can read the results: nobody has to log in.", err=as_json)
+            typer.echo("Anyone who can reach this address can read the results: there is no login.", err=as_json)
         # Returns when Ctrl-C interrupts it.
         server.serve_forever()
 
@@ -58,7 +58,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         raise SpecError(
-            "the results page cannot listen at this address",
+            "the results page cannot listen on this address",
             where=f"--host {host} --port {port}",
             measured=getattr(error, "strerror", None) or str(error),
             remedy="set another --port, or 0 for any free one; or omit --host to listen on this machine only",

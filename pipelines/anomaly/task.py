@@ -1,4 +1,4 @@
-"""A dense autoencoder of windows of a smartwatch: what it reconstructs badly is another movement than it learned."""
+"""A dense autoencoder for smartwatch windows: what it reconstructs badly is a movement that it hasn't learned."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _SECONDS = 5.0
 
 
 def check_job_service(beam_args: Iterable[str]) -> None:
-    """Check that the job service in the Beam arguments accepts connections. The last `--job_endpoint` counts.
+    """Check that the job service in the Beam arguments accepts connections. The last `--job_endpoint` is used.
 
     Raises:
         SpecError: The endpoint isn't HOST:PORT.
@@ -30,7 +30,7 @@ def check_job_service(beam_args: Iterable[str]) -> None:
             where="--beam-arg --job_endpoint",
             bound="HOST:PORT, or embed",
             measured=endpoints[-1],
-            remedy="name host and port, as in localhost:8099",
+            remedy="specify host and port, as in localhost:8099",
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
@@ -40,5 +40,5 @@ def check_job_service(beam_args: Iterable[str]) -> None:
             where=f"--job_endpoint={endpoints[-1]}",
             bound=f"a connection within {_SECONDS:g} s",
             measured=error.strerror or str(error) or type(error).__name__,
-            remedy="start the job service, or correct host and port; nothing ran",
+            remedy="start the job service, or correct host and port. Nothing ran",
         ) from error

@@ -94,7 +94,7 @@ def operators_without_kernel(scheme: StaticScheme, graph: Any, *, casts: bool) -
     Args:
         scheme: The scheme.
         graph: The main graph of the file, a `components.convert.aeq.layers.Graph`.
-        casts: Whether it casts in other places than at its inputs and outputs.
+        casts: Whether it casts anywhere other than at its inputs and outputs.
     """
     bits = scheme.activation_bits
     if bits == 16 and (product := _product_of_vectors(graph)):

@@ -39,7 +39,7 @@ def dry_run(loaded: LoadedPipeline, watch: Watch = unwatched) -> tuple[LoadedPip
         watch: Called with what is being checked.
 
     Returns:
-        The pipeline, without recipes that cannot work on the model if they are to be skipped; and what each of the
+        The pipeline, without recipes that cannot work on the model if they can be skipped; and what each of the
         others does to each layer (`CheckedRecipes`).
 
     Raises:
@@ -54,7 +54,7 @@ def check_model(loaded: LoadedPipeline) -> LoadedPipeline:
     """Import the task, build the model, and check it against the recipes, where there are no examples.
 
     Returns:
-        The pipeline, without recipes that cannot work on the model if they are to be skipped.
+        The pipeline, without recipes that cannot work on the model if they can be skipped.
 
     Raises:
         PipelineFileError: As for `dry_run`.
@@ -230,7 +230,7 @@ def _size(shape: list[int | None]) -> str:
 
 
 def _features_in(records: list[bytes]) -> str:
-    """What the first records hold, such as `image: 784 of float`; of a feature that varies, every form."""
+    """The content of the first records, such as `image: 784 of float`; every form of a feature that varies."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
@@ -272,5 +272,5 @@ def _decoding() -> Iterator[None]:
             f"the task's decode fails: {type(error).__name__}: {summary_line(error)}",
             where="task",
             measured=raised_at(error),
-            remedy="run decode on one example and correct it",
+            remedy="run decode on one example and fix it",
         ) from error

@@ -81,7 +81,7 @@ def check_partition(records: Sequence[bytes], feature: str, file: Path) -> None:
                 where=str(file),
                 bound=f"integers or text in {feature!r} (examples.splits.feature)",
                 measured=", ".join(sorted(held)) or "no features",
-                remedy="name a feature that every example has, or remove `feature` to hash whole examples",
+                remedy="specify a feature that every example has, or remove `feature` to hash whole examples",
             )
 
 
@@ -95,7 +95,7 @@ def check_finite(inputs: Any, file: Path) -> None:
                 where=f"{file}, input {name}" if name else str(file),
                 bound="finite numbers",
                 measured=measured,
-                remedy="run decode on one example and correct it (a logarithm of 0, a division by 0)",
+                remedy="run decode on one example and fix it (a logarithm of 0, a division by 0)",
             )
 
 
@@ -116,7 +116,7 @@ def check_weights_finite(weights: Iterable[Any], where: str) -> None:
             where=where,
             bound="finite numbers",
             measured=f"{measured} in {name}",
-            remedy="train the model again with a smaller learning rate, or name another checkpoint",
+            remedy="train the model again with a smaller learning rate, or choose another checkpoint",
         )
 
 
@@ -163,7 +163,7 @@ def check_compiled(model: Any) -> None:
 
 
 def _check_metric_names(metrics: Iterable[Any]) -> None:
-    """Raise a SpecError if Keras knows no metric of a name. It would call the name when it computes metrics."""
+    """Raise a SpecError if Keras knows no metric of a name. Keras would call the name later."""
     import tensorflow as tf
 
     for name in metrics:

@@ -131,7 +131,7 @@ def _check_last_row(file: Path, table: TableReader) -> None:
     quoted = any(b'"' in line for line in lines)
     if whole and not quoted and (found := whole[-1].count(table.separator.encode()) + 1) != table.width:
         raise DataError(
-            "the last row of the file is cut off, or has other columns than the first line names",
+            "the last row of the file is cut off, or has columns other than those in the first line",
             bound=f"{table.width} cells",
             measured=found,
             remedy="copy or write the file again; quote cells that contain commas",

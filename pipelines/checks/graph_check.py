@@ -45,7 +45,7 @@ def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
             where="scheme",
             bound="recurrent layers in a Keras file, which Edgemill lowers, or a graph without loops",
             measured=", ".join(loops),
-            remedy="name the .keras file that the SavedModel was exported from as baseline; or use "
+            remedy="use the .keras file that the SavedModel was exported from as the baseline; or use "
             "dynamic_wi8_afp32 or float16, which measure no ranges",
         )
     if built.float_file is not None:

@@ -78,7 +78,7 @@ def _reported(what: str) -> Iterator[None]:
         raise SpecError(
             f"{what}: {type(error).__name__}: {summary_line(error)}",
             where="task",
-            remedy="call build_model() and compile() by themselves and correct them",
+            remedy="call build_model() and compile() by themselves and fix them",
         ) from error
 
 

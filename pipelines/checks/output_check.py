@@ -41,7 +41,7 @@ class Batch:
     Attributes:
         inputs: As the task's `decode` returns them.
         targets: Output -> tensor [N, ...]; the label is that of the output `ONLY`.
-        weights: Weights of the examples [N]; None if all count the same.
+        weights: Weights of the examples [N]; None if all have the same weight.
         features: Parsed features [N, ...].
         count: N.
     """

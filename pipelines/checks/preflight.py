@@ -42,7 +42,7 @@ def preflight(
         skip_impossible: Whether to skip impossible recipes even if the file does not say so.
 
     Returns:
-        The pipeline, without recipes that the format of the model rules out if they are to be skipped.
+        The pipeline, without recipes that the format of the model rules out if they can be skipped.
 
     Raises:
         PipelineFileError: With every error at once.
@@ -87,7 +87,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
             if isinstance(examples, MadeExamples)
             else "a folder, s3://BUCKET/PREFIX, or gs://BUCKET/PREFIX",
             measured=examples.path,
-            remedy="copy the files to a local folder, and name that",
+            remedy="copy the files to a local folder, and use that",
         )
         return
     folder = Path(examples.path)
@@ -136,11 +136,11 @@ def _entries(folder: Path) -> str:
 
 
 def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) -> Iterator[EdgemillError]:
-    """Yield an error if ExampleGen would read other files than those that the checks and the lineage go by."""
+    """Yield an error if ExampleGen would read files other than those that the checks and the lineage use."""
     read, matched = read_by_tfx(folder, pattern), set(files)
     for what, differing in (
         ("TFX does not read all files that match", matched - read),
-        ("TFX also reads what is not a file of examples", read - matched),
+        ("TFX would also read something other than files of examples", read - matched),
     ):
         if differing:
             yield DataError(
@@ -157,7 +157,7 @@ def _link_errors(split: str, folder: Path, pattern: str) -> Iterator[EdgemillErr
     links = {path: found for path in sorted(folder.glob(pattern)) if "link" in (found := described(path))}
     if links:
         yield DataError(
-            f"these files of examples are links that lead to no file: {some_of(map(str, links))}",
+            f"these example files are links to missing files: {some_of(map(str, links))}",
             where=f"examples.splits, split {split!r}",
             bound="files, or links to files",
             measured=", ".join(sorted(set(links.values()))),
@@ -180,7 +180,7 @@ def path_error(field: str, path: Path) -> SpecError | None:
     """The error for a path that TFX can't take: it would read it as a pattern, or it is not UTF-8."""
     if special := wildcards_in(path):
         return SpecError(
-            f"TFX reads the characters {special} of a path as a pattern, so it would read other folders than this one",
+            f"TFX reads the characters {special} of a path as a pattern, so it would read folders other than this one",
             where=field,
             bound="a path without * ? [ and backslash",
             measured=path,

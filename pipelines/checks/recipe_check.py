@@ -151,7 +151,7 @@ def _recurrent_layers(recipe: Recipe, model: Any, trains: Callable[[], None]) ->
                 "the baseline is a graph without Keras layers, so no recurrent layer can be lowered",
                 where="recurrent",
                 bound="a .keras or .h5 file, or a SavedModel that `model.save` of tf-keras wrote",
-                remedy="name the Keras model as baseline, or remove `recurrent`",
+                remedy="use the Keras model as the baseline, or remove `recurrent`",
             )
         return ()
     if recipe.recurrent is None and not any(is_recurrent(layer) for layer in model.submodules):

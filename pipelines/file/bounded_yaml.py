@@ -31,7 +31,7 @@ def read_small_text(path: Path) -> str:
         content = read_regular(path, MAX_BYTES + 1)
     except NotARegularFileError as error:
         kind = "a folder" if path.is_dir() else "a device, a pipe or a socket"
-        raise SpecError("is not a regular file", measured=kind, remedy="name a YAML file") from error
+        raise SpecError("is not a regular file", measured=kind, remedy="specify a YAML file") from error
     if len(content) > MAX_BYTES:
         raise SpecError(
             "is too large for a pipeline, environment, or device file",

@@ -69,7 +69,7 @@ def _split_errors(spec: PipelineSpec, field: str, split: str) -> Iterator[SpecEr
             where=field,
             bound=one_of(spec.examples.splits.names),
             measured=split,
-            remedy="name a split of examples.splits, or declare this one there",
+            remedy="specify a split of examples.splits, or declare this one there",
         )
     if field != "evaluate.split" and split == spec.evaluate.split:
         yield SpecError(
@@ -77,7 +77,7 @@ def _split_errors(spec: PipelineSpec, field: str, split: str) -> Iterator[SpecEr
             where=field,
             bound=f"a split other than {spec.evaluate.split!r}",
             measured=split,
-            remedy="name another split",
+            remedy="choose another split",
         )
 
 
@@ -150,7 +150,7 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
                 where=f"gate.metrics[{index}].name",
                 bound=one_of(known),
                 measured=bound.name,
-                remedy="correct the name" if suggestion else "add it to evaluate.metrics, or name an evaluated one",
+                remedy="correct the name" if suggestion else "add it to evaluate.metrics, or specify an evaluated one",
             )
     yield from bound_errors(spec.gate, spec.evaluate.metrics)
     # The code of the user's own metrics can declare what the file doesn't.
@@ -170,7 +170,7 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
                 where=where,
                 bound="a Keras metric class, such as SparseCategoricalAccuracy",
                 measured=metric.function,
-                remedy="put another metric first, or name the layers that stay float",
+                remedy="put another metric first, or list the layers that stay float",
             )
             continue
         least, most = values_of(metric) or (-math.inf, math.inf)
@@ -188,7 +188,7 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
                 where=where,
                 bound="a Keras metric class with a known direction, such as SparseCategoricalAccuracy",
                 measured=metric.class_name,
-                remedy="put another metric first, or name the layers that stay float",
+                remedy="put another metric first, or list the layers that stay float",
             )
         elif keep_float.max_drop is None and tolerated_loss(spec) is None:
             field = "max_rise_from_baseline" if metric.less_is_better else "max_drop_from_baseline"

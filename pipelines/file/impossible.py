@@ -35,7 +35,7 @@ class ImpossibleRecipesError(PipelineFileError):
 
 
 def allow_skipping(loaded: LoadedPipeline) -> LoadedPipeline:
-    """Return the pipeline with `impossible: skip`, whatever its file says."""
+    """Return the pipeline with `impossible: skip`, regardless of its file."""
     return loaded.model_copy(update={"spec": loaded.spec.model_copy(update={"impossible": "skip"})})
 
 

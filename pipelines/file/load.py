@@ -29,7 +29,7 @@ SHIPPED_DEVICES = Path(__file__).parents[1] / "devices"
 
 
 class InvalidFileError(SpecError):
-    """Several errors in one file. Subclasses say of which kind."""
+    """Several errors in one file. Subclasses set the kind of file."""
 
     kind: ClassVar[str]
 

@@ -1,4 +1,4 @@
-"""Reads what users' metric functions say of themselves, from their source: nothing is imported."""
+"""Reads the attributes of users' metric functions from their source: nothing is imported."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ SplitName = Annotated[str, AfterValidator(_split_name)]
 
 
 class DeclaredSplits(FrozenModel):
-    """Splits that are stored in files of their own.
+    """Splits that are stored in their own files.
 
     Attributes:
         patterns: Split name to shell pattern of its files, relative to `examples.path`.
@@ -221,7 +221,7 @@ class PipelineSpec(FrozenModel):
         devices: Device profiles: names of shipped profiles, or paths of your own YAML files.
         gate: Bounds, and which passing candidate to prefer.
         push: The registry, or a list of registries that all get each release.
-        card: What only people know about the model, for its card.
+        card: Facts about the model that only people know, for its card.
     """
 
     name: Annotated[str, Field(pattern=PIPELINE_NAME_PATTERN)]

@@ -89,7 +89,7 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
                     remedy=f"write `{renamed}` instead of `{name}`",
                 )
             return SpecError(
-                f"there is no field {name!r} here{nearest(name, known)}",
+                f"unknown field {name!r}{nearest(name, known)}",
                 where=where,
                 bound=one_of(known) if known else None,
                 remedy="correct or remove it",
@@ -100,7 +100,7 @@ def in_words(detail: Any, kind: type[Any]) -> SpecError:
             tags = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
             tag = str(context["tag"])
             return SpecError(
-                f"there is no {tag!r} here{nearest(tag, tags)}",
+                f"unknown value {tag!r}{nearest(tag, tags)}",
                 where=where,
                 bound=one_of(tags),
                 measured=tag,
@@ -136,7 +136,7 @@ def _as_pydantic_says(detail: Any, where: str, suggestion: str = "", *, remedy: 
 
 
 def _range(detail: Any, schema: Any) -> str:
-    """The whole range of the number that an error is about, such as `above 0 and at most 1,000,000`."""
+    """The complete range of the number that an error is about, such as `above 0 and at most 1,000,000`."""
     *_, nodes = [schema], *(below for *_, below in _walk(detail["loc"], schema))
     limits = {name: node[name] for node in _alternatives(nodes, schema) for name in _RANGES if name in node}
     if not limits:

@@ -29,7 +29,7 @@ def measurements(
     retry: Callable[[str], str],
     task: Mapping[str, str],
 ) -> dict[str, BaseNode]:
-    """Create a node for each recipe, so that another recipe leaves the others as they are.
+    """Create a node for each recipe, so that adding a recipe doesn't affect the others.
 
     Args:
         device: A device with evaluators.

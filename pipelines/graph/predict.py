@@ -90,7 +90,7 @@ def timed(
     retry: Callable[[str], str] | None,
     task: Mapping[str, str],
 ) -> tuple[tuple[BaseNode, ...], dict[str, BaseChannel]]:
-    """Create a node that times each candidate, so that another recipe leaves the times of others as they are.
+    """Create a node that times each candidate, so that adding a recipe doesn't affect the times of others.
 
     Args:
         recipes, candidates, spec, data, task: As for `predicted`.

@@ -1,1 +1,1 @@
-"""What the folders of past runs hold, read without ML Metadata."""
+"""The content of the folders of past runs, read without ML Metadata."""

@@ -1,4 +1,4 @@
-"""How long the nodes of a run take, by earlier runs, and how much time is left."""
+"""How long the nodes of a run take, according to earlier runs, and how much time remains."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def usual_seconds(root: Path, pipeline: str) -> dict[str, float]:
 def remaining_seconds(
     nodes: Sequence[str], usual: Mapping[str, float], ended: Mapping[str, float], running: Mapping[str, float]
 ) -> float | None:
-    """Estimate how long a run still takes; None if a node that has not ended has never executed before.
+    """Estimate the remaining time of a run; None if an unfinished node has never executed before.
 
     Args:
         nodes: All nodes of the run.

@@ -59,7 +59,7 @@ class PastRun(FrozenModel):
         started: Start time, with time zone.
         seconds: Wall time; None if unknown.
         state: The verdict of a run that has ended. `unfinished` if it is still running or was killed, and `unreadable`
-            if its files are damaged or come from another version.
+            if its files are damaged or come from a different version.
         metric: Name of the first metric; None if the run has no evaluation.
         baseline: The baseline's value of that metric.
         devices: One result for each device of the pipeline.
@@ -92,7 +92,7 @@ def past_runs(root: Path, pipeline: str | None = None) -> list[PastRun]:
             where=str(root) if pipeline is None else f"--pipeline {pipeline}",
             bound="a root that `edgemill run` wrote",
             measured=None if pipeline is None else str(root),
-            remedy="set the --root that the runs used" + ("" if pipeline is None else ", or name another pipeline"),
+            remedy="set the --root that the runs used" + ("" if pipeline is None else ", or choose another pipeline"),
         )
     # Run IDs begin with the time, so that they order runs whose plan cannot be read.
     return sorted(found, key=lambda run: run.run_id, reverse=True)
@@ -122,7 +122,7 @@ def summary_of(run: PastRun) -> RunSummary:
     """Read the summary of a run.
 
     Raises:
-        StorageError: The run has no summary, or its summary is damaged or comes from another version.
+        StorageError: The run has no summary, or its summary is damaged or comes from a different version.
     """
     path = run.folder / SUMMARY_NAME
     try:
@@ -132,7 +132,7 @@ def summary_of(run: PastRun) -> RunSummary:
             "this run has no summary, because it is still running or was killed",
             where=str(path),
             measured=error.strerror,
-            remedy=f"wait until it ends, or write the summary with `edgemill report {run.run_id}`",
+            remedy=f"wait until it finishes, or write the summary with `edgemill report {run.run_id}`",
         ) from error
     except ValidationError as error:
         raise damaged(path, error) from error

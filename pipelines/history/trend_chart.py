@@ -1,4 +1,4 @@
-"""Draws a figure of each night's choice for one device, as the report draws its charts."""
+"""Draws a chart of the chosen candidates over time for one device, in the style of the report."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def result_of(found: Changes) -> str:
             "become right."
         )
     if found.answered is not None:
-        return f"{of}, {found.answered:,} get another class than from the baseline."
+        return f"{of}, {found.answered:,} get a class other than the baseline's."
     largest = max((one.distance for one in found.worst), default=0.0)
     return f"{of}, the output that changed most changed by {largest:.3g} of the usual size of an output."
 

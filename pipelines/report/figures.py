@@ -181,7 +181,7 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
     """
     bottom, top = axes.get_ylim()
     line = 1.0 / max(13, len(labels))
-    # Among points at one height, the leftmost gets the highest label, so that their lines don't cross.
+    # Among points to one height, the leftmost gets the highest label, so that their lines don't cross.
     ordered = sorted(labels, key=lambda label: (label[0], -label[1]))
     places = spread([(y - bottom) / (top - bottom) for y, *_ in ordered], line)
     for (y, x, name, color), place in zip(ordered, places, strict=True):
@@ -200,7 +200,7 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Return places at least `gap` apart and at most 1, near the wanted ones. Both are in ascending order."""
+    """Return places at least `gap` apart and at most 1, near the requested ones. Both are in ascending order."""
     places: list[float] = []
     for place in wanted:
         places.append(max(place, places[-1] + gap) if places else place)

@@ -89,7 +89,7 @@ def recurrent_views(summary: RunSummary) -> list[RecurrentView]:
 
 
 def _state_errors(errors: StateErrors, salt: str) -> str:
-    """Draw the root mean square and the greatest error after each time step."""
+    """Draw the root mean square and the largest error after each time step."""
     from matplotlib.ticker import MaxNLocator
 
     with chart(2.6) as axes:

@@ -17,7 +17,7 @@ from pipelines.report.wording import figure
 
 # More bars would not be distinguishable. The table lists all.
 _MOST_BARS = 24
-# Bars end here: the rest is no error that matters.
+# Bars end here: smaller errors don't matter.
 _EXACT = 80.0
 # Below this, the error is more than a tenth of the signal.
 _SOUND = 20.0

@@ -98,7 +98,7 @@ _FORMS: dict[Unit, _Form] = {
     "fraction_of_values": _Form(_FIGURE, _FIGURE, " of all values"),
     "state_error": _Form(_FIGURE, _FIGURE, " at every time step"),
     "LSB": _Form("{:,}".format, _ROUNDED),
-    "mean_LSB_from_desktop": _Form(_ROUNDED, _ROUNDED, " LSB from the desktop runtime in the mean"),
+    "mean_LSB_from_desktop": _Form(_ROUNDED, _ROUNDED, " LSB from the desktop runtime on average"),
 }
 
 
@@ -122,18 +122,18 @@ def meaning_of(decision: Decision) -> str:
         case "estimate":
             return (
                 "Metrics are compared with their bounds as measured. This does not show whether the bounds hold on "
-                "other examples: a candidate that breaks a bound can pass by luck, above all on small slices, and the "
-                "more candidates there are. `decide_on: test` limits how often that happens."
+                "other examples: a candidate that breaks a bound can pass by chance, especially on small slices or "
+                "with many candidates. `decide_on: test` limits how often that happens."
             )
         case "interval":
             return (
                 "The 95 % interval of each metric is compared with its bound, one by one. This does not show how often "
-                "one of many candidates or slices passes by luck. `decide_on: test` limits that."
+                "one of many candidates or slices passes by chance. `decide_on: test` limits that."
             )
         case "test":
             return (
                 f"Every bound on a metric is tested. If all candidates break a bound, one of them is blessed with a "
-                f"probability of at most {decision.alpha:g}. A test that is not passed says nothing by itself: only "
+                f"probability of at most {decision.alpha:g}. A test that does not pass proves nothing by itself: only "
                 "`fail` shows that a bound is broken."
             )
         case _:
@@ -147,11 +147,10 @@ def place_on_the_front(decision: Decision) -> str:
     words = []
     for cost, names in decision.fronts.items():
         if decision.chosen in names:
-            place = (
-                f"{decision.chosen} lies on it: no other that passes has a better {decision.metric} at no more {cost}"
-            )
+            better = f"a better {decision.metric} at no more {cost}"
+            place = f"{decision.chosen} is on it: no other passing candidate has {better}"
         else:
-            place = f"{decision.chosen} does not lie on it"
+            place = f"{decision.chosen} is not on it"
         words.append(f"Pareto front of {decision.metric} against {cost}: {', '.join(names)}. {place}.")
     return " ".join(words)
 
@@ -167,13 +166,13 @@ def shares(by_output: dict[str, float]) -> str:
 
 
 def unequal(fact: UnequalRanges) -> str:
-    """Say why channels of an output collapse when it is quantized, and what helps."""
+    """Say why channels of an output collapse when it is quantized, and how to fix it."""
     several = len(fact.channels) > 1
     which = f"channel{'s' if several else ''} {some_of(map(str, fact.channels))} of axis {fact.axis}"
     return (
         f"The output {fact.output!r} has one scale, and one of its steps is {fact.step:.3g}, because it reaches from "
         f"{fact.widest_low:.4g} to {fact.widest_high:.4g}. In the float model, {which} "
         f"reach{'' if several else 'es'} only from {fact.low:.4g} to {fact.high:.4g}: {fact.steps:.1f} steps at most, "
-        "so quantization erases them. Return values of such different ranges (such as boxes and scores) as outputs "
-        "of their own, or scale them to similar ranges in the model and back in the task's postprocess()."
+        "so quantization erases them. Return values of such different ranges (such as boxes and scores) as separate "
+        "outputs, or scale them to similar ranges in the model and back in the task's postprocess()."
     )

@@ -32,7 +32,7 @@ _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_versio
 def trace_target(store: Any, target: str) -> LineageNode:
     """Trace the lineage of a release or of a model, by its path or address, or by the digest of its bytes.
 
-    A release, or the model file in one, is traced from its own push, also if the registry has moved. Other bytes are
+    A release, or the model file in one, is traced from its own push, even if the registry has moved. Other bytes are
     traced from every release that contains them, or from the candidate if no release does.
 
     Raises:
@@ -75,7 +75,7 @@ def _trace_bytes(store: Any, sha256: str, target: str) -> LineageNode:
         where=target,
         bound="a release, or the digest or the file of a model that a run of this store made",
         measured=f"sha256 {sha256}",
-        remedy="name the file as the run wrote it, or the store of its run with --root or --metadata",
+        remedy="specify the file as the run wrote it, or the store of its run with --root or --metadata",
     )
 
 
@@ -120,7 +120,7 @@ def recorded_push(store: Any, release: Located) -> Any:
             where=release.manifest,
             bound=" or ".join(f"sha256 {one}" for one in sorted(written)),
             measured=f"sha256 {release.manifest_sha256}",
-            remedy="run the pipeline again to rewrite it, or name the store of the run that pushed last",
+            remedy="run the pipeline again to rewrite it, or specify the store of the run that pushed last",
         )
     return next(artifact for artifact, _, digest in reversed(here) if not written or digest == release.manifest_sha256)
 
@@ -148,7 +148,7 @@ def release_break(store: Any, pushed: Any, address: str) -> EdgemillError | None
 
 
 def channel_breaks(store: Any, address: str) -> Iterator[tuple[str, EdgemillError | None]]:
-    """Yield the name of each channel beside a release, and what is wrong with it; None if a run pushed its release."""
+    """Yield the name of each channel next to a release, and what is wrong with it; None if a run pushed its release."""
     for name, found in registry_at(address).channels(address):
         if isinstance(found, RegistryError):
             yield name, found

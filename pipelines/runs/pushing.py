@@ -22,7 +22,7 @@ from pipelines.storage.staging import Staging
 
 
 def finish_pushes(store: Any, pipeline: str, run_id: str, *, force: bool = False) -> Iterator[PushOutcome]:
-    """Deliver the releases of a run that are staged, and yield what came of each. Others aren't touched.
+    """Deliver the releases of a run that are staged, and yield the result of each. Others aren't touched.
 
     Args:
         store: The metadata store.
@@ -53,7 +53,7 @@ def _check_newest(store: Any, staged: Any) -> None:
                 "a later run has pushed another release, which this one would replace",
                 where=staged.custom_properties["device"].string_value,
                 measured=artifact.custom_properties["release_path"].string_value,
-                remedy="leave it; or, to replace the newer release, push with --force",
+                remedy="keep the newer release; or, to replace it, push with --force",
             )
 
 
@@ -62,7 +62,7 @@ def _finish(store: Any, staged: Any, run_id: str) -> PushOutcome:
     inputs = {} if maker is None else dict(inputs_of(store, maker))
     if not {"chosen", "blessing"} <= set(inputs):
         raise MetadataError(
-            "the metadata store has no record of what this push was given",
+            "the metadata store has no record of the inputs of this push",
             where=staged.uri,
             bound="inputs `chosen` and `blessing`",
             measured=", ".join(inputs) or "none",

@@ -1,4 +1,4 @@
-"""Carries out a retention plan, so that a kill at any point loses nothing that is still in use.
+"""Carries out a retention plan. A kill at any point loses nothing that is still in use.
 
 Marks the runs and then their artifacts in ML Metadata, so that TFX's cache no longer serves them. Then removes
 addresses and folders, and finally marks the artifacts as deleted. The next removal completes an interrupted one.

@@ -1,8 +1,8 @@
 """Decides from ML Metadata and folders which old runs and artifacts can be removed. Changes nothing.
 
 Every run that the rules keep is kept, and every run whose release is in a registry, with all artifacts that these runs
-made, took from the cache, or were made from. Runs of another root on the same metadata store are not considered, nor
-are folders without the `run.json` of a run in the store, nor anything outside the pipeline's folder.
+made, took from the cache, or were made from. Runs of a different root on the same metadata store are not considered,
+nor are folders without the `run.json` of a run in the store, nor anything outside the pipeline's folder.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RunChoice(FrozenModel):
 
 
 class RetentionPlan(FrozenModel):
-    """What to remove of one pipeline.
+    """What to remove from one pipeline.
 
     Attributes:
         runs: The decisions, newest run first.
@@ -65,7 +65,7 @@ class RetentionPlan(FrozenModel):
 
 
 def plan_removal(store: Any, place: Environment, pipeline: str, rules: Rules, now: datetime) -> RetentionPlan:
-    """Decide what to remove of a pipeline. `now` needs a time zone.
+    """Decide what to remove from a pipeline. `now` needs a time zone.
 
     Raises:
         MetadataError: A `run.json` names a run that isn't in the store.

@@ -175,7 +175,7 @@ def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
             "there is no such run",
             where=str(path),
             measured=error.strerror,
-            remedy="name a run that `edgemill run` printed, and the --root that it ran with",
+            remedy="specify a run that `edgemill run` printed, and the --root that it ran with",
         ) from error
     except ValidationError as error:
         raise damaged(path, error) from error
@@ -217,7 +217,7 @@ def explain(error: BaseException) -> str:
 
 
 def _with_space(said: str, full: str) -> str:
-    """Add that the disk is full. What other libraries say then has nothing to do with it."""
+    """Add that the disk is full, because the messages of other libraries don't say so."""
     if not full:
         return said
     return f"{said}; {full}" if "Remedy: " in said else f"{said} ({full}). Remedy: {system_remedy(os.strerror(ENOSPC))}"

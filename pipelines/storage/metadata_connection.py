@@ -113,7 +113,7 @@ def open_store(url: str) -> Any:
 
 
 def _refuse_locked(file: Path) -> None:
-    """Wait for another process's transaction only as long as one can take. ML Metadata waits for most of a minute."""
+    """Wait for another process's transaction only as long as one can take. ML Metadata waits for almost a minute."""
     if file.exists() and file.stat().st_size:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", _LOCK_SECONDS, uri=True, isolation_level=None)) as one:
             one.execute("BEGIN IMMEDIATE")
@@ -179,7 +179,7 @@ def _open_server(url: str, config: Any) -> Any:
             "the metadata server cannot be reached",
             where=place,
             measured=problem,
-            remedy="check that the server runs, its address, and what firewalls let through",
+            remedy="check that the server runs, its address, and the firewalls",
         )
     with _native_words() as captured:
         try:

@@ -72,7 +72,7 @@ class StagedOperator:
 
     @contextmanager
     def _folders(self, outputs: Sequence[str], working: Sequence[str]) -> Iterator[None]:
-        """Create empty folders for what an executor writes. Only outputs remain, and only without an error."""
+        """Create empty folders for the executor's outputs. They are removed after an error."""
         lasting, passing = ([Path(self._staging.local(uri)) for uri in uris] for uris in (outputs, working))
         try:
             for folder in (*lasting, *passing):

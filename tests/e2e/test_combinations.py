@@ -23,7 +23,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     small = SmallPipeline(tmp_path_factory.mktemp("combinations"), task)
     small.spec["recipes"] = yaml.safe_load(BLOCK)["recipes"]
     small.spec["baseline"]["epochs"] = 8
-    small.spec["explain"] = {"examples": 4, "changed": 0}
     ran = Ran(small.write(), "small")
     assert ran.code == ExitCode.OK, ran.output
     return ran

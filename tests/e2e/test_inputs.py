@@ -198,11 +198,11 @@ def test_steps_on_a_float_file_are_skipped_by_name_with_the_reason(float_file: t
     for (reason,), step in zip((one.reasons for one in ran.summary.skipped), ("prune", "qat"), strict=True):
         said = f"the step {step} trains Keras layers, but the baseline is a float TFLite file"
         assert said in reason and said in ran.output and said in report
-        assert "Remedy: name the Keras model as baseline" in reason
+        assert "Remedy: use the Keras model as the baseline" in reason
 
 
 def pipeline_with_speakers(folder: Path) -> SmallPipeline:
-    """Each split has a text of its own that nothing reads."""
+    """Each split has its own text that nothing reads."""
     small = SmallPipeline(folder)
     for split, count, seed in (("train", 240, 1), ("eval", 120, 2)):
         speakers = [f"{split} speaker {number}".encode() for number in range(3)]
@@ -232,7 +232,7 @@ def test_evaluation_examples_in_the_training_split_stop_the_run_although_nothing
     small = SmallPipeline(tmp_path)
     small.spec["recipes"] = [{"name": "float32", "scheme": "float32"}]
     del small.spec["calibrate"]
-    small.write_split("eval", 240, seed=1)  # the training examples, in a file of their own
+    small.write_split("eval", 240, seed=1)  # the training examples, in their own file
     refused = Ran(small.write(), "small")
     assert refused.code == ExitCode.NODE_FAILED
     said = " ".join(refused.output.split())

@@ -453,7 +453,7 @@ def test_address_that_is_none_is_refused_without_repeating_it(
 ) -> None:
     ran = refused(small, root)
     assert ran.code == ExitCode.BAD_INPUT
-    assert "--pipeline-root: this is no address of a pipeline root (expected: s3://BUCKET/PREFIX" in ran.output
+    assert "--pipeline-root: this is not a pipeline root address (expected: s3://BUCKET/PREFIX" in ran.output
     assert "hunter22" not in ran.output
 
 
@@ -493,7 +493,7 @@ class TestServerThatAsksNames:
             f"{ROOT}/.edgemill-probe: this pipeline root cannot be used: the object store denies access" in ran.output
         )
         assert "expected: permission to list, read, write, and delete objects below the pipeline root" in ran.output
-        assert "Remedy: grant it to these credentials, or use others" in ran.output
+        assert "Remedy: grant it to these credentials, or use different ones" in ran.output
         assert secret not in ran.output
 
     @pytest.mark.parametrize("wrong", ["secret", "id"])

@@ -25,7 +25,6 @@ def run(folder: Path, module: str, recipes: str) -> Ran:
     (folder / "levels.py").write_text(levels)
     (folder / "own_layer.py").write_text(own_layer)
     small.spec |= {"task": f"{module}:TASK", "recipes": yaml.safe_load(recipes)["recipes"]}
-    small.spec["explain"] = {"examples": 4, "changed": 0}
     return Ran(small.write(), "small")
 
 
@@ -105,12 +104,18 @@ def test_report_shows_each_training(levels: Ran) -> None:
     assert html.count("Loss per epoch</strong>") == len(levels.summary.trainings) == 9
 
 
-def test_own_layer_becomes_integers_with_a_config_or_as_what_it_calls(tmp_path: Path) -> None:
-    without = "\n  - {name: without, steps: [{kind: qat, epochs: 1}], scheme: static_wi8_ai8}"
-    ran = run(tmp_path, "own_layer", blocks("yaml")[1].rstrip() + without)
+def test_own_layer_with_a_config_becomes_integers_only(tmp_path: Path) -> None:
+    ran = run(tmp_path, "own_layer", blocks("yaml")[1])
     assert ran.code == ExitCode.OK, ran.output
-    for name in ("own_layer", "without"):
-        outcome = candidates(ran)[name].outcome
-        assert outcome.inspection.integer_only
-        assert "MUL" in {use.name for use in outcome.inspection.operators}
-    assert candidates(ran)["without"].outcome.lost_ranges == ()
+    inspection = candidates(ran)["own_layer"].outcome.inspection
+    assert inspection.integer_only
+    assert "MUL" in {use.name for use in inspection.operators}
+
+
+def test_own_layer_without_a_config_is_trained_as_what_it_calls(tmp_path: Path) -> None:
+    ran = run(tmp_path, "own_layer", "recipes: [{name: a, steps: [{kind: qat, epochs: 1}], scheme: static_wi8_ai8}]")
+    assert ran.code == ExitCode.OK, ran.output
+    outcome = candidates(ran)["a"].outcome
+    assert outcome.inspection.integer_only
+    assert outcome.lost_ranges == ()
+    assert "MUL" in {use.name for use in outcome.inspection.operators}

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.e2e
 
 # What a question contains, and the answer to it. An empty one takes the default.
 DIALOG = (
-    ("Which devices, with commas", "phone_cup"),
-    ("Which devices, with commas", "phone_cpu,cortex_m7"),
+    ("Which devices, separated by commas", "phone_cup"),
+    ("Which devices, separated by commas", "phone_cpu,cortex_m7"),
     ("Which one is the label? [outcome]", ""),
-    ("Which columns are the input, in the order of the model?", "size,age"),
+    ("Which columns are the input, in the model's order?", "size,age"),
     ("the chance of the second class. [sick,healthy]", ""),
     ("Largest drop of the binary accuracy (0.01 is one point) that is acceptable? [0.02]", "0.01"),
 )

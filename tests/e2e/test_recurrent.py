@@ -27,7 +27,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     (small.folder / "recurrent_page.py").write_text(blocks("python")[0])
     small.spec |= {"task": "recurrent_page:TASK", **yaml.safe_load(blocks("yaml")[0])}
     small.spec["baseline"]["epochs"] = 12
-    small.spec["explain"] = {"examples": 4, "changed": 0}
     return Ran(small.write(), "small")
 
 

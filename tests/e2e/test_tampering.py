@@ -64,7 +64,7 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 @contextmanager
 def changed(path: Path, *, fitting: bool = False) -> Iterator[Path]:
-    """As long as the context lasts, a file has another content; and its artifact a manifest that fits, if asked.
+    """As long as the context lasts, a file has a different content; and its artifact a manifest that fits, if asked.
 
     Yields the file that gives it away.
     """

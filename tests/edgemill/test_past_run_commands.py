@@ -171,7 +171,7 @@ def test_open_says_that_the_report_of_an_ended_run_was_removed(past) -> None:
     (past.folder(run) / "report.html").unlink()
     done = invoke("open", run, "--root", str(past.root))
     assert (done.exit_code, "the report of this run was removed" in done.output) == (1, True)
-    assert f"Remedy: write the report with `edgemill report {run}`" in done.output
+    assert f"Remedy: write it with `edgemill report {run}`" in done.output
 
 
 def test_doctor_tries_to_write_and_says_problems_even_if_it_is_quiet() -> None:

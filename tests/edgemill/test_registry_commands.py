@@ -64,7 +64,7 @@ def test_status_needs_no_private_key(root: str, tmp_path: Path) -> None:
     trusted = ("--trust", str(tmp_path / "keys/root.json"))
     with mock.patch.dict(os.environ, {"EDGEMILL_KEYS": ""}):
         code, output = edgemill("status", root)
-        first = f"{root}: signed, verified from its own first root (name a trusted root.json with --trust)\n"
+        first = f"{root}: signed, verified from its own first root (specify a trusted root.json with --trust)\n"
         assert (code, output.startswith(first)) == (0, True), output
         assert f"phone/shoes stable: {version} 100 %" in output
         code, output = edgemill("status", root, *trusted)

@@ -54,7 +54,7 @@ def test_trained_lstm_scores_above_98_5_percent_by_the_evaluator(
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
     class Blank(tf.Module):
-        """The evaluation wants a float SavedModel beside its candidates: this one knows nothing."""
+        """The evaluation wants a float SavedModel next to its candidates: this one knows nothing."""
 
         @tf.function(input_signature=[tf.TensorSpec([None, 28, 28], tf.float32, name="fixed_input")])
         def serve(self, fixed_input):

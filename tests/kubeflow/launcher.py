@@ -63,7 +63,7 @@ class Launched:
 
 
 def as_child(command: list[str], env: Mapping[str, str]) -> int:
-    """Runs a command as the container would: in a process of its own."""
+    """Runs a command as the container would: in its own process."""
     program = sys.executable if command[0] == "python" else command[0]
     return subprocess.run([program, *command[1:]], env={**os.environ, **env}, check=False).returncode
 

@@ -38,7 +38,7 @@ Secrets = Mapping[str, Mapping[str, bytes]]
 
 
 def in_this_process(command: list[str], env: Mapping[str, str]) -> int:
-    """The container's command without a process of its own: imports are paid once. Its folders are fresh."""
+    """The container's command without its own process: imports are paid once. Its folders are fresh."""
     assert command[:3] == ["python", "-m", "kubeflow.entrypoint"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():

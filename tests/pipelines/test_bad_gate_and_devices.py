@@ -69,13 +69,13 @@ CASES = {
     "test of a metric without a range": (
         shown("mean_absolute_error", max_rise_from_baseline=0.1),
         "gate.metrics[0].name: no candidate can pass `decide_on: test`, because the metric 'mean_absolute_error' has "
-        "no known range (expected: the least and the greatest value that an example can have; found: no range). "
+        "no known range (expected: the smallest and the largest value that an example can have; found: no range). "
         "Remedy: declare it in evaluate.metrics, such as `{name: mean_absolute_error, class_name: MeanAbsoluteError, "
         "range: [0, 5]}`",
     ),
     "test of a metric with half a range": (
         shown({"name": "errors", "function": "word_error_rate"}, at_most=0.5),
-        "because the metric 'errors' has no known range (expected: the least and the greatest value that an example "
+        "because the metric 'errors' has no known range (expected: the smallest and the largest value that an example "
         "can have; found: range: [0.0, None])",
     ),
     "test of a metric that is no mean": (
@@ -154,16 +154,16 @@ CASES = {
     ),
     "several pins without a name": (
         profile(pinned_inputs=[{"scale": 1, "zero_point": 0}, {"scale": 2, "zero_point": 0}]),
-        "name each pinned tensor of several, and pin each only once",
+        "list each pinned tensor of several, and pin each only once",
     ),
     "other version of a tool": (
         profile(evaluators=[{"kind": "tflm", "version": "9.9"}]),
-        "device 'mine': evaluators[0] (tflm).version: TensorFlow Lite Micro has another version than the profile's "
+        "device 'mine': evaluators[0] (tflm).version: TensorFlow Lite Micro has a different version than the profile's "
         f"bounds hold for (expected: 9.9; found: {TFLM}). Remedy: install tflite-micro==9.9, or check",
     ),
     "other version of the compiler": (
         profile(evaluators=[{**VELA, "version": "1.0"}]),
-        "device 'mine': evaluators[0] (vela).version: Vela has another version than the profile's bounds hold for",
+        "device 'mine': evaluators[0] (vela).version: Vela has a different version than the profile's bounds hold for",
     ),
     "version as a number": (
         profile(evaluators=[{"kind": "tflm", "version": 5.2}]),
@@ -197,7 +197,7 @@ CASES = {
     ),
     "unknown evaluator": (
         profile(evaluators=[{"kind": "qemu"}]),
-        DEVICE + "evaluators[0]: there is no 'qemu' here (expected: one of ",
+        DEVICE + "evaluators[0]: unknown value 'qemu' (expected: one of ",
     ),
 }
 

@@ -174,14 +174,14 @@ def test_bound_is_refused_when_nothing_measures_it(changes, message):
 @pytest.mark.parametrize(
     ("evaluator", "message"),
     [
-        ({"kind": "vella"}, "evaluators[0]: there is no 'vella' here; did you mean 'vela'?"),
+        ({"kind": "vella"}, "evaluators[0]: unknown value 'vella'; did you mean 'vela'?"),
         (
             {**VELA, "accelerator": "ethos-u56-128"},
             "evaluators[0].accelerator: there is no accelerator 'ethos-u56-128'",
         ),
         (
             {"kind": "tflm", "exampels": 3},
-            "evaluators[0].exampels: there is no field 'exampels' here; did you mean 'examples'?",
+            "evaluators[0].exampels: unknown field 'exampels'; did you mean 'examples'?",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Real database servers for tests: private ones, on a folder and a port of their own, from Debian's packages."""
+"""Real database servers for tests: private ones, on a folder and their own port, from Debian's packages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def missing() -> list[str]:
 
 @contextmanager
 def server(name: str) -> Iterator[Server]:
-    """Start `mariadb` or `postgres`; stopped and removed at the end, also if this process is interrupted."""
+    """Start `mariadb` or `postgres`; stopped and removed at the end, even if this process is interrupted."""
     # Short: a socket's path has at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="mill-", dir="/tmp"))
     if os.geteuid() == 0:

@@ -61,7 +61,7 @@ def choose_ranges(
 ) -> dict[str, tuple[float, float]]:
     """Choose the quantization range of each tensor. Returns tensor name -> range.
 
-    The model's outputs keep their least and greatest value, because clipping an output is always an error.
+    The model's outputs keep their smallest and largest value, because clipping an output is always an error.
     """
     ends = graph.ends()
     chosen = {

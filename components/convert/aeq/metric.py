@@ -39,7 +39,7 @@ def scorer(
         reference: The float model's outputs [N, ...].
         final_kind: Kind of the float model's last operator.
         from_logits: Whether the task's loss takes logits; None if unknown.
-        weights: Weights of the examples [N]; None if all count the same.
+        weights: Weights of the examples [N]; None if all have the same weight.
     """
     metric = MetricSpec(name=bound.metric, class_name=bound.class_name, config=bound.config)
     read = read_outputs(
@@ -71,7 +71,7 @@ def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
             where="evaluate.metrics[0]",
             bound="a class of tf.keras.metrics, such as SparseCategoricalAccuracy",
             measured=class_name,
-            remedy="put such a metric first, or name the layers: `keep_float: ['*/dense']`",
+            remedy="put such a metric first, or list the layers: `keep_float: ['*/dense']`",
         )
     try:
         return kind(**config)

@@ -16,7 +16,7 @@ from components.model.tflite_file import constant_of
 from components.spec.scheme import Scheme, StaticScheme
 from components.spec.schemes.base import BaseScheme
 
-# Activation -> least and greatest value, dequantized.
+# Activation -> smallest and largest value, dequantized.
 Ranges = Mapping[str, tuple[float, float]]
 
 # Least magnitude of a clipped bias in steps, allowing for float32 rounding.
@@ -38,7 +38,7 @@ def refuse_what_stays_float(graph: Graph, scheme: StaticScheme) -> None:
             remedy="leave out `calibration_method` and `keep_float`, so that TensorFlow's own converter quantizes the "
             "model, or replace the layer"
             if scheme.backend == "aeq"
-            else "replace the layer in the model that the TFLite file was made of, or add `float_fallback: true`",
+            else "replace the layer in the model that the TFLite file was made from, or add `float_fallback: true`",
         )
 
 
@@ -124,7 +124,7 @@ def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
                 where=scheme.kind,
                 bound="at most 2**31 - 1 steps",
                 measured="more, and the back-end clipped it",
-                remedy="scale the layer's inputs up, or keep the layer float by `keep_float`",
+                remedy="scale the layer's inputs up, or keep the layer float with `keep_float`",
             )
 
 

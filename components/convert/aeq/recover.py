@@ -134,7 +134,7 @@ def _search(
             "`keep_float: auto` has no accuracy bound",
             where="keep_float",
             bound="a metric, a bound, and labels",
-            remedy="give `max_drop`, or bound the first metric in the gate by `max_drop_from_baseline`",
+            remedy="give `max_drop`, or bound the first metric in the gate with `max_drop_from_baseline`",
         )
     outputs = outputs_of(content, sample)
     reference = reads(outputs)

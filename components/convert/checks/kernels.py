@@ -1,7 +1,7 @@
 """Runs a file under XNNPACK, and compares its outputs with those of TensorFlow Lite's own kernels.
 
 Some operators have kernels that compute garbage without an error, in some versions. Two independent implementations
-rarely make the same mistake, so a gross difference shows one, whatever devices the pipeline file names.
+rarely make the same mistake, so a gross difference shows one, regardless of the devices in the pipeline file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from components.upstream.tflite.interpreter import interpreter
 
 # Examples that a file runs on.
 COMPARED = 8
-# An index such as that of the greatest score changes at near ties, and then by any number. A fault changes most values.
+# An index such as that of the highest score changes at near ties, and then by any number. A fault changes most values.
 _FEW = 0.25
 
 
@@ -64,7 +64,7 @@ def is_fault(found: OutputDifference) -> bool:
 def compared(name: str, expected: Array, found: Array, scale: float | None) -> OutputDifference:
     """The difference of one output [N, ...] between TensorFlow Lite's own kernels and XNNPACK."""
     if expected.dtype.kind == "f":
-        # An infinity or NaN in both is no difference, whatever the order of additions made of it.
+        # An infinity or NaN in both is not a difference, whatever the order of additions makes of it.
         neither = ~np.isfinite(expected) & ~np.isfinite(found)
         expected, found = np.where(neither, 0, expected), np.where(neither, 0, found)
     with np.errstate(invalid="ignore", over="ignore"):

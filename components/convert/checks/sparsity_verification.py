@@ -151,7 +151,7 @@ def _verdict(target: SparsityTarget, use: WeightUse, speed: str) -> tuple[Sparsi
 
 
 def _wanted(target: SparsityTarget, use: WeightUse) -> float:
-    """The wanted sparsity of a weight: the least among kernels of its shape."""
+    """The required sparsity of a weight: the lowest among kernels of its shape."""
     size = _sizes(use.fact.shape)
     own = [
         sparsity

@@ -1,4 +1,4 @@
-"""The main graph of a TFLite file, with who computes and who reads each tensor. Imports TensorFlow."""
+"""The main graph of a TFLite file, with the producer and the readers of each tensor. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Graph:
         return [operator for operator in self._graph.operators if id(operator) in operators]
 
     def alike(self, first: int, second: int) -> bool:
-        """Whether two tensors have the same type, shape, and scales; optional inputs (-1) are alike."""
+        """Whether two tensors have the same type, shape, and scales; optional inputs (-1) match."""
         if min(first, second) < 0:
             return first == second
         return _described(self.tensors[first]) == _described(self.tensors[second])
 
     def equal_constants(self, first: int, second: int) -> bool:
-        """Whether two alike tensors are constants of the same values."""
+        """Whether two matching tensors are constants with the same values."""
         if min(first, second) < 0:
             return first == second
         buffers = [self.tensors[index].buffer for index in (first, second)]

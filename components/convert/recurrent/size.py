@@ -46,7 +46,7 @@ def no_larger_sequence(
 
 
 def with_loops(made: ConversionResult, enter: Callable[[str], None]) -> ConversionResult:
-    """Replace unrolled time steps by loops if the file is larger than its weights would be in floats.
+    """Replace unrolled time steps by loops if the file is larger than its float weights would be.
 
     The loops compute the same integers. A file of few time steps stays unrolled, because any accelerator can run it.
 
@@ -54,7 +54,7 @@ def with_loops(made: ConversionResult, enter: Callable[[str], None]) -> Conversi
         made: A file in the sequence form.
         enter: Names the stage of the conversion.
     """
-    enter("comparing the size with that of the weights in floats")
+    enter("comparing the size with that of the float weights")
     encode = made.encode_sparse
     return dataclasses.replace(
         made, content=_looped(made.content), encode_sparse=None if encode is None else lambda: _looped(encode())
@@ -73,13 +73,13 @@ def _looped(content: bytes) -> bytes:
     if loop is None:
         return content
     if not _same_integers(content, loop):
-        _LOG.warning("A loop over the time steps would compute other integers, so they stay unrolled.")
+        _LOG.warning("A loop over the time steps would compute different integers, so they stay unrolled.")
         return content
     return loop
 
 
 def _same_integers(first: bytes, second: bytes) -> bool:
-    """Whether two files with the same signature return the same, in the kernels that round in one way."""
+    """Whether two files with the same signature return the same outputs, in the kernels that round consistently."""
     from components.upstream.tflite.interpreter import interpreter
 
     random = np.random.default_rng(0)

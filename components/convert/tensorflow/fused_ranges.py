@@ -38,7 +38,7 @@ class CellRanges:
 
     Attributes:
         kernel: Weights from the input to the input gate [units, features]. They identify the LSTM.
-        cell: Least and greatest value of the cell state over all time steps.
+        cell: Smallest and largest value of the cell state over all time steps.
         hidden: Range of the hidden state; None uses the measured range.
         states: The float model's hidden state after each time step of `KnownRanges.sequences` [N, time, units].
     """
@@ -85,7 +85,7 @@ def quantize_fused(converter: Any, known: KnownRanges) -> None:
 
 
 def _measured(content: bytes, samples: Callable[[], Iterator[Any]]) -> bytes:
-    """Add the least and greatest value of each tensor to a float file. States are reset for each example."""
+    """Add the smallest and largest value of each tensor to a float file. States are reset for each example."""
     interpreter = new_interpreter(content, keeps_all_tensors=True)
     interpreter.allocate_tensors()
     inputs = interpreter.get_signature_runner().get_input_details()

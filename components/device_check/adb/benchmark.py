@@ -66,7 +66,7 @@ def _measured(phone: Phone, content: bytes, evaluator: AdbEvaluator, folder: str
     found = phone.require(f"sha256sum {shlex.quote(model)}", "reading the copied file").split()
     if found[:1] != [digest]:
         raise unavailable(
-            f"the copied file has another digest (expected: {digest}; found: {' '.join(found[:1]) or 'none'})",
+            f"the copied file has a different digest (expected: {digest}; found: {' '.join(found[:1]) or 'none'})",
             "check the cable and the phone's storage, and run again",
         )
     phone.require(f"chmod 755 {shlex.quote(binary)}", "making the binary executable")
@@ -115,7 +115,7 @@ def _measured(phone: Phone, content: bytes, evaluator: AdbEvaluator, folder: str
 
 
 def _failure(status: int, output: str, evaluator: AdbEvaluator) -> ToolFailure:
-    # The shell's words for a file of another processor, and the linker's for a library that is missing.
+    # The shell's words for a file of a different processor, and the linker's for a library that is missing.
     if re.search(
         r"[Ee]xec format error|not executable: .*ELF|has unexpected e_machine|is 32-bit instead of 64", output
     ):

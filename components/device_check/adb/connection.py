@@ -1,4 +1,4 @@
-"""One connected device, through the executable `adb`. What fails there is a `ToolFailure`, which says how to fix it."""
+"""One connected device, through the executable `adb`. Failures are `ToolFailure`s, which say how to fix them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from components.spec.devices.device_tools import AdbEvaluator
 _LEAST_S = 1.0
 # State of a device in `adb devices` -> how to make it usable.
 _STATES = {
-    "unauthorized": "unlock the phone, and accept the question whether to allow USB debugging from this machine",
-    "authorizing": "wait a moment, unlock the phone, and accept the question whether to allow USB debugging",
+    "unauthorized": "unlock the phone, and allow USB debugging from this machine when asked",
+    "authorizing": "wait a moment, unlock the phone, and allow USB debugging when asked",
     "offline": "reconnect the cable, or run `adb reconnect offline`; restart the phone if that doesn't help",
     "no permissions": "let this user access the USB device (Debian: install android-sdk-platform-tools-common, which "
     "has the udev rules, and reconnect)",
@@ -62,7 +62,7 @@ def unavailable(message: str, remedy: str) -> AdbError:
 
 
 class Phone:
-    """The device that an evaluator means.
+    """The device that an evaluator selects.
 
     Args:
         evaluator: The evaluator. Its time limit starts now.
@@ -103,7 +103,7 @@ class Phone:
 
     @property
     def seconds_left(self) -> float:
-        """The time that is left, in seconds."""
+        """The remaining time, in seconds."""
         return self._until - time.monotonic()
 
     def shell(self, command: str, doing: str) -> tuple[int, str]:

@@ -27,7 +27,7 @@ class Benchmark:
         deviation_us: Their standard deviation, in microseconds.
         least_us: The shortest of them, in microseconds.
         init_us: Time to load the model, in microseconds.
-        memory_bytes: Growth of the process by all of this; None if the device doesn't report it.
+        memory_bytes: Memory growth of the process; None if the device doesn't report it.
     """
 
     runs: int

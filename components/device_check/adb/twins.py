@@ -66,11 +66,11 @@ class Twins:
 
 
 def agreeing(run: Callable[[], Benchmark], seconds_left: Callable[[], float]) -> Twins:
-    """Run twins until they agree, up to five times, and only if the time is enough for another pair.
+    """Run twins until they agree, up to five times, as long as there is time for another pair.
 
     Args:
         run: Runs the file once.
-        seconds_left: Returns the time that is left, in seconds.
+        seconds_left: Returns the remaining time, in seconds.
     """
     for attempt in range(1, ATTEMPTS + 1):
         before = seconds_left()

@@ -1,4 +1,4 @@
-"""TFX component of a measurement: one candidate -> what a device's tools measure of it."""
+"""TFX component of a measurement: one candidate -> what a device's tools measure on it."""
 
 from pathlib import Path
 

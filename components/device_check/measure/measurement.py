@@ -1,4 +1,4 @@
-"""The artifact of what a device's tools measured of one candidate, and of what it answered under them."""
+"""The artifact of what a device's tools measured on one candidate, and of its outputs under them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _REPORT = f"{FOLDER}/report.json"
 class MeasurementRequest(FrozenModel):
     """The `spec` parameter of a measurement.
 
-    It doesn't include the device's bounds, nor the metrics, so that changing them doesn't repeat the measurement.
+    It includes neither the device's bounds nor the metrics, so that changing them doesn't repeat the measurement.
 
     Attributes:
         device: Name of the device profile, for messages.
@@ -43,7 +43,7 @@ class MeasurementRequest(FrozenModel):
         evaluators: The device's tools.
         split: The split whose first examples are run.
         batch_size: Examples in a batch of `postprocess`.
-        max_bytes: The most bytes that the outputs under one runtime may take.
+        max_bytes: The maximum number of bytes that the outputs under one runtime may take.
     """
 
     device: str
@@ -55,7 +55,7 @@ class MeasurementRequest(FrozenModel):
 
     @property
     def examples(self) -> int | None:
-        """The most examples that a tool runs; 0 if none runs any, None for all."""
+        """The maximum number of examples that a tool runs; 0 if none runs any, None for all."""
         return examples_of(self.evaluators)
 
 
@@ -105,7 +105,7 @@ class Measurement:
 
 
 def examples_of(evaluators: Sequence[DeviceEvaluator]) -> int | None:
-    """The most examples that one of these tools runs; 0 if none runs any, None for all."""
+    """The maximum number of examples that one of these tools runs; 0 if none runs any, None for all."""
     counts = [each.examples for each in evaluators if isinstance(each, TflmEvaluator | RuntimesEvaluator)]
     return None if "all" in counts else max((count for count in counts if count != "all"), default=0)
 
@@ -132,8 +132,8 @@ def measure(
         transform_graph: As for `ExampleDecoder`.
 
     Raises:
-        SpecError: A tool is missing or has another version than asked for, `postprocess` fails, or outputs take more
-            bytes than allowed.
+        SpecError: A tool is missing or has a different version than asked for, `postprocess` fails, or outputs take
+            more bytes than allowed.
         DataError: There are no examples, or they lack a feature.
         TamperedError: The candidate has changed since it was written.
     """

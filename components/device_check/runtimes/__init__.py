@@ -1,1 +1,1 @@
-"""Runs candidates under other runtimes and kernels than the desktop's, and compares their outputs."""
+"""Runs candidates under runtimes and kernels other than the desktop's, and compares their outputs."""

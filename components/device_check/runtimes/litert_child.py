@@ -1,7 +1,7 @@
 """Runs one file under LiteRT in the child process, without TensorFlow.
 
-It imports only the standard library, numpy, and `ai_edge_litert`, so another Python can run it too: of another version,
-or for another processor under an emulator.
+It imports only the standard library, numpy, and `ai_edge_litert`, so another Python can run it too: of a different
+version, or for a different processor under an emulator.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Interpreter:
 def run(folder: Path, kernels: str, seconds: str) -> int:
     """Run inputs, each from a reset state, with one kind of kernels. The files are those of `tflm_child.run`.
 
-    After `seconds`, no further examples start. `OUTPUTS_FILE` then covers the first examples.
+    After `seconds`, no more examples start. `OUTPUTS_FILE` then covers the first examples.
     """
     content = (folder / MODEL_FILE).read_bytes()
     with np.load(folder / INPUTS_FILE) as stored:

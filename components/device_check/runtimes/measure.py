@@ -33,7 +33,7 @@ def run_with_runtimes(
 
     Returns:
         The result of each runtime, first the desktop's, and the outputs of those that ran, in real values: runtime ->
-        output -> array [n, ...] for the first n examples that every runtime had time for.
+        output -> array [n, ...] for the first n examples that every runtime completed.
 
     Raises:
         ModelError, DataError: From the desktop runtime.

@@ -1,1 +1,1 @@
-"""Times each candidate on the host, in a node of its own."""
+"""Times each candidate on the host, in its own node."""

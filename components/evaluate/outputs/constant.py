@@ -14,7 +14,7 @@ from components.core.errors import DataError
 
 
 class Extremes(NamedTuple):
-    """The least and the greatest target of some examples. Integers stay exact."""
+    """The smallest and the largest target of some examples. Integers stay exact."""
 
     least: float
     greatest: float

@@ -1,6 +1,6 @@
 """What the tests of the gate need besides metrics: flips of answers, and metrics without each part of the examples.
 
-TensorFlow Model Analysis has no place for them, so they are in a file of their own until the report is written.
+TensorFlow Model Analysis has no place for them, so they are in their own file until the report is written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Adds up what independent units, which are examples or groups of examples, contribute to the metrics of a slice.
 
-Memory is bounded: where there are many units, they are put together at random. What several independent units add
-together is as independent of the rest as what each of them adds.
+Memory is bounded: where there are many units, they are combined at random. The sum of several independent
+units is as independent of the rest as each unit is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 UNIT_KEY = "unit"
 # Extracts key of float64 [N, columns]: what an example adds, as in `Terms`.
 TERMS_KEY = "unit_terms"
-# More units than the first number are put together into the second.
+# More units than the first number are combined into the second.
 MOST_UNITS, FOLDED_UNITS = 1 << 14, 1 << 12
 _WAITING_BATCHES = 2048
 # A value in single precision can be this far, as a share of the range, outside it.
@@ -28,12 +28,12 @@ _ROUNDING = 1e-5
 
 
 class Units:
-    """Sums by unit. Which units are put together doesn't depend on the order in which they are added.
+    """Sums by unit. Which units are combined doesn't depend on the order in which they are added.
 
     Attributes:
         keys: Numbers of the units in ascending order, int64 [U].
-        sums: What they add, float64 [U, columns].
-        folded: Whether units were put together.
+        sums: Their sums, float64 [U, columns].
+        folded: Whether units were combined.
     """
 
     def __init__(self) -> None:
@@ -49,14 +49,14 @@ class Units:
             self.settle()
 
     def merge(self, other: Units) -> None:
-        """Add those of another object, which doesn't change."""
+        """Add the sums of another object, which doesn't change."""
         self.folded |= other.folded
         for keys, rows in ((other.keys, other.sums), *other._waiting):
             if len(keys):
                 self.add(keys, rows)
 
     def settle(self) -> Units:
-        """Add up what was added, and return the object."""
+        """Add up everything so far, and return the object."""
         if self._waiting:
             parts = [(self.keys, self.sums)] * bool(len(self.keys)) + self._waiting
             keys = np.concatenate([keys for keys, _ in parts]).astype(np.int64)
@@ -82,7 +82,7 @@ class Terms(NamedTuple):
         means: Metrics that are means over examples. They share one denominator, the weight, in the last column of
             theirs.
         ratios: Other metrics that are ratios of sums. After their numerators comes a denominator for each model.
-        ranges: Metric -> the least and the greatest value that an example can have. Others have no sample.
+        ranges: Metric -> the smallest and the largest value that an example can have. Others have no sample.
     """
 
     models: tuple[str, ...]

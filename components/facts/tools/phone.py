@@ -19,7 +19,7 @@ class AdbFacts(FrozenModel):
         runs: Number of inferences after the warm-up, of both twins: two processes that run the same file.
         latency_us, deviation_us, least_us: Mean, standard deviation, and minimum of their times, in microseconds.
         twins_us: Mean time under each twin, in microseconds.
-        attempts: Number of pairs of twins. The last one counts.
+        attempts: Number of pairs of twins. The last one is used.
         disagreement: Why the time is not judged, although it was measured; empty if the twins agree.
         init_us: Time to load the model, in microseconds.
         memory_bytes: How much the process grew by loading and running the model; None if the phone doesn't report it.

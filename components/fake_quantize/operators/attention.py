@@ -21,7 +21,7 @@ _AXES = {3: ((1,), (-2,)), 4: ((1, 2), (2,), (-2,))}
 
 
 def multi_head(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
-    """Write out a `MultiHeadAttention`; None if it uses another mask than a causal one, or returns its scores."""
+    """Expand a `MultiHeadAttention`; None if it uses a mask other than a causal one, or returns its scores."""
     given: dict[str, Any] = dict(zip(("query", "value", "key", "attention_mask"), args, strict=False)) | dict(kwargs)
     others = {name: value for name, value in given.items() if name not in {"query", "value", "key", "training"}}
     causal = others.pop("use_causal_mask", False)
@@ -84,7 +84,7 @@ def multi_head(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _as_sequences(parts: Parts, name: str, x: Any, axes: tuple[int, ...]) -> Any:
-    """An image as one sequence of its places if all of them attend to each other, or else each row as a sequence."""
+    """An image as one sequence of its positions if all of them attend to each other, or else each row as a sequence."""
     length = x.shape[1] * x.shape[2] if len(axes) == 2 else x.shape[2]
     return parts.function("reshape", f"{name}/places", x, [-1, length, x.shape[3]])
 

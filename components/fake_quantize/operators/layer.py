@@ -38,13 +38,9 @@ class Operator(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.function, self.arguments, self.types = function, call, tuple(types)
 
-    def call(self, inputs: Any, training: Any = None) -> Any:
-        """Call the function with the tensors at their places."""
-        # Not decorated: TFMOT's wrapper passes `training` only if it sees the argument, which a decorator hides.
-        return self._called(inputs, training)
-
     @do_not_convert
-    def _called(self, inputs: Any, training: Any) -> Any:
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """Call the function with the tensors in their positions."""
         tensors = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         if self.function == "math.rsqrt":
             tensors = [_positive(tensors[0], training)]
@@ -52,7 +48,7 @@ class Operator(tf.keras.layers.Layer):
         return function_named(self.function)(*args, **kwargs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shape for tensors of its types. Keras would take all of them for floats."""
+        """The shape for tensors of its types. Keras would assume that all of them are floats."""
         if not self.types:
             return super().compute_output_shape(input_shape)
         shapes = input_shape if len(self.types) > 1 else [input_shape]
@@ -125,7 +121,7 @@ def _restored(value: Any, tensors: list[Any]) -> Any:
 
 
 def _positive(x: Any, training: Any) -> Any:
-    """In training, replace zeros, which quantization can make of small values, by the least value above zero.
+    """In training, replace zeros, which quantization can make from small values, with the smallest value above zero.
 
     Outside training, the reciprocal root of zero is infinite, and becomes the end of its range, as in the kernel.
     """

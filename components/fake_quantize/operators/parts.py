@@ -13,7 +13,7 @@ _layers = tf.keras.layers
 
 
 class NewLayer(Protocol):
-    """Creates a layer, or returns the one that has the name already, since calls of a shared layer share it."""
+    """Creates a layer, or returns the existing one of that name, because calls of a shared layer share it."""
 
     def __call__(
         self,
@@ -27,7 +27,7 @@ class NewLayer(Protocol):
         """Create a layer of a class, or return it."""
 
 
-# Applies an activation function to a tensor in layers of a name, which come from a layer of another name.
+# Applies an activation function to a tensor in layers of a name, which come from a layer of a different name.
 Activate = Callable[[Any, Any, str, str], Any]
 
 
@@ -47,7 +47,7 @@ class Parts:
         self.coarse = coarse
 
     def of(self, origin: str) -> Parts:
-        """The same, for a part of the layer of another name."""
+        """The same, for a part of the layer of a different name."""
         return Parts(self._new, self.name, self._activate, origin, coarse=self.coarse)
 
     def named(self, suffix: str) -> str:
@@ -114,7 +114,7 @@ class Parts:
         return self.reshape(f"{suffix}/flat" if suffix else "flat", back, y)
 
     def scaled_along(self, axis: Any, x: Any, factor: Any, shift: Any, *, trainable: bool) -> Any:
-        """Like `scaled`, with a factor and a term for each place along another axis than the last."""
+        """Like `scaled`, with a factor and a term for each position along an axis other than the last."""
         (axis,) = [axis] if isinstance(axis, int) else axis
         axis %= x.shape.rank
         if axis == x.shape.rank - 1:

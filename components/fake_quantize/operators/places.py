@@ -1,4 +1,4 @@
-"""Means of constants weighted by a softmax over many places, in steps that 8 bits resolve. Imports TensorFlow."""
+"""Means of constants weighted by a softmax over many positions, in steps that 8 bits resolve. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_CONSTANTS = 4
 
 
 def mean_of_places(parts: Parts, shares: Any, values: npt.NDArray[np.float32]) -> Any:
-    """The product of shares with constants, such as the mean place of a heatmap; None if 8 bits resolve it as it is.
+    """The product of shares with constants, such as the mean position of a heatmap; None if 8 bits resolve it as is.
 
-    Places are joined in groups. A softmax in each group gives the mean of the group, and another one over the groups
-    gives the groups' shares, from the logarithms of the sums of exponentials. Each softmax has few places, so its steps
-    are small compared with its values. The mean of the constants is subtracted before and added after: then it doesn't
-    matter if rounded shares sum up to a little more or less than 1.
+    Positions are joined in groups. A softmax in each group gives the mean of the group, and another one over the groups
+    gives the groups' shares, from the logarithms of the sums of exponentials. Each softmax has few positions, so its
+    steps are small compared with its values. The mean of the constants is subtracted before and added after: then it
+    doesn't matter if rounded shares sum up to a little more or less than 1.
 
     Args:
         parts: Adds layers.
@@ -72,7 +72,7 @@ def _mean(parts: Parts, name: str, within: Any, values: npt.NDArray[np.float32])
 
 
 def _logits(shares: Any) -> Any:
-    """What a softmax along the last axis was computed of; None if the layer is no such softmax."""
+    """What a softmax along the last axis was computed from; None if the layer isn't such a softmax."""
     layer = layer_behind(shares)
     match type(layer).__name__:
         case "Softmax":
@@ -85,6 +85,6 @@ def _logits(shares: Any) -> Any:
 
 
 def _groups(places: int) -> int | None:
-    """The number of groups that is closest to the number of places in each; None if there is none that helps."""
+    """The number of groups that is closest to the number of places in each; None if no number helps."""
     found = max(one for one in range(1, math.isqrt(places) + 1) if places % one == 0)
     return found if places // found <= _MOST_PLACES else None

@@ -35,14 +35,14 @@ FUNCTIONS: dict[str, FunctionRow] = {
         (
             *("__operators__.add", "math.add", "math.subtract", "math.multiply", "nn.bias_add"),
             *("math.reduce_mean", "math.reduce_sum", "linalg.matmul", "einsum", "math.rsqrt"),
-            *("broadcast_to", "ones_like", "fill"),
+            *("broadcast_to", "ones_like"),
         ),
         _RANGED,
     ),
     **dict.fromkeys(
         (
             *("math.maximum", "math.minimum", "math.abs", "math.log", "nn.gelu"),
-            *("math.squared_difference", "stack", "repeat", "roll", "where", "math.reduce_prod"),
+            *("math.squared_difference", "stack", "repeat", "roll", "where"),
         ),
         _ONLY_8,
     ),
@@ -58,7 +58,7 @@ FUNCTIONS: dict[str, FunctionRow] = {
     ),
     **dict.fromkeys(
         (
-            *("nn.depth_to_space", "nn.space_to_depth", "tile", "math.top_k", "compat.v1.gather_nd"),
+            *("nn.depth_to_space", "nn.space_to_depth", "tile", "math.top_k"),
             *("math.greater", "math.greater_equal", "math.less", "math.less_equal"),
         ),
         _PASSING_8,
@@ -67,7 +67,7 @@ FUNCTIONS: dict[str, FunctionRow] = {
     "nn.log_softmax": FunctionRow("fixed", in_16_bits=False),
 }
 # Functions of constants, which the converter computes before it knows their range. The range must hold all of them.
-CONSTANTS = frozenset({"ones_like", "fill"})
+CONSTANTS = frozenset({"ones_like"})
 # Functions whose kernel also computes a ReLU that follows.
 FUSING_FUNCTIONS = frozenset({"__operators__.add", "math.add", "math.subtract", "math.multiply"})
 
@@ -82,5 +82,5 @@ _REMEDIES = {
 
 def function_remedy(function: str) -> str:
     """How to replace a function without an integer kernel."""
-    fallback = "compute it in the task's decode, or write it as a registered custom layer with a config of its own"
+    fallback = "compute it in the task's decode, or write it as a registered custom layer with its own config"
     return _REMEDIES.get(function, fallback)

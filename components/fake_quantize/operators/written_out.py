@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from components.cells.plan import WRITTEN_OUT_IN_TRAINING
 from components.fake_quantize.operators.attention import multi_head, single_head
-from components.fake_quantize.operators.functions.unfold import clipped_relu
 from components.fake_quantize.operators.normalization import (
     group_normalization,
     layer_normalization,
@@ -22,6 +21,7 @@ from components.fake_quantize.operators.normalization import (
 )
 from components.fake_quantize.operators.parts import Parts
 from components.fake_quantize.operators.time_steps import time_steps
+from components.fake_quantize.operators.unfold import clipped_relu
 
 _layers = tf.keras.layers
 Row = Callable[[Parts, Any, Any, Any], Any]

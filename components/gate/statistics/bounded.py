@@ -1,11 +1,11 @@
 """A test of a mean of bounded values, for samples of any size and any shape of their distribution.
 
-The mean of values that are at least `least` is tested by Gaffke's statistic: to the values, one of `least` is added,
-and all get random weights with the distribution of Bayesian bootstrap weights. The p-value is the probability that the
-weighted mean is at most the bound. The added value stands for what is not among the examples: without any loss in n
-values, the p-value against a mean of m below zero is (1 - m) ** n, that of an exact test. If values take two numbers,
-the test is the exact binomial test. For other distributions, it is a conjecture that the error is at most the declared
-one; no distribution is known where it is greater. See docs/gate.md.
+The mean of values that are at least `least` is tested with Gaffke's statistic: one value of `least` is added to the
+values, and all get random weights with the distribution of Bayesian bootstrap weights. The p-value is the probability
+that the weighted mean is at most the bound. The added value represents what is not among the examples: without any loss
+in n values, the p-value against a mean of m below zero is (1 - m) ** n, that of an exact test. If there are only two
+possible values, the test is the exact binomial test. For other distributions, it is a conjecture that the error is at
+most the declared one; no distribution is known where it is greater. See docs/gate.md.
 
 Papers: Gaffke 2005, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative
 variable", Mathematical Methods of Statistics 14:451-467. Learned-Miller & Thomas 2019, "A new confidence interval for
@@ -46,16 +46,16 @@ _FACTORS = 32
 _MOST_VALUES = 512
 # The numbers of examples that are named give this power.
 POWER_QUANTILE = float(special.ndtri(0.8))
-# More examples than this are no help to anybody.
+# Suggesting more examples than this helps nobody.
 _MOST_EXAMPLES = 10**9
 
 
 def p_value(values: Array, least: Sequence[float], times: float = 1.0) -> float:
-    """Return how likely values as great are if their mean is zero or below.
+    """Return how likely values at least as large are if their mean is zero or below.
 
     Args:
         values: Independent values, [N].
-        least: The least possible value; several if the values are of kinds that have different ones. Below zero.
+        least: The smallest possible value; several if the values are of kinds that have different ones. Below zero.
         times: How often to count each value, to see what more examples would show.
     """
     points, counts = _reduced(np.asarray(values, np.float64))
@@ -135,7 +135,7 @@ class BoundedMean:
     Attributes:
         values: By how much each unit is on the right side of the bound, times its denominator; negative beyond it.
         denominators: The units' denominators.
-        worst, best: The least and the greatest value that a unit can have, one or more as for `p_value`.
+        worst, best: The smallest and the largest value that a unit can have, one or more as for `p_value`.
         examples: The number of examples.
     """
 
@@ -172,7 +172,7 @@ class BoundedMean:
 
 
 def first_enough(start: float, holds: Callable[[int], bool]) -> int | None:
-    """About the first number of examples from `start` that is enough, within 5 %; None if it is useless."""
+    """The smallest number of examples from `start` that is enough, within 5 %; None if there is none."""
     if not start < _MOST_EXAMPLES:
         return None
     low, high = 0, max(1, math.ceil(start))

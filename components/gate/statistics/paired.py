@@ -1,11 +1,11 @@
 """An exact test of the change of a right-or-wrong metric on paired examples, against a margin.
 
-Of n examples, the candidate loses `lost` that the baseline answers right, and gains `gained` that it answers wrong. The
-test asks whether the true change, (gained - lost) / n in the long run, is above -margin.
+Of n examples, the candidate loses `lost` that the baseline answers correctly, and gains `gained` that it answers
+incorrectly. The test asks whether the true change, (gained - lost) / n in the long run, is above -margin.
 
-It is the unconditional exact test that orders outcomes by Tango's score statistic: its p-value is the greatest
-probability, over all rates of gains, of a statistic as great as the measured one. So its error is at most the declared
-one in samples of any size, where the statistic's normal approximation can exceed it.
+It is the unconditional exact test that orders outcomes by Tango's score statistic: its p-value is the largest
+probability, over all rates of gains, of a statistic at least as large as the measured one. So its error is at most the
+declared one in samples of any size, where the statistic's normal approximation can exceed it.
 
 Papers: Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
 design", Statistics in Medicine 17:891-908. Hsueh, Liu & Chen 2001, "Unconditional exact tests for equivalence or
@@ -35,7 +35,7 @@ _ROUNDING = 1e-9
 
 
 def score(lost: Any, gained: Any, examples: Any, margin: float) -> Array:
-    """Return Tango's score statistic of the change against -margin; greater is better for the candidate.
+    """Return Tango's score statistic of the change against -margin; larger is better for the candidate.
 
     Args:
         lost, gained, examples: Counts, as numbers or arrays of one shape.
@@ -53,11 +53,11 @@ def score(lost: Any, gained: Any, examples: Any, margin: float) -> Array:
 
 @functools.lru_cache(maxsize=100_000)
 def p_value(lost: int, gained: int, examples: int, margin: float) -> float:
-    """Return how likely so good an outcome is if the true change is -margin or worse.
+    """Return how likely an outcome at least as good is if the true change is -margin or worse.
 
     Args:
-        lost: Examples that only the baseline answers right.
-        gained: Examples that only the candidate answers right.
+        lost: Examples that only the baseline answers correctly.
+        gained: Examples that only the candidate answers correctly.
         examples: All examples, at least 1.
         margin: The permitted drop, from 0 to below 1.
     """
@@ -66,7 +66,7 @@ def p_value(lost: int, gained: int, examples: int, margin: float) -> float:
 
 @functools.lru_cache(maxsize=100_000)
 def p_value_of_harm(lost: int, gained: int, examples: int, margin: float) -> float:
-    """Return how likely so bad an outcome is if the true change is -margin or better. Arguments as for `p_value`."""
+    """Return how likely an outcome at least as bad is if the true change is at least -margin. See `p_value`."""
     return _tail(lost, gained, examples, margin, better=False)
 
 
@@ -98,7 +98,7 @@ def _likely(low: float, high: float, examples: int) -> Array:
 
 
 def _most_losses(gains: Array, examples: int, margin: float, measured: float, at_least: bool) -> Array:
-    """The most losses, for each number of gains, with a statistic of at least (or above) the measured one; or -1."""
+    """For each number of gains, the most losses with a statistic of at least (or above) the measured one; or -1."""
     low, high = np.full_like(gains, -1.0), examples - gains
     slack = _ROUNDING * max(1.0, abs(measured))
     limit = measured - slack if at_least else measured + slack

@@ -27,7 +27,7 @@ class RatioChange:
 
     If the ratio of the reference is t, its numerators minus t times its denominators have the mean zero. So the bound
     holds exactly if the same of the candidate, with t plus the bound, has at least the same mean. That is a bound on
-    the mean of paired values, which are tested for each t of a confidence interval. The p-value is the greatest one
+    the mean of paired values, which are tested for each t of a confidence interval. The p-value is the largest one
     plus the probability that t is outside (Berger & Boos 1994, "P values maximized over a confidence set for the
     nuisance parameter", Journal of the American Statistical Association 89:1012-1016).
 
@@ -72,7 +72,7 @@ class RatioChange:
 
 
 def _ends(sample: Sample, ratio: float) -> tuple[float, float]:
-    """The least and the greatest numerator minus `ratio` times the denominator that a unit can have."""
+    """The smallest and the largest numerator minus `ratio` times the denominator that a unit can have."""
     largest = max(sample.largest)
     return min(0.0, largest * (sample.least - ratio)), max(0.0, largest * (sample.greatest - ratio))
 

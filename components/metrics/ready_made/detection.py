@@ -22,10 +22,10 @@ _PACKED_OUTPUT, _PACKED_TARGET = 6, 5
 
 
 class Image(NamedTuple):
-    """What counts of one image.
+    """The counted part of one image.
 
     Attributes:
-        digest: Of its boxes, scores, and classes. It orders images, whatever the order of the examples.
+        digest: Of its boxes, scores, and classes. It orders images, regardless of the order of the examples.
         classes, scores: Of its detections, [D], by falling score.
         matched: Whether each detection has found an object at each IoU, [IoUs, D].
         objects: Classes of the objects that are there, [G].
@@ -53,9 +53,9 @@ class MeanAveragePrecision(KeptExamples):
     (y_min, x_min, y_max, x_max) or (x_min, y_min, x_max, y_max), in any unit, the same for both.
 
     Args:
-        ious: The least IoUs of a detection with its object.
+        ious: The minimum IoUs of a detection with its object.
         boxes, scores, classes: Names of the outputs, and of the targets `boxes` and `classes`.
-        max_detections: The number of detections that count per image and class, those with the highest scores.
+        max_detections: The number of detections that count per image and class: those with the highest scores.
     """
 
     def __init__(
@@ -162,11 +162,11 @@ def overlaps(boxes: Array, others: Array) -> Array:
 
 
 def match(ious: Array, thresholds: Array) -> Array:
-    """Give each detection, in order, the free object with which it has the greatest IoU, if that is enough.
+    """Give each detection, in order, the free object with which it has the highest IoU, if that is enough.
 
     Args:
         ious: Of the detections by falling score with the objects, [D, G].
-        thresholds: The least IoUs, [T].
+        thresholds: The minimum IoUs, [T].
 
     Returns:
         Whether each detection has an object at each threshold, bool [T, D].

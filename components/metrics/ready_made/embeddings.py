@@ -18,7 +18,7 @@ _ROWS, _DECIMALS = 1024, 9
 
 
 class CosineSimilarity(RatioOfSums):
-    """The mean cosine of the angle between predicted and wanted embeddings. Vectors of zeros have a similarity of 0.
+    """The mean cosine of the angle between predicted and target embeddings. Vectors of zeros have a similarity of 0.
 
     Predictions and targets are [N, D], or [N, ..., D] for several embeddings per example, which count equally.
     """
@@ -105,7 +105,7 @@ def recall_at_k(vectors: Array, classes: Array, k: int, weights: Array | None = 
         vectors: Embeddings of length 1, float64 [N, D].
         classes: int [N].
         k: How many neighbors to look at.
-        weights: Weights of the examples as queries, [N]; None if all count the same.
+        weights: Weights of the examples as queries, [N]; None if all have the same weight.
     """
     sizes = np.bincount(classes)
     queries = np.flatnonzero(sizes[classes] > 1)

@@ -30,7 +30,7 @@ def only(named: Arrays, what: str) -> Array:
             where="evaluate.metrics",
             bound="a target",
             measured="none",
-            remedy="return one from the task's targets(features), or name the label in examples.label",
+            remedy="return one from the task's targets(features), or specify the label in examples.label",
         )
     if len(named) != 1:
         raise SpecError(
@@ -48,7 +48,7 @@ def named_array(named: Arrays, name: str, what: str) -> Array:
 
     Args:
         named: Arrays by name.
-        name: The wanted name.
+        name: The name.
         what: "output", "target", or "feature", for the message.
 
     Raises:
@@ -61,7 +61,7 @@ def named_array(named: Arrays, name: str, what: str) -> Array:
             where="evaluate.metrics",
             bound=one_of(named) or "none",
             measured=name,
-            remedy=f"write {near[0]!r}" if near else f"name one of the {what}s in the metric's config",
+            remedy=f"write {near[0]!r}" if near else f"choose one of the {what}s in the metric's config",
         )
     return np.asarray(named[name])
 
@@ -82,7 +82,7 @@ def mask_of(features: Arrays, name: str, shape: tuple[int, ...]) -> Array:
             where=name,
             bound=list(shape),
             measured=list(mask.shape),
-            remedy="give each value that the metric compares one value of the mask",
+            remedy="provide one value of the mask for each value that the metric compares",
         )
     return mask.reshape(shape) != 0
 

@@ -68,7 +68,7 @@ def _check_size(found: int, expected: int, what: str, values: Array, others: Arr
             where="evaluate.metrics",
             bound=f"{expected} values",
             measured=f"{found}, of shapes {list(values.shape)} and {list(others.shape)}",
-            remedy="return the score from postprocess(), or name in `reconstructs` what the model reconstructs",
+            remedy="return the score from postprocess(), or set `reconstructs` to the feature that is reconstructed",
         )
 
 

@@ -113,10 +113,10 @@ def entries_within(value: Any) -> Iterator[Config]:
 
 
 class Names:
-    """The names that tf-keras gets for those in a file. What its graphs don't take, such as a space, becomes "_".
+    """The names in tf-keras for those in a file. Characters that its graphs don't accept, such as spaces, become "_".
 
     Args:
-        config: The configuration of the model. Names that stay must not meet names that change.
+        config: The configuration of the model. Unchanged names must not collide with changed ones.
     """
 
     def __init__(self, config: Config) -> None:
@@ -183,7 +183,7 @@ def dtype_name(layer: str, policy: Any) -> str | None:
             "its weights are already quantized",
             bound="a float model",
             measured=policy["config"].get("name", policy["class_name"]),
-            remedy="name the model from before `model.quantize`",
+            remedy="use the model from before `model.quantize`",
         )
     return str(policy["config"]["name"])
 

@@ -59,7 +59,7 @@ class Graph:
 
     def _arguments(self, name: str, node: Any) -> tuple[list[Any], Config]:
         if not isinstance(node, dict):
-            raise refusal(name, "its calls are not described as Keras 3 describes them",
+            raise refusal(name, "its calls are not in the format of Keras 3",
                           remedy="save the model again")  # fmt: skip
         args = [self._value(name, value) for value in node.get("args", ())]
         while args and args[-1] is None:

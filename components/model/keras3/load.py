@@ -1,4 +1,4 @@
-"""Loads a model that Keras 3 saved as a tf-keras model, and proves that both compute the same."""
+"""Loads a model that Keras 3 saved as a tf-keras model, and verifies that both compute the same."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def rebuild_file(path: Path) -> Rebuilt:
 
 
 def prove_file(path: Path, rebuilt: Rebuilt, inputs: Any = None, *, trust_code: bool = False) -> RebuiltFacts:
-    """Prove that a rebuilt model computes what Keras 3 computes, in a child process that loads the file.
+    """Verify that a rebuilt model computes what Keras 3 computes, in a child process that loads the file.
 
     Args:
         path: The file. Unless its code is trusted, it must contain no code, and name nothing to import.

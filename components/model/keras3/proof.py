@@ -1,4 +1,4 @@
-"""Proves that a rebuilt model computes what Keras 3 computes, by running both."""
+"""Verifies that a rebuilt model computes what Keras 3 computes, by running both."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def rebuild(config: Config) -> Part:
     """
     if not is_entry(config) or not _is_model(config):
         raise ModelError(
-            "tf-keras cannot rebuild this model of Keras 3: it is a class of its own, not a graph of layers",
+            "tf-keras cannot rebuild this model of Keras 3: it is a subclassed model, not a graph of layers",
             bound="a functional or Sequential model",
             measured=config.get("registered_name") or config.get("class_name"),
             remedy=f"wrap it in a functional model (`keras.Model(inputs, model(inputs))`) if it consists of layers, "

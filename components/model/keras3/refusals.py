@@ -5,7 +5,7 @@ from __future__ import annotations
 from components.core.errors import ModelError
 
 EXPORT = (
-    "export it as a SavedModel in the environment that saved it, `model.export('folder')`, and name that folder: all "
+    "export it as a SavedModel in the environment that saved it, `model.export('folder')`, and use that folder: all "
     "recipes without steps work with it"
 )
 

@@ -200,7 +200,7 @@ def _refuse_expansion(found: h5py.Dataset, path: Path) -> None:
 
 
 def _local(group: h5py.Group, name: str, path: Path) -> Any:
-    """Return what a group holds under a name, if it is not a link, which could lead to another file."""
+    """Return the entry of a group, unless it is a link, which could lead to a different file."""
     import h5py
 
     if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:

@@ -15,7 +15,7 @@ layers = tf.keras.layers
 
 
 def reshape(config: Config, x: Any) -> Any:
-    """Change the shape. The batch stays a dimension of its own if nothing moves in or out of it."""
+    """Change the shape. The batch stays its own dimension if nothing moves in or out of it."""
     shape = config["newshape"] if isinstance(config["newshape"], list | tuple) else [config["newshape"]]
     rest, given = list(shape[1:]), x.shape[1:]
     # Only then the first dimension stays the batch.

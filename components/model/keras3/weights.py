@@ -13,7 +13,8 @@ from components.model.keras3.refusals import refusal
 from components.model.keras3.saved_file import SavedKeras3, StoredWeights, values_of
 from components.upstream.keras import attention_projections, is_layer, own_weights
 
-# The variables of a layer in the order in which Keras 3 stores them, and where tf-keras has another name, that name.
+# The variables of a layer in the order in which Keras 3 stores them, and where tf-keras has a different name, that
+# name.
 _DENSE = ("kernel", "bias")
 _NORM = ("gamma", "beta")
 _VARIABLES: list[tuple[str, tuple[str, ...]]] = [
@@ -41,7 +42,7 @@ class _Leaf(NamedTuple):
     Attributes:
         path: Path of its weights in a `.keras` file.
         top: Name of the layer of the outermost model that it is, or is inside.
-        names: Names of the layers around it, from the outside in, and its own. Models are left out, and "" stands for
+        names: Names of the enclosing layers, from the outside in, and its own. Models are left out, and "" stands for
             names that Keras gives out by itself.
         variables: Name in Keras 3 -> variable of tf-keras.
         named: Whether the order of its variables is known to be the file's. The other classes are the task's.
@@ -191,7 +192,7 @@ def _by_name(leaf: _Leaf, arrays: dict[str, h5py.Dataset]) -> dict[str, h5py.Dat
     """Take the arrays of a `.h5` file whose path has the names of the layers and the variable, in this order."""
     found = {}
     for index, name in enumerate(leaf.variables):
-        # Layers that keep a layer in a path of its own, such as TimeDistributed, are not in its path.
+        # Layers that keep a layer in its own path, such as TimeDistributed, are not in its path.
         parts = [re.escape(part) for part in leaf.names if part and part != leaf.top]
         pattern = re.compile(r"(.*/)?" + "/(.*/)?".join([*parts, re.escape(name)]))
         candidates = [path for path in arrays if pattern.fullmatch(path)]

@@ -1,4 +1,4 @@
-"""Runs the float model in the artifact of a baseline, whatever kind of file it is."""
+"""Runs the float model in the artifact of a baseline, regardless of the kind of file."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Credentials(NamedTuple):
 
 
 def credentials_for(host: str) -> Credentials | None:
-    """Return the credentials for a registry; None if there are none, which is an anonymous request.
+    """Return the credentials for a registry; None if there are none, in which case requests are anonymous.
 
     Raises:
         StorageError: A configuration can't be read, or its credential helper fails.

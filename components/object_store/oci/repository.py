@@ -1,7 +1,7 @@
 """One repository of an OCI registry: blobs by digest, manifests by digest or tag, and tags.
 
-The distribution API has no write with a condition: who writes a tag last wins. `tag` therefore sends the conditions of
-HTTP, which some registries check, and reads the tag before a repetition and after the write.
+The distribution API has no conditional writes: the last writer of a tag wins. `tag` therefore sends the conditions of
+HTTP, which some registries check, and reads the tag before a retry and after the write.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def _pages_of_repositories(transport: Transport) -> Iterator[list[str]]:
         except NoCredentialsError:
             raise
         except DeniedError as error:
-            remedy = f"{error.remedy}; or name the places with --place"
+            remedy = f"{error.remedy}; or specify the places with --place"
             raise DeniedError(error.what, where=error.where, measured=error.measured, remedy=remedy) from None
         except (RefusedError, FileNotFoundError) as error:
             raise RefusedError(
                 "the registry does not list its repositories",
                 where=transport.place,
                 measured=getattr(error, "measured", None) or _NOT_FOUND,
-                remedy="allow it to answer /v2/_catalog, or name the places with --place",
+                remedy="allow it to answer /v2/_catalog, or specify the places with --place",
             ) from None
         yield _names_in(answer, "repositories", transport.place)
         path = _next(answer)
@@ -192,7 +192,7 @@ class Repository:
         )
 
     def tag(self, reference: str, manifest: bytes, before: bytes | None) -> bool:
-        """Point a tag at a manifest.
+        """Point a tag to a manifest.
 
         Args:
             reference: The tag.
@@ -200,8 +200,8 @@ class Repository:
             before: The manifest that the tag named when it was read; None for no tag.
 
         Returns:
-            False if the tag has another content than `before`, and the registry checks conditions. If the answer is
-            lost and then another manifest is there, this write was before that one, or never: True.
+            False if the tag has a different content than `before`, and the registry checks conditions. If the answer is
+            lost and a different manifest is there afterward, this write came first or never happened: True.
 
         Raises:
             StorageError: The registry refuses or fails, or the tag has not changed after several writes.
@@ -232,7 +232,7 @@ class Repository:
             # Another process can have written the earlier manifest again, so this write is repeated.
             if attempt == ATTEMPTS:
                 raise StorageError(
-                    "the registry accepted a tag, but it still names what it named before",
+                    "the registry accepted a tag, but the tag still points to the previous artifact",
                     where=f"{self._transport.place}:{reference}",
                     remedy="don't push through a cache or a read-only mirror; run again",
                 )
@@ -255,7 +255,7 @@ def _names_in(answer: requests.Response, what: str, place: str) -> list[str]:
             where=place,
             bound="JSON of the distribution API",
             measured=f"{len(answer.content):,} bytes of {answer.headers.get('Content-Type', 'no type')[:40]}",
-            remedy="check its address: a proxy or a web page may answer in its place",
+            remedy="check its address: a proxy or a web page may answer instead",
         ) from None
 
 

@@ -71,7 +71,7 @@ class Transport:
             method: The HTTP method.
             path: A path below the repository, or a URL that the registry returned.
             expected: Statuses that are returned. 404 raises a FileNotFoundError if it isn't among them.
-            attempts: 1 if a repetition isn't the same request; otherwise `ATTEMPTS`.
+            attempts: 1 if a retry isn't the same request; otherwise `ATTEMPTS`.
             most: How many bytes an answer can have; by default those of a document.
             options: Arguments of `requests`.
 
@@ -120,7 +120,7 @@ class Transport:
             return None if self._credentials is None else _basic(self._credentials)
         if scheme != "bearer":
             raise StorageError(
-                "the registry asks for a way to sign in that is not supported",
+                "the registry asks for an unsupported way to sign in",
                 where=self.place,
                 bound="Basic or Bearer",
                 measured=scheme[:20],
@@ -137,7 +137,7 @@ class Transport:
                 where=self.place,
                 bound="a token server at https://",
                 measured=f"{parts.scheme}://{parts.netloc}",
-                remedy=f"correct the registry's configuration, or name the server's host in {HTTP_VARIABLE}",
+                remedy=f"correct the registry's configuration, or specify the server's host in {HTTP_VARIABLE}",
             )
         asked = {name: parameters[name] for name in ("service", "scope") if name in parameters}
         known = self._credentials
@@ -168,10 +168,10 @@ class Transport:
         # Without the error's text, which contains the URL of an upload and so its secret state.
         if isinstance(error, requests.exceptions.SSLError):
             return StorageError(
-                "the registry's TLS certificate is not accepted, or it does not speak TLS",
+                "the registry's TLS certificate is not accepted, or it does not use TLS",
                 where=self.place,
                 measured=type(error).__name__,
-                remedy=f"set REQUESTS_CA_BUNDLE, or name the host in {HTTP_VARIABLE} to use HTTP",
+                remedy=f"set REQUESTS_CA_BUNDLE, or specify the host in {HTTP_VARIABLE} to use HTTP",
             )
         return StorageError(
             "the registry cannot be reached",
@@ -204,7 +204,7 @@ class Transport:
                 "the registry denies access",
                 where=self.place,
                 measured=found,
-                remedy="grant it to these credentials, or use others",
+                remedy="grant it to these credentials, or use different ones",
             )
         if status == _NOT_FOUND:
             if "NAME_UNKNOWN" in found or "NAME UNKNOWN" in found:
@@ -217,7 +217,7 @@ class Transport:
             return FileNotFoundError(f"there is no such content in {self.place}")
         if status >= _SERVER_ERROR or status == _TOO_MANY:
             return StorageError(
-                "the registry does not work at the moment",
+                "the registry is currently not working",
                 where=self.place,
                 measured=f"{found}, in {ATTEMPTS} attempts",
                 remedy="run again later: finished nodes come from the cache",
@@ -256,7 +256,7 @@ def _is_full(answer: requests.Response) -> bool:
 
 
 def _code_of(answer: requests.Response) -> str:
-    """Return the code of the registry's error, and nothing else of what it says, which can contain secrets."""
+    """Return only the code of the registry's error, because the rest of the answer can contain secrets."""
     with contextlib.suppress(ValueError, RecursionError, KeyError, IndexError, TypeError):
         code = str(answer.json()["errors"][0]["code"])
         return code if _CODE.fullmatch(code) else ""

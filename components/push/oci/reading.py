@@ -29,14 +29,14 @@ def repository_at(folder: str) -> Repository:
 
 
 def replace_tag(repository: Repository, tag: str, artifact: bytes, place: str) -> bytes | None:
-    """Point a tag at an artifact if it names another one, and return what it named before; None if there was none."""
+    """Point a tag to an artifact if it names another one, and return what it named before; None if there was none."""
     for _ in range(MOST_ATTEMPTS):
         before = repository.manifest(tag)
         if before == artifact or repository.tag(tag, artifact, before):
             return before
         time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
     raise RegistryError(
-        "the registry refuses to replace this tag, or other pushes change it all the time",
+        "the registry refuses to replace this tag, or other pushes keep changing it",
         where=place,
         bound=f"one write in {MOST_ATTEMPTS} attempts",
         remedy="allow the registry to replace tags, or run again when fewer pipelines push to this channel",
@@ -118,7 +118,7 @@ def versions_in(tags: Iterable[str]) -> dict[str, list[str]]:
 
 
 def tagged(repository: Repository, version: str) -> bytes | None:
-    """Return the artifact of a version, also if only the tag of the artifact itself exists, or None."""
+    """Return the artifact of a version, even if only the tag of the artifact itself exists, or None."""
     if not VERSION_PATTERN.fullmatch(version):
         return None
     if (artifact := repository.manifest(version)) is not None:

@@ -5,7 +5,7 @@
     <root>/<device class>/<name>:<channel>     the tag of a channel: the same artifact
 
 Blobs and artifacts are addressed by their digest, so that no push changes those of another. A tag is replaced in one
-step, but without a condition: who writes last wins. So each artifact first gets a tag that contains its own digest,
+step, but without a condition: the last writer wins. So each artifact first gets a tag that contains its own digest,
 which nobody writes with another content. The versions are listed from these tags, and no artifact is lost when several
 pushes write the same version. The tag of a channel comes last. It names the release of the push that came last
 (decisions 0046 and 0054).
@@ -70,7 +70,7 @@ class OciBackend:
         self._root = spec.root.rstrip("/")
 
     def check_writable(self) -> None:
-        """Check access with an upload that is canceled, so that it needs no permission to remove anything."""
+        """Check access with an upload that is canceled, so that no permission to remove is needed."""
         with _explained(self._root):
             repository_at(f"{self._root}/{_PROBE}").check_writable()
 
@@ -110,7 +110,7 @@ class OciBackend:
         raise claims.collected(address)
 
     def commit(self, release: Release) -> None:
-        """Point the channel's tag at the artifact of a release."""
+        """Point the channel's tag to the artifact of a release."""
         folder = _parent(release.path)
         with _explained(release.path):
             _, artifact = artifact_of(release)
@@ -139,7 +139,7 @@ class OciBackend:
             raise MetadataError(
                 "there is no release or model here",
                 where=target,
-                remedy="name a release's address, oci://HOST/REPOSITORY/VERSION, or that of its model.tflite",
+                remedy="specify a release's address, oci://HOST/REPOSITORY/VERSION, or that of its model.tflite",
             )
         return _located(found[0], found[1][MANIFEST_NAME])
 
@@ -156,7 +156,7 @@ class OciBackend:
                     "this is not a complete release: there is no such tag",
                     where=address,
                     bound="oci://HOST/REPOSITORY/VERSION",
-                    remedy="name a release's address",
+                    remedy="specify a release's address",
                 )
             release, folder = found[0], _parent(address)
             check_place(folder, release)
@@ -177,7 +177,7 @@ class OciBackend:
             artifact = tagged(repository, pointer.version)
             if artifact is None or files_in(artifact, address).get(MODEL_NAME) != f"sha256:{pointer.sha256}":
                 raise RegistryError(
-                    "the signed release is not in its place in the registry",
+                    "the signed release is in the wrong location in the registry",
                     where=address,
                     bound=f"an artifact with the model sha256:{pointer.sha256}",
                     measured="another artifact" if artifact else "no such tag",
@@ -215,7 +215,7 @@ class OciBackend:
             if not re.fullmatch(OCI_NAME, value):
                 raise SpecError(
                     f"the {what} cannot be part of a repository's name in an OCI registry",
-                    bound="lowercase letters and digits, divided by hyphens, one or two underscores, or a period",
+                    bound="lowercase letters and digits, separated by hyphens, one or two underscores, or a period",
                     measured=repr(value),
                     remedy="rename it",
                 )

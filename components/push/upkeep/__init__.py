@@ -1,1 +1,1 @@
-"""Upkeep of whole registries: verification, garbage collection, repair, and mirrors, the same for every kind."""
+"""Maintenance of whole registries: verification, garbage collection, repair, and mirrors, the same for every kind."""

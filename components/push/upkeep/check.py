@@ -43,7 +43,7 @@ class Health(FrozenModel):
         signed_entry: Name of the newest entry that is signed; empty without one.
         problems: What breaks it.
         incomplete: Releases that a push has not completed. `gc` removes them, and no device sees them.
-        strangers: What is nothing that a push writes.
+        strangers: Files that no push writes.
     """
 
     registry: str

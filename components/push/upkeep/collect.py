@@ -1,7 +1,7 @@
-"""Garbage collection: removes what no release needs, releases that the retention policy doesn't keep, and signed
-metadata that was superseded. It never removes what a channel names, or what is younger than the grace period.
+"""Garbage collection: removes what no release needs, releases that the retention policy doesn't keep, and superseded
+signed metadata. It never removes what a channel names, or what is younger than the grace period.
 
-Pushes that run at the same time lose nothing, whatever the clocks say: see `components.push.claims`. A collection that
+Pushes that run at the same time lose nothing, regardless of clocks: see `components.push.claims`. A collection that
 is killed leaves at most an incomplete release, which the next one removes.
 """
 
@@ -204,7 +204,7 @@ class _Run:
         self._pointers(claim, trusted, [name for name, when in pointers.items() if when is None or self._is_old(when)])
 
     def _pointers(self, claim: Claim | None, trusted: Trusted, names: list[str]) -> None:
-        """Remove signed pointers at releases that were removed."""
+        """Remove signed pointers to releases that were removed."""
         found = {}
         for name in names:
             parts = name.split("/")
@@ -220,7 +220,7 @@ class _Run:
                 self._record()
                 with trusted.store.exclusive():
                     trusted.store.remove(gone)
-            self.removed += [Removed(what="a pointer at a removed release", where=f"_tuf/{name}") for name in gone]
+            self.removed += [Removed(what="a pointer to a removed release", where=f"_tuf/{name}") for name in gone]
 
     def _superseded_since(self, store: ListedStore, name: str, written: Mapping[str, float | None]) -> float | None:
         """When the next version of a file was written, by the registry's clock or the clock of who signed it."""

@@ -285,11 +285,11 @@ def _check_place(place: str, release: Release) -> None:
     found = f"{release.manifest.device_class}/{release.manifest.name}"
     if found != place:
         raise RegistryError(
-            "this release is not in its place in the registry",
+            "this release is in the wrong location in the registry",
             where=release.path,
             bound=f"a folder .../{found}",
             measured=f".../{place}",
-            remedy="move it away: a release belongs to the place for which it was pushed",
+            remedy="move it away: a release belongs in the location for which it was pushed",
         )
 
 

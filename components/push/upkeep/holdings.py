@@ -90,7 +90,7 @@ class Holdings(Protocol):
         """Read files of a release as they are, damaged or not. Missing ones are left out."""
 
     def oci_manifests(self, place: str, version: str) -> tuple[str, ...] | None:
-        """Return what was listed of the OCI manifests among the files of a release; None if they are no files."""
+        """Return what was listed of the OCI manifests among the files of a release; None if they aren't files."""
 
     def read(self, place: str, version: str) -> Copy:
         """Read and verify a release. Raises a RegistryError that names what is damaged."""
@@ -111,7 +111,7 @@ class Holdings(Protocol):
         """Replace a damaged file of a release by the verified content."""
 
     def point(self, place: str, channel: str, release: Release) -> bool:
-        """Point a channel at a release, and create it if it doesn't exist. Return whether it changed."""
+        """Point a channel to a release, and create it if it doesn't exist. Return whether it changed."""
 
     def remove(self, place: str, version: str) -> None:
         """Remove a release, so that readers see all of it or nothing."""
@@ -123,5 +123,5 @@ class Holdings(Protocol):
         """Remove a leftover."""
 
     def strangers(self) -> tuple[str, ...]:
-        """Return what was listed and is nothing that a push writes. Upkeep never touches it."""
+        """Return what was listed but isn't written by any push. Maintenance never touches it."""
         ...

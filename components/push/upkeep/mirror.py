@@ -2,7 +2,7 @@
 
 The audit log is copied first, because the signed metadata names an entry of it. Releases are copied byte by byte, then
 channels, then signed metadata, its timestamp last. So readers of the copy see a release that is complete, and a signed
-set that was in force. What is already there isn't copied again, which continues a mirror that broke off.
+set that was in force. What is already there isn't copied again, so an interrupted mirror resumes.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ def mirror(
     """
     taken = holdings_at(source, places)
     if normal_root(target) == taken.root:
-        raise RegistryError("a registry cannot be its own mirror", where=target, remedy="name another target")
+        raise RegistryError("a registry cannot be its own mirror", where=target, remedy="choose another target")
     inner, outer = sorted((f"{normal_root(target)}/", f"{taken.root}/"), key=len, reverse=True)
     if inner.startswith(outer):
         raise RegistryError(
             "one of the registries is inside the other",
             where=target,
-            bound="a target beside the source",
+            bound="a target next to the source",
             measured=f"{inner[:-1]} in {outer[:-1]}",
-            remedy="name another target",
+            remedy="choose another target",
         )
     places_in(taken, places)
     if "://" not in target and not dry_run:
@@ -194,7 +194,7 @@ def _check_target(trusted: Trusted, target: str) -> None:
         raise RegistryError(
             "the target is another signed registry: its first root differs",
             where=target,
-            remedy="name an empty target, or a mirror of this source",
+            remedy="specify an empty target, or a mirror of this source",
         )
 
 

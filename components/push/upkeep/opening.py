@@ -18,14 +18,14 @@ def holdings_at(root: str, places: Iterable[str] = ()) -> Holdings:
         places: The places to work on; by default all.
 
     Raises:
-        RegistryError: There is no such folder, or this kind of registry can't be looked after.
+        RegistryError: There is no such folder, or this kind of registry can't be maintained.
         SpecError: It isn't an address of a registry.
     """
     root, kind = normal_root(root), kind_at(root)
     check_exists(root)
     if not kind.holdings:
         raise RegistryError(
-            "this kind of registry cannot be looked after",
+            "this kind of registry cannot be maintained",
             where=root,
             remedy="use the tools of the registry itself",
         )
@@ -34,7 +34,7 @@ def holdings_at(root: str, places: Iterable[str] = ()) -> Holdings:
 
 
 def no_registry(root: str, strangers: int) -> RegistryError:
-    """The error for an address with nothing that a push writes, but so many other files."""
+    """The error for an address without anything that a push writes, but with so many other files."""
     return RegistryError(
         "there is no registry here",
         where=root,

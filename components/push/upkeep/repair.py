@@ -1,7 +1,7 @@
 """Repair of a registry: completes or undoes releases that a killed push left, and restores what is damaged.
 
 Content comes only from where its digest is known: from the compressed form or the model of the release itself, from
-other registries, or from files of a run. What was signed decides, where something is signed.
+other registries, or from files of a run. Where something is signed, the signed state decides.
 """
 
 from __future__ import annotations

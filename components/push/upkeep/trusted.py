@@ -141,7 +141,7 @@ def _first_root(readings: Sequence[dict[str, bytes]]) -> bytes | None:
 
 
 def _read(path: Path) -> bytes:
-    remedy = "name the root.json of the registry's key set"
+    remedy = "specify the root.json of the registry's key set"
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Says which advice about schemes is of no use to the devices of a pipeline file. Needs no TensorFlow."""
+"""Says which advice about schemes doesn't help the devices of a pipeline file. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLOAT_OPTION = re.compile(r"(?:add|by|use) `(float_fallback|keep_float)\b")
 
 
 def for_devices(remedy: str, scheme: str | None, devices: Sequence[DeviceProfile]) -> str:
-    """Add to advice what no device accepts of it, and what the devices accept instead.
+    """Add to the advice which parts no device accepts, and what the devices accept instead.
 
     Args:
         remedy: Advice that may name schemes, or options that leave layers float.

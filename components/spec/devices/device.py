@@ -34,18 +34,18 @@ class DeviceProfile(FrozenModel):
         operator_versions: Highest version of an operator that the device's runtime supports, by the operator's name. By
             default, all versions.
         pinned_inputs, pinned_outputs: Scale and zero point that the firmware expects. By default, any.
-        integer_only: The device can use no file with a float tensor.
+        integer_only: The device can't use a file with a float tensor.
         sparse_weights: The device's runtime reads weights that are stored sparse.
         max_file_bytes: Largest model file, in bytes. By default, no bound.
         max_gzip_bytes: Largest model file under gzip at level 9, as the registry serves it. By default, no bound.
         max_zstd_bytes: Largest model file under Zstandard at level 19. By default, no bound.
         max_latency_ratio: Longest host time, as a fraction of the float TFLite model's. By default, no bound.
         evaluators: The device's own tools that check candidates, at most one of each kind.
-        max_npu_cycles: Most cycles of one inference on the NPU, as Vela estimates them.
-        max_cpu_operators: Most operators that can fall back from the NPU to the CPU, by Vela; 0 means that all run on
+        max_npu_cycles: Maximum number of cycles of one inference on the NPU, as Vela estimates them.
+        max_cpu_operators: Maximum number of operators that can fall back to the CPU, by Vela; 0 means that all run on
             the NPU.
-        max_sram_bytes: Most SRAM of the part that runs on the NPU, by Vela.
-        max_flash_bytes: Most flash of the part that runs on the NPU, by Vela.
+        max_sram_bytes: Maximum SRAM of the part that runs on the NPU, by Vela.
+        max_flash_bytes: Maximum flash of the part that runs on the NPU, by Vela.
         max_arena_bytes: Largest tensor arena under TensorFlow Lite Micro.
         max_tflm_lsb: Largest difference of an output under TensorFlow Lite Micro from the desktop runtime's, in least
             significant bits.
@@ -117,7 +117,7 @@ class DeviceProfile(FrozenModel):
         for tensors in (self.pinned_inputs, self.pinned_outputs):
             names = [tensor.name for tensor in tensors]
             if len(set(names)) < len(names) or (None in names and len(names) > 1):
-                raise ValueError("name each pinned tensor of several, and pin each only once")
+                raise ValueError("list each pinned tensor of several, and pin each only once")
         return self
 
     @model_validator(mode="after")

@@ -108,7 +108,7 @@ class TflmEvaluator(FrozenModel):
 
     Attributes:
         examples: How many of the evaluation split's first examples to evaluate; `all` for the whole split.
-        seconds: Time for the examples of one candidate, in seconds. When it is over, no further examples start, and the
+        seconds: Time for the examples of one candidate, in seconds. When it is over, no more examples start, and the
             metrics cover those that every candidate has run.
         timeout_s: Wall time limit for one candidate, in seconds. It ends a candidate without figures.
         version: The version of the package `tflite-micro` that the profile's bounds hold for. By default, any.
@@ -163,10 +163,10 @@ class RuntimesEvaluator(FrozenModel):
     """Other runtimes and kernels on this machine: how far outputs and metrics are from the desktop runtime's.
 
     Attributes:
-        kernels: Kernels of LiteRT (`ai-edge-litert`), in a process of its own without TensorFlow: `xnnpack`, `builtin`
+        kernels: Kernels of LiteRT (`ai-edge-litert`), in its own process without TensorFlow: `xnnpack`, `builtin`
             (without XNNPACK), and `reference`.
-        others: Name -> another Python that has `ai-edge-litert`: of another version, or for another processor under an
-            emulator. A relative path is relative to the profile.
+        others: Name -> another Python that has `ai-edge-litert`: of a different version, or for a different processor
+            under an emulator. A relative path is relative to the profile.
         examples: How many of the evaluation split's first examples to evaluate; `all` for the whole split.
         seconds: Time for the examples of one candidate under one runtime, in seconds. When it is over, no further
             examples start. Differences cover those that every runtime has run.
@@ -192,7 +192,7 @@ class RuntimesEvaluator(FrozenModel):
         if wrong := sorted(taken & set(self.others)):
             raise ValueError(f"others: {wrong[0]!r} is the name of a runtime of this machine: choose another name")
         if len(set(self.kernels)) < len(self.kernels):
-            raise ValueError("kernels: name each only once")
+            raise ValueError("kernels: list each only once")
         return self
 
 

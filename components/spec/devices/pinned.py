@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from components.core.values import FrozenModel
 
-# The least and the greatest normal number.
+# The smallest and the largest normal number.
 _FLOAT32 = (2.0**-126, 2.0**127)
 _RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
@@ -38,7 +38,7 @@ class PinnedTensor(FrozenModel):
 
     @property
     def real_range(self) -> tuple[float, float]:
-        """The real values of the least and the greatest integer."""
+        """The real values of the smallest and the largest integer."""
         low, high = _RANGES[self.dtype]
         return self.scale * (low - self.zero_point), self.scale * (high - self.zero_point)
 

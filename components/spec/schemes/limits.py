@@ -1,7 +1,7 @@
 """What can't be converted in which format: one table, which checks, steps, and plans read. Needs no TensorFlow.
 
 Measured with TensorFlow 2.16 and 2.21, whose tables differ. `tests/pipelines/checks/test_limits.py` compares every row
-with the installed converter: a row that the converter takes is wrong.
+with the installed converter: a row that the converter accepts is wrong.
 `tests/components/fake_quantize/test_layer_table.py` does so for training.
 """
 

@@ -66,7 +66,7 @@ Schedule = Annotated[
 
 
 class LayerSparsity(FrozenModel):
-    """Another sparsity of some layers. A later entry overrides an earlier one.
+    """A different sparsity for some layers. A later entry overrides an earlier one.
 
     Attributes:
         layers: Layer names or shell patterns.

@@ -96,7 +96,7 @@ class ActivationQuantization(FrozenModel):
 
 
 class LayerQuantization(FrozenModel):
-    """Other quantization of some layers. A later entry overrides an earlier one.
+    """Different quantization for some layers. A later entry overrides an earlier one.
 
     Attributes:
         layers: Layer names or shell patterns.
@@ -120,7 +120,7 @@ class LayerQuantization(FrozenModel):
         if self.config is None and self.weights is None and self.activations is None:
             raise ValueError("has no settings for these layers: set weights, activations, or config")
         if self.weights == "none" and self.activations == "none":
-            raise ValueError("quantizes nothing: name the layers in the step's `except` instead")
+            raise ValueError("quantizes nothing: list the layers in the step's `except` instead")
         return self
 
 
@@ -133,7 +133,7 @@ class QatStep(FineTuning):
             training, with ranges observed in training; with `float_fallback`, they stay float.
         weights: How weights are quantized.
         activations: How the outputs of layers are quantized.
-        configs: Layers with other quantization.
+        configs: Layers with different quantization.
         scheme: Your own `tfmot.quantization.keras.QuantizeScheme`, with its registry and layout transforms, instead of
             Edgemill's: the class, or a function that returns a new one, as `package.module:NAME`.
         delay_activations: Epochs in which the ranges of outputs are observed but not applied (Jacob et al. 2018,

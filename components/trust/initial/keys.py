@@ -28,7 +28,7 @@ _FILES = {
 
 
 def check_folder(root: str, folder: Path, delegated: Iterable[str] = ()) -> None:
-    """Check that a folder has no keys but those of a first signing of this registry that isn't complete.
+    """Check that a folder has no keys other than those of an incomplete first signing of this registry.
 
     Args:
         root: The registry.
@@ -54,12 +54,12 @@ def check_folder(root: str, folder: Path, delegated: Iterable[str] = ()) -> None
             where=str(folder),
             bound="a folder that is empty or doesn't exist, or that of an `init` of this registry that was killed",
             measured=", ".join(sorted(names)),
-            remedy="name another folder with --keys",
+            remedy="choose another folder with --keys",
         )
 
 
 def initial_keys(root: str, folder: Path, days: dict[str, int]) -> KeySet:
-    """Make the keys of a registry and its first root, or take those that a killed signing made."""
+    """Create the keys of a registry and its first root, or reuse those that a killed signing created."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     with (folder / ".lock").open("a") as lock:

@@ -33,7 +33,7 @@ def write_initial(
     Args:
         registry: The registry, with all keys.
         carried: The states of channels and archives of the releases that it has.
-        pointer: The content of the pointer at a release.
+        pointer: The content of the pointer to a release.
 
     Raises:
         RegistryError: Another process has just signed the registry. What it signed stays.

@@ -68,16 +68,16 @@ def _missing(recipe: str, run_id: str, explained: list[str], known: list[str]) -
     if recipe in known:
         if not explained:
             return MetadataError(
-                "this run explains no candidate: none is quantized, or it failed or ended before",
+                "this run explains no candidate: none is quantized, or the run failed or ended early",
                 where=run_id,
-                remedy="name a run that evaluated a quantized candidate, or run the pipeline again",
+                remedy="specify a run that evaluated a quantized candidate, or run the pipeline again",
             )
         return SpecError(
             "this candidate has no explanation: it is float, or its node did not run",
             where=recipe,
             bound=one_of(explained),
             measured=recipe,
-            remedy=f"name one that the run explains, such as `edgemill explain {run_id} {explained[0]}`",
+            remedy=f"specify one that the run explains, such as `edgemill explain {run_id} {explained[0]}`",
         )
     near = difflib.get_close_matches(recipe, known, n=1, cutoff=0.4)
     return SpecError(
@@ -85,7 +85,7 @@ def _missing(recipe: str, run_id: str, explained: list[str], known: list[str]) -
         where=f"run {run_id}",
         bound=one_of(known) if known else "a recipe of a run that got as far as its conversions",
         measured=recipe,
-        remedy=f"did you mean {near[0]}?" if near else "name a recipe of the run's pipeline file",
+        remedy=f"did you mean {near[0]}?" if near else "specify a recipe of the run's pipeline file",
     )
 
 

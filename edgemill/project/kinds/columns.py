@@ -146,7 +146,7 @@ def of_folder(folder: Path, options: Options) -> Data:
             where="--data",
             bound="one .npz file, or train.npz and test.npz",
             measured=some_of(file.name for file in archives),
-            remedy="name one of them with --data",
+            remedy="choose one of them with --data",
         )
     training, *_ = splits["patterns"].values()
     return _of_arrays(folder, dict(arrays_in(folder / training)), splits, {}, options)

@@ -74,7 +74,7 @@ def _splits(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 class _Feature:
-    """What is known of the values of a feature."""
+    """What is known about the values of a feature."""
 
     def __init__(self) -> None:
         self.kind = ""
@@ -114,7 +114,7 @@ def _check(features: Mapping[str, _Feature], label: str, where: str) -> None:
             where=where,
             bound="numbers or arrays for the input",
             measured=", ".join(f"{name}: {min(features[name].texts)!r}" for name in text[:3]),
-            remedy="name the features of the input with --columns, or yield numbers as in the training of the model",
+            remedy="specify the features of the input with --columns, or yield numbers as in training",
         )
     if uneven := {name: each.sizes for name, each in features.items() if len(each.sizes) != 1}:
         raise DataError(
@@ -122,7 +122,7 @@ def _check(features: Mapping[str, _Feature], label: str, where: str) -> None:
             where=where,
             bound="the same number of values in each example",
             measured=", ".join(f"{name}: {min(sizes):,} to {max(sizes):,}" for name, sizes in uneven.items()),
-            remedy="cut them off, or fill them, as in the training of the model",
+            remedy="truncate or pad them as in training",
         )
     if features[label].kind == "uint8" or (features[label].kind == "text" and features[label].sizes != {1}):
         raise DataError(

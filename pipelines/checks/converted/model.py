@@ -1,4 +1,4 @@
-"""What a Keras model becomes when it is converted, for the checks before work. Needs TensorFlow when it is asked."""
+"""What a Keras model becomes when it is converted, for the checks before the run. Needs TensorFlow when it is asked."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class ConvertedModel:
 
     @cached_property
     def casts_inside(self) -> bool:
-        """Whether the model casts in other places than its integer or boolean inputs and outputs."""
+        """Whether the model casts anywhere other than at its integer or boolean inputs and outputs."""
         graph = self._function.graph
         returned = set()
         for tensor in graph.outputs:

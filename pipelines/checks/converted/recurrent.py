@@ -51,7 +51,7 @@ class RecurrentFiles:
         return folder
 
     def refusals(self, recipe: Recipe, plans: Sequence[LayerPlan]) -> Iterator[EdgemillError]:
-        """Yield why the files of a recipe aren't what it promises.
+        """Yield why the files of a recipe don't have the properties that it promises.
 
         Args:
             recipe: A recipe whose recurrent layers can be converted.

@@ -81,7 +81,7 @@ def _rate_errors(examples: AudioExamples, found: Sequence[Item]) -> Iterator[Dat
             where="examples.sample_rate",
             bound=f"{examples.sample_rate} Hz",
             measured=", ".join(f"{rate} Hz in {counted(count, 'file')}" for rate, count in sorted(others.items())),
-            remedy="set `resample: true` in examples, correct sample_rate, or convert the files",
+            remedy="set `resample: true` in examples, fix sample_rate, or convert the files",
         )
 
 

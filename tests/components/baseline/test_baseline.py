@@ -285,9 +285,9 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, found: str) -> N
             "saved_model.pb",
             b"\n\xff\xff\xff\xff\x0f",
             "the graph of a SavedModel without its folder",
-            "name the folder: ",
+            "specify the folder: ",
         ),
-        ("saved_model.pb", b"\x08\x01\x12\x06", "the graph of a SavedModel without its folder", "name the folder: "),
+        ("saved_model.pb", b"\x08\x01\x12\x06", "the graph of a SavedModel without its folder", "specify the folder: "),
     ],
 )
 def test_advice_names_what_the_file_is(tmp_path: Path, name: str, content: bytes, found: str, advice: str) -> None:

@@ -122,7 +122,7 @@ def test_file_that_is_already_quantized_is_refused(model: tf.keras.Model, tmp_pa
         ModelError, match=r"already quantized .*found: 1 quantized tensors, and 0 tensors of float16"
     ) as caught:
         recognize(dynamic)
-    assert "name the float file, or the model that it was converted from" in caught.value.remedy
+    assert "specify the float file, or the model that it was converted from" in caught.value.remedy
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]

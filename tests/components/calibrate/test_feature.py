@@ -59,7 +59,7 @@ def test_feature_reader_equals_parser_when_an_entry_holds_its_value_twice():
 
 @pytest.mark.parametrize("serialized", [b"", example(other=[1]), example(other=[DECOY])])
 def test_feature_reader_names_the_feature_when_it_is_missing(serialized):
-    with pytest.raises(DataError, match=r"lacks the feature 'label' that the sample.*Remedy: name a feature"):
+    with pytest.raises(DataError, match=r"lacks the feature 'label' that the sample.*Remedy: specify a feature"):
         feature_reader("label")(serialized)
 
 

@@ -59,7 +59,7 @@ def test_reservoir_is_exact_and_small_when_strata_outnumber_samples(allocation, 
     taken, counts = reservoir.take()
     assert len(taken) == 100 == sum(count for _, count in counts.values())
     assert {available for available, _ in counts.values()} == {20}
-    # 13 per stratum for proportional, 1 for balanced, beside the samples, and half as many again until sorted.
+    # 13 per stratum for proportional, 1 for balanced, next to the samples, and half as many again until sorted.
     assert most <= 1.5 * ({"proportional": 13, "balanced": 1}[allocation] * 3000 + 2 * 100) + 1
     own = defaultdict(list)
     for stratum, content in items:

@@ -101,4 +101,4 @@ def test_sample_is_refused_when_an_example_lacks_the_feature(draw):
     sample = draw(CalibrationSpec(samples=10, stratify_by="label"), [*RECORDS, serialize({"image": b"x"})], shards=3)
     assert sample.examples == ()
     assert "lacks the feature 'label'" in str(sample.refused)
-    assert "Remedy: name a feature that every example has" in str(sample.refused)
+    assert "Remedy: specify a feature that every example has" in str(sample.refused)

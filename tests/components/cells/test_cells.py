@@ -1,4 +1,4 @@
-"""The cells in floats: Keras' own layers, our SRU and our writing out of them, against numpy."""
+"""The cells in float: Keras' own layers, our SRU and our writing out of them, against numpy."""
 
 import numpy as np
 import pytest

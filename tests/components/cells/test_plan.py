@@ -89,7 +89,7 @@ def test_model_without_recurrent_layers_has_no_plan():
 @pytest.mark.parametrize(
     ("kind", "options", "scheme", "form", "words"),
     [
-        ("lstm", {}, INT16, None, "no kernel for 16-bit activations.*Remedy: take static_wi8_ai8, whose LSTM has 16"),
+        ("lstm", {}, INT16, None, "no kernel for 16-bit activations.*Remedy: use static_wi8_ai8, whose LSTM has 16"),
         (
             "lstm",
             {},
@@ -107,13 +107,13 @@ def test_model_without_recurrent_layers_has_no_plan():
             None,
             "it is stateful.*Remedy: build it with stateful=False",
         ),
-        ("gru", {"unroll": True}, INT16, "sequence", "activations have 16 bits.*Remedy: take `recurrent: streaming`"),
+        ("gru", {"unroll": True}, INT16, "sequence", "activations have 16 bits.*Remedy: use `recurrent: streaming`"),
         ("lstm", {"activation": "relu"}, INT8, None, "its activation is relu.*Remedy: use tanh"),
         ("gru", {"activation": "softsign"}, INT8, None, "its activation is softsign.*Remedy: use tanh or relu"),
         ("gru", {"recurrent_activation": "hard_sigmoid"}, INT8, None, "is hard_sigmoid.*Remedy: use sigmoid"),
         ("gru", {"stateful": True}, INT8, None, "it is stateful.*Remedy: build it with"),
-        ("gru", {}, INT16, "sequence", "activations have 16 bits.*Remedy: take `recurrent: streaming`"),
-        ("gru", {}, INT16, None, "activations have 16 bits.*Remedy: take `recurrent: streaming`"),
+        ("gru", {}, INT16, "sequence", "activations have 16 bits.*Remedy: use `recurrent: streaming`"),
+        ("gru", {}, INT16, None, "activations have 16 bits.*Remedy: use `recurrent: streaming`"),
         ("gru", {}, StaticWi4Ai8(), "streaming", "4-bit weights must be trained.*Remedy: add a step `qat`"),
         ("gru", {}, StaticWi8Ai8(keep_float=["a"]), "streaming", "keeps no layer float.*Remedy: remove `keep_float`"),
     ],
@@ -187,6 +187,6 @@ def test_layers_that_see_several_time_steps_cannot_be_streamed(name):
             model = model_of(recurrent_layer("gru", return_sequences=True), layers.GlobalAveragePooling1D(name="seen"))
         case _:
             model = model_of(layers.Bidirectional(layers.GRU(4), name="seen"))
-    with pytest.raises(ModelError, match=r"layer seen.*Remedy: take `recurrent: sequence`"):
+    with pytest.raises(ModelError, match=r"layer seen.*Remedy: use `recurrent: sequence`"):
         plan(model, INT8, "streaming")
     assert plan(model, INT8, "sequence")

@@ -123,7 +123,7 @@ def test_weights_of_any_size_are_inside_the_compact_file_which_computes_the_same
     assert scheme_violations(SCHEMES[name], inspect_model(content), kept) == []
     assert max(one.bytes for one in facts.weights) == FEATURES * model.units * {"float32": 4, "float16": 2}.get(name, 1)
     assert facts.weight_bytes == inspect_model(content).weight_bytes
-    # Beside weights there is metadata.
+    # Besides weights there is metadata.
     assert facts.weight_bytes <= inline_bytes(small) <= inline_bytes(content) < facts.weight_bytes + 1024
     before, after = (outputs(one, model.inputs) for one in (content, small))
     np.testing.assert_array_equal(before, after)

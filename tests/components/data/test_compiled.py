@@ -63,7 +63,7 @@ def keras3() -> Any:
             "passes a class instead of an object as optimizer (expected: a name, or an optimizer object of tf.keras; "
             "found: the class Adam). Remedy: call the class: `Adam(...)`",
         ),
-        (lambda: (0.05, LOSS), "passes something that is no optimizer as optimizer"),
+        (lambda: (0.05, LOSS), "passes something that is not an optimizer as optimizer"),
         (lambda: (None, LOSS), "found: None)"),
         (lambda: ({"class_name": "Adam", "config": {}}, LOSS), "found: dict of builtins)"),
         (
@@ -72,10 +72,10 @@ def keras3() -> Any:
         ),
         (lambda: (keras.losses.MeanSquaredError(), LOSS), "found: MeanSquaredError of tf_keras)"),
         (lambda: ("adm", LOSS), "Keras knows no optimizer 'adm'; did you mean 'Adam'? (expected: Adadelta, Adafactor,"),
-        (lambda: ("adam", 5), "passes something that is no loss as loss"),
+        (lambda: ("adam", 5), "passes something that is not a loss as loss"),
         (lambda: ("adam", keras.optimizers.Adam()), "found: Adam of tf_keras)"),
         (lambda: ("adam", keras.metrics.Mean()), "found: Mean of tf_keras). Remedy: pass names, functions, or loss"),
-        (lambda: ("adam", LOSS, [5]), "passes something that is no metric as metrics"),
+        (lambda: ("adam", LOSS, [5]), "passes something that is not a metric as metrics"),
         (lambda: ("adam", LOSS, [keras.metrics]), "found: module of builtins)"),
         (
             lambda: (keras3().optimizers.Adam(), LOSS),
@@ -83,7 +83,7 @@ def keras3() -> Any:
         ),
         (
             lambda: ("adam", LOSS, [keras3().metrics.Mean()]),
-            "found: Mean of keras). Remedy: take Mean from tf.keras",
+            "found: Mean of keras). Remedy: use Mean from tf.keras",
         ),
         (lambda: ("adam", LOSS, [keras3().metrics.Mean]), "`Mean(...)`, from tf.keras instead of keras"),
     ],

@@ -137,7 +137,7 @@ FAILURES = {
         {},
         "unavailable",
         "'PHONE1' is unauthorized",
-        "accept the question",
+        "when asked",
     ),
     "offline": ({"devices": "PHONE1\toffline\n"}, {}, "unavailable", "'PHONE1' is offline", "adb reconnect offline"),
     "no permissions": (
@@ -204,7 +204,7 @@ FAILURES = {
         "doesn't allow writing to /x",
         "set `folder`",
     ),
-    "damaged copy": ({"damage": True}, {}, "unavailable", "has another digest (expected: ", "check the cable"),
+    "damaged copy": ({"damage": True}, {}, "unavailable", "has a different digest (expected: ", "check the cable"),
     "cable pulled during a push": (
         {"push": "adb: error: failed to get feature set: device 'PHONE1' not found"},
         {},
@@ -347,7 +347,8 @@ def test_sound_tool_has_no_error_before_work(phone):
 
 def test_other_version_of_adb_is_refused_before_work(phone):
     assert errors(phone, version="34.0.5") == [
-        f"{WHERE}.version: adb has another version than the profile's bounds hold for (expected: 34.0.5; found: 35.0.2)"
+        f"{WHERE}.version: adb has a different version than the profile's bounds hold for "
+        "(expected: 34.0.5; found: 35.0.2)"
         ". Remedy: install platform tools 34.0.5, or check the bounds of the profile with this version and correct "
         "`version`"
     ]

@@ -1,4 +1,4 @@
-"""Tools that are missing, or of another version, are reported before anything runs."""
+"""Tools that are missing, or of a different version, are reported before anything runs."""
 
 import importlib.metadata
 
@@ -47,7 +47,8 @@ def test_other_version_of_a_tool_is_an_error_with_both_versions_and_a_fix(kind):
     (error,) = tool_errors("board", [evaluator(), evaluator(version="9.9")])
     found = importlib.metadata.version(distribution)
     assert str(error) == (
-        f"device 'board': evaluators[1] ({kind}).version: {name} has another version than the profile's bounds hold "
+        f"device 'board': evaluators[1] ({kind}).version: {name} has a different version than the profile's bounds "
+        f"hold "
         f"for (expected: 9.9; found: {found}). Remedy: install {distribution}==9.9, or check the bounds of the "
         "profile with this version and correct `version`"
     )

@@ -1,4 +1,4 @@
-"""The real LiteRT in processes of its own, with three kinds of kernels, and under other Pythons."""
+"""The real LiteRT in its own processes, with three kinds of kernels, and under other Pythons."""
 
 import stat
 import sys
@@ -131,7 +131,7 @@ def test_python_without_the_runtime_is_refused_before_any_candidate_is_tried(tmp
     [
         ({"others": {"desktop": "python"}}, "'desktop' is the name of a runtime of this machine"),
         ({"others": {"litert_builtin": "python"}}, "'litert_builtin' is the name of a runtime"),
-        ({"kernels": ("builtin", "builtin")}, "name each only once"),
+        ({"kernels": ("builtin", "builtin")}, "list each only once"),
     ],
 )
 def test_runtimes_of_one_name_are_refused(fields, message):

@@ -77,7 +77,7 @@ def test_when_the_time_is_over_the_first_examples_without_a_gap_remain(tmp_path,
     monkeypatch.setattr(tflm_child, "time", types.SimpleNamespace(monotonic=lambda: now))
 
     def slow_for_one_worker(number):
-        # The worker of the even numbers, a process of its own, is stopped after its first two.
+        # The worker of the even numbers, a separate process, is stopped after its first two.
         nonlocal now
         if number == 4:
             now = 2.0

@@ -16,7 +16,7 @@ from tests.object_store import BUCKET
 
 
 class Served(Protocol):
-    """What a device follows.
+    """The settings of a device.
 
     Attributes:
         url: The address for `edgemill-device init --url`.

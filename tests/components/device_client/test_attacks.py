@@ -121,7 +121,7 @@ def test_new_root_needs_two_old_keys(fleet: Fleet, device: DeviceFolder) -> None
     (fleet.keys / "keys.json").write_text(json.dumps({**keys, "keys": kept}))
     with pytest.raises(RegistryError, match=r"not enough keys to sign as root \(expected: 2 of .*; found: 1\)"):
         rotate(fleet.registry(), "timestamp")
-    # A thief of one key writes a root of its own.
+    # A thief of one key writes its own root.
     root = Metadata.from_bytes((fleet.root / "_tuf/1.root.json").read_bytes())
     root.signed.version = 2
     root.signatures.clear()
@@ -170,7 +170,7 @@ def test_planted_root_and_removed_metadata_stop_an_honest_push(fleet: Fleet, tmp
     with pytest.raises(RegistryError, match="isn't the one that these keys sign"):
         fleet.push(NEW)
     shutil.rmtree(fleet.root / "_tuf")
-    with pytest.raises(RegistryError, match="was signed, and its signed metadata is gone"):
+    with pytest.raises(RegistryError, match="was signed, and its signed metadata is missing"):
         fleet.push(NEW)
 
 

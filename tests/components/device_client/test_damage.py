@@ -112,7 +112,7 @@ GOOD = {"--url": "http://127.0.0.1:1", "--device-class": "phone", "--name": "sho
 @pytest.mark.parametrize(
     ("option", "values"),
     [
-        # Devices without an ID of their own would get a staged roll-out together.
+        # Devices without their own ID would get a staged roll-out together.
         ("--device-id", ("", "  ", "a\n", "a\0b", "\udcff", "x" * 1_001)),
         ("--device-class", ("", "../phone", "Phone", "ph*ne", "_tuf", "phone\0", "phone\n", "a/b", "\uff50hone",
                               "x" * 129)),

@@ -246,9 +246,9 @@ def test_role_file_of_another_release_is_refused_by_the_gateway(
             pull(gateway)
         assert model_of(gateway) == OLD
 
-    attack(lambda old: dataclasses.replace(old, version=1), "is not about the release", NEW)
-    attack(lambda old: dataclasses.replace(old, model_sha256="0" * 64), "is not about the release", OTHER)
-    attack(lambda old: dataclasses.replace(old, target="watch/shoes/stable"), "is not about the release", NEW)
+    attack(lambda old: dataclasses.replace(old, version=1), "is not for the release", NEW)
+    attack(lambda old: dataclasses.replace(old, model_sha256="0" * 64), "is not for the release", OTHER)
+    attack(lambda old: dataclasses.replace(old, target="watch/shoes/stable"), "is not for the release", NEW)
     fleet.push(OTHER)
     pull(gateway)
     assert model_of(gateway) == OTHER

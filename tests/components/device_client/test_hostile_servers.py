@@ -91,7 +91,7 @@ SLOW = "fewer than 4,096 bytes arrived in"
         ("timestamp.json", redirect_with_an_endless_body, "redirects more than 5 times"),
         (".gz", redirect(""), "redirects more than 5 times"),
         ("timestamp.json", redirect("file:///etc/passwd"), "redirects from http to file"),
-        (".gz", redirect("http://[::bad"), "redirects to something that is no address"),
+        (".gz", redirect("http://[::bad"), "redirects to an invalid address"),
         (".gz", redirect("http://127.0.0.1:1/"), "Connection refused"),
     ],
 )

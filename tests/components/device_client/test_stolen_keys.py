@@ -236,7 +236,7 @@ def test_version_that_nothing_can_follow_is_refused_by_message(fleet: Fleet, dev
     path.write_bytes(sign(found.timestamp, signers))
     pull(device)
     for do in (lambda: fleet.push(NEW), lambda: rotate(fleet.registry(), "timestamp")):
-        with pytest.raises(RegistryError, match="so large that nothing can follow it"):
+        with pytest.raises(RegistryError, match="so large that there is no next one"):
             do()
     # The way out: the last good timestamp from a copy, and another key.
     path.write_bytes(honest)

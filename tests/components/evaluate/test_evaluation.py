@@ -213,7 +213,7 @@ BROKEN = (
 def test_sparse_metric_names_the_binary_one_when_the_model_has_one_output():
     accuracy = per_example(MetricSpec(name="accuracy", class_name="SparseCategoricalAccuracy"))
     for predictions in (np.zeros((2, 1)), np.zeros(2)):
-        with pytest.raises(DataError, match=r"expected: 0 to 0; found: 1 .*Remedy: take the metric `binary_accuracy`"):
+        with pytest.raises(DataError, match=r"expected: 0 to 0; found: 1 .*Remedy: use the metric `binary_accuracy`"):
             accuracy(np.array([0, 1]), predictions)
 
 

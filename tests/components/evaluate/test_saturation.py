@@ -31,7 +31,7 @@ def share(calibration, values, activation=None, io=tf.int8, then=()):
 
 
 def of_terms():
-    """A sum of two inputs, each by a layer of its own; and values of which a fifth exceeds what one term can hold."""
+    """A sum of two inputs, each by its own layer; and values of which a fifth exceeds what one term can hold."""
     taken = tf.keras.Input([2], name="x")
     terms = [
         tf.keras.layers.Dense(1, kernel_initializer=tf.constant_initializer(kernel), use_bias=False)(taken)

@@ -225,7 +225,7 @@ def test_metric_without_weights_is_refused_when_the_task_weighs_examples(
 def test_saturation_is_counted_for_each_output(world: World, tmp_path: Path) -> None:
     world.evaluate(world.task, [KINDS], tmp_path / "out")
     saturated = reports(tmp_path / "out")["int8"].saturated
-    # The softmax has a range of its own, and the number that of all these examples.
+    # The softmax has its own range, and the number that of all these examples.
     assert set(saturated) == {"shift"}
     assert 0 < saturated["shift"] < 0.05
 
@@ -284,4 +284,4 @@ def test_boxes_and_scores_in_one_output_are_reported_with_cause_and_cure(
     said = unequal(fact)
     assert "The output 'found' has one scale, and one of its steps is 1.1" in said
     assert f"channels 4, 5 of axis 1 reach only from {fact.low:.4g} to {fact.high:.4g}: 0." in said
-    assert "Return values of such different ranges (such as boxes and scores) as outputs of their own" in said
+    assert "Return values of such different ranges (such as boxes and scores) as separate outputs" in said

@@ -224,12 +224,6 @@ WRITTEN_OUT_IN_8_BITS = {
     "gelu_tanh": branch("shared", gelu_tanh=lambda name: lambda x: tf.nn.gelu(x, approximate=True)),
     "difference": branch("pair", difference=lambda name: lambda x: tf.math.squared_difference(x[0], x[1])),
     "stack": branch("pair", stack=lambda name: lambda x: tf.stack(x, 1)),
-    "stack_of_unequal": branch("series", stack_of_unequal=lambda name: lambda x: tf.stack([x, x * 2.0], -1)),
-    "three": branch("series", three=lambda name: lambda x: tf.einsum("bti,bsi,bsj->btj", x * 0.3, x, x)),
-    "chosen": branch("shared", chosen=lambda name: lambda x: tf.cast(x > 0.2, tf.float32) * x),
-    "filled": branch("shared", filled=lambda name: lambda x: tf.concat([x, tf.fill(tf.shape(x), 0.5)], 1)),
-    "product_of": branch("shared", product_of=lambda name: lambda x: tf.reduce_prod(x[:, :2], 1, keepdims=True)),
-    "picked": branch("series", picked=lambda name: lambda x: tf.gather_nd(x, tf.argmax(x[:, :, :1], 1), batch_dims=1)),
     "deep": branch("image", deep=lambda name: lambda x: tf.nn.depth_to_space(x, 2)),
     "shallow": branch("image", shallow=lambda name: lambda x: tf.nn.space_to_depth(x, 2)),
     "conv_lstm_sequence": branch(

@@ -217,7 +217,7 @@ def test_one_dimensional_convolution_is_fused_through_its_reshape():
         graph(("conv/upright", "Reshape"), ("conv", "Conv2D"), ("conv/flat", "Reshape"), ("relu", "ReLU", "relu"))
     )
     assert ranges(plan) == {"relu": "range"}
-    # The user's own reshape is a kernel of its own.
+    # The user's own reshape is its own kernel.
     assert ranges(placed(graph(("conv", "Conv2D"), ("flat", "Reshape"), ("relu", "ReLU", "relu")))) == {
         "conv": "range",
         "relu": "range",
@@ -292,7 +292,7 @@ def test_refused_layers_are_all_named_with_reason_and_fix():
     assert said.startswith("layer odd, act, mystery: ")
     assert "odd (LayerNormalization): has no integer form; normalize along axes of a fixed length" in said
     assert "act (Activation elu): its activation has no integer kernel; use relu" in said
-    assert "mystery (Mystery): has no integer form; give it a config of its own" in said
+    assert "mystery (Mystery): has no integer form; give it its own config" in said
     assert "`except: [odd, act, mystery]` in the step and `float_fallback: true` in the scheme" in said
 
 
@@ -310,7 +310,7 @@ def test_layer_without_16_bit_kernel_is_refused_for_it_alone(kind, function):
     nodes, sixteen = graph(("dense", "Dense"), ("odd", kind, function)), LayerPolicy(activation_bits=16)
     assert placed(nodes).refused == []
     plan = placed(nodes, dense=sixteen, odd=sixteen)
-    with pytest.raises(ModelError, match="has no kernel for 16-bit activations; take the scheme static_wi8_ai8"):
+    with pytest.raises(ModelError, match="has no kernel for 16-bit activations; use the scheme static_wi8_ai8"):
         plan.refuse()
 
 
@@ -464,7 +464,7 @@ def test_function_without_integer_kernel_is_refused_with_its_name_and_fix():
 def test_function_without_16_bit_kernel_is_refused_for_it_alone(function):
     nodes, sixteen = graph(("odd", "Operator", function)), LayerPolicy(activation_bits=16)
     assert placed(nodes).refused == []
-    with pytest.raises(ModelError, match="has no kernel for 16-bit activations; take the scheme static_wi8_ai8"):
+    with pytest.raises(ModelError, match="has no kernel for 16-bit activations; use the scheme static_wi8_ai8"):
         placed(nodes, odd=sixteen).refuse()
 
 

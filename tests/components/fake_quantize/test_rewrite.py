@@ -142,17 +142,6 @@ COMPOSED = {
     "before": lambda x: tf.matmul(kernel(5, 12), x) + tf.matmul(kernel(1, 12, 5), x, transpose_a=True),
     "running_sum": lambda x: tf.cumsum(x, 1) + tf.cumsum(x, -1, exclusive=True, reverse=True),
     "flipped": lambda x: tf.image.flip_left_right(x[:, :, :, None]) + tf.image.flip_up_down(x[:, :, :, None]),
-    "crops": lambda x: (
-        tf.image.crop_to_bounding_box(x[:, :, :, None], 3, 1, 6, 2) + tf.image.central_crop(x[:, :, :2, None], 0.5)
-    ),
-    "bordered": lambda x: tf.image.pad_to_bounding_box(x[:, :, :, None], 1, 2, 15, 5),
-    "three": lambda x: tf.einsum("bti,bsi,bsj->btj", x, x, x[:, :, :2]),
-    "stacked": lambda x: tf.stack([x, x * 2.0], -1) + tf.stack([x, x * 3.0], 2)[:, :, 0, :, None],
-    "chosen": lambda x: tf.cast(x > 0.2, tf.float32) * x,
-    "units": lambda x: tf.math.l2_normalize(x, 1) + tf.math.l2_normalize(x, [1, 2]) + tf.math.l2_normalize(x, -1),
-    "frames": lambda x: tf.signal.frame(x, 4, 3, axis=1) + tf.ensure_shape(x, [None, 12, 3])[:, None, :4],
-    "filled": lambda x: tf.concat([x, tf.fill(tf.shape(x), 0.5)], -1),
-    "quotient": lambda x: tf.math.divide_no_nan(x, [2.0, 0.0, 4.0]) + tf.reduce_prod(x[:, :, :2], -1, keepdims=True),
     "gray": lambda x: tf.image.rgb_to_grayscale(x[:, :, None]),
     "weights_of_a_network": lambda x: layers.Dot((1, 1))([x[:, :, 0], x]) + layers.Dot((1, 2))([x[:, 0], x])[:, :3],
     "directions": lambda x: (

@@ -104,7 +104,7 @@ def line():
 
 
 def deep():
-    """One with draws and statistics of its own."""
+    """One with draws and its own statistics."""
     tf.keras.utils.set_random_seed(22)
     layers = tf.keras.layers
     return tf.keras.Sequential(

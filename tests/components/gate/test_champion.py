@@ -293,7 +293,7 @@ def test_paired_test_against_the_champion_is_that_of_bounds_on_the_baseline(
         ),
         (
             {"metrics": [{"name": "accuracy", "at_least": 0.5}], "champion": "require", "decide_on": "test"},
-            "asks each candidate to show that it is better than the champion",
+            "requires each candidate to be better than the champion",
         ),
         ({"metrics": [{"name": "accuracy", "at_least": 0.5}], "champion": "refuse"}, "'none', 'report' or 'require'"),
     ],

@@ -171,7 +171,7 @@ def test_decision_says_that_bounds_contradict_each_other_given_the_baseline():
     bounds = [{"name": "accuracy", "max_drop_from_baseline": 0.01}, {"name": "accuracy", "at_most": 0.8}]
     decision = decision_on([slice_of(1000, 900)], metrics=bounds)
     assert decision.why.endswith(
-        "; the bounds on accuracy on overall contradict each other: the baseline has 0.9, so they ask for at least "
+        "; the bounds on accuracy on overall contradict each other: the baseline has 0.9, so they require at least "
         "0.89 and for at most 0.8"
     )
     assert "contradict" not in decision_on([slice_of(1000, 850)], metrics=bounds[:1]).why

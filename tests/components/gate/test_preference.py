@@ -167,9 +167,9 @@ def test_front_has_every_candidate_that_no_other_beats():
     assert decision.fronts == {"bytes": ("small", "medium", "large"), "host time": ("medium",)}
     assert decision.chosen == "medium"
     assert place_on_the_front(decision) == (
-        "Pareto front of accuracy against bytes: small, medium, large. medium lies on it: no other that passes has a "
-        "better accuracy at no more bytes. Pareto front of accuracy against host time: medium. medium lies on it: no "
-        "other that passes has a better accuracy at no more host time."
+        "Pareto front of accuracy against bytes: small, medium, large. medium is on it: no other passing candidate "
+        "has a better accuracy at no more bytes. Pareto front of accuracy against host time: medium. medium is on it: "
+        "no other passing candidate has a better accuracy at no more host time."
     )
     assert place_on_the_front(chosen(candidates[-1], bound={"at_least": 0.5}, by="smallest")) == ""
 

@@ -158,7 +158,7 @@ def test_gross_difference_fails_without_a_bound_and_under_a_lax_one(mean, verdic
         if verdict == "fail":
             assert len(result.candidates[0].reasons) == 1
             assert reason(result).what == "output y on TensorFlow Lite Micro"
-            assert reason(result).bound == "at most 32 LSB from the desktop runtime in the mean"
+            assert reason(result).bound == "at most 32 LSB from the desktop runtime on average"
             assert reason(result).measured == f"{mean:.4g} over 32 examples"
 
 
@@ -316,7 +316,7 @@ def test_operator_is_not_newer_than_the_devices_runtime(version, verdict):
         ({"operator_versions": {"CONV_2D": 0}}, "greater than or equal to 1"),
         ({"operators": ["ADD"], "operator_versions": {"CONV_2D": 3}}, "'CONV_2D' is not among `operators`"),
         ({"pinned_inputs": [{"scale": 0.5, "zero_point": 128}]}, "zero_point 128 is not an int8"),
-        ({"pinned_inputs": [PINNED, PINNED]}, "name each pinned tensor of several"),
+        ({"pinned_inputs": [PINNED, PINNED]}, "list each pinned tensor of several"),
     ],
 )
 def test_contradictory_or_unknown_clause_is_refused(changes, message):

@@ -172,7 +172,7 @@ def test_every_kind_of_ready_made_metric_weighs_examples(name) -> None:
 def test_accumulator_without_weights_is_refused_if_examples_have_them() -> None:
     assert not load_metric(own("Ratio")).weighable
     message = (
-        r"the task weighs examples, but the metric 'mine' \(own_metric:Ratio\) counts every example once .*`weights`"
+        r"the task weights examples, but the metric 'mine' \(own_metric:Ratio\) counts every example once .*`weights`"
     )
     for check in (
         lambda: weighed(own("Ratio")),

@@ -139,7 +139,7 @@ def test_scores_that_would_take_more_bytes_than_allowed_become_classes(tmp_path,
     with PredictionWriter(tmp_path, 0, max_bytes=300_000) as writer:
         for at in range(0, 25, 4):
             writer.add(DIGESTS[at : at + 4], {"map": scores[at : at + 4], "boxes": boxes[at : at + 4]})
-    assert "classes with the greatest scores are stored" in caplog.text
+    assert "classes with the highest scores are stored" in caplog.text
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert size < 25 * 30 * 2 + 4 * 2000
     found = in_folder(tmp_path)

@@ -208,7 +208,7 @@ class OciFiles:
 
 
 def _in_repository(name: str) -> str:
-    """The name of a file as its repository has it: signed metadata is in a repository of its own."""
+    """The name of a file as its repository has it: signed metadata is in its own repository."""
     folder, _, file = name.partition("/")
     return f"{OCI_REPOSITORY}/{tag_of(file)}/{file}" if folder == FOLDER else name
 

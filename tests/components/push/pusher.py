@@ -1,4 +1,4 @@
-"""Pushes in processes of their own. Run as a script, it forks a process for each line of JSON, and reports in lines.
+"""Pushes in their own processes. Run as a script, it forks a process for each line of JSON, and reports in lines.
 
 Forked, because an import of the clients takes longer than all the pushes of a test.
 """

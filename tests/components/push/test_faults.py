@@ -159,9 +159,9 @@ def test_push_survives_a_fault_of_each_request(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ((503, ""), "the registry cannot be used: the (object store|registry) does not work at the moment"),
+        ((503, ""), "the registry cannot be used: the (object store|registry) is currently not working"),
         # Google allows about one write of an object in a second.
-        ((429, ""), "the registry cannot be used: the (object store|registry) does not work at the moment"),
+        ((429, ""), "the registry cannot be used: the (object store|registry) is currently not working"),
         (DROPPED, "the registry cannot be used: the (object store|registry) cannot be reached"),
     ],
     ids=["503", "429", "dropped"],

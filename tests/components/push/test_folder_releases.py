@@ -305,7 +305,7 @@ def test_check_writable_leaves_nothing_when_root_is_there_or_not(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# What a full disk, a limit on file size, or another user meets can only be had in a process of its own.
+# What a full disk, a limit on file size, or another user meets can only be had in its own process.
 CHILD = """
 import os, resource, sys
 from pathlib import Path

@@ -34,9 +34,7 @@ from tests.oci_server import oci_server
 OTHER = MODEL[::-1]
 # Writes between two attempts.
 STRIDE = {"s3": 2, "gcs": 2, "oci": 12}
-SAID = (
-    "has no space left, or its quota is used up .*Remedy: free space on its storage or raise the quota, and run again"
-)
+SAID = "has no space left, or its quota is used up .*Remedy: free up space in its storage or raise the quota, and"
 BY_DOCKER = (500, '{"errors": [{"code": "UNKNOWN", "detail": {"Enclosed": {"Op": "write", "Path": "/x", "Err":28}}}]}')
 BY_HARBOR = (
     403,

@@ -23,7 +23,7 @@ from components.push.release import CompressedForm, Release
 from components.push.release_files import compressed_form, described
 from tests.components.push.places import MODEL, manifest_of
 
-# What a push can put beside the model.
+# What a push can put next to the model.
 FILES = {
     "labels.txt": b"shoe\nboot\n",
     "model_card.md": b"# The model",

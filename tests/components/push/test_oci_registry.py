@@ -236,8 +236,8 @@ def test_channel_must_not_serve_the_release_of_another_device(place: Place) -> N
     for tag in ("stable", VERSION):
         assert stranger.tag(tag, content, None)
     ((_, found),) = place.kind.channels(release.path.replace("/phone/", "/watch/"))
-    assert "this release is not in its place in the registry" in str(found)
-    with pytest.raises(RegistryError, match="this release is not in its place"):
+    assert "this release is in the wrong location in the registry" in str(found)
+    with pytest.raises(RegistryError, match="this release is in the wrong location"):
         place.kind.point_at(release.path.replace("/phone/", "/watch/"), "stable")
 
 
@@ -277,7 +277,9 @@ def test_channel_that_another_push_sets_back_at_once_is_written_again(place: Pla
 def test_registry_that_keeps_the_old_tag_is_reported(place: Place, store: Store) -> None:
     old, gateway = place.push(OTHER), gateway_of(store)
     gateway.fault = lambda number, line: (201, "") if line.startswith("PUT") and "stable" in line else None
-    with pytest.raises(RegistryError, match=r"accepted a tag, but it still names what it named before.*cache"):
+    with pytest.raises(
+        RegistryError, match=r"accepted a tag, but the tag still points to the previous artifact.*cache"
+    ):
         place.push()
     gateway.reset()
     assert place.current() == old

@@ -117,7 +117,7 @@ def test_rollback_is_refused_to_a_release_in_another_place(file_place: Place) ->
     file_place.push()
     for name, content in file_place.files.all().items():
         file_place.files.write(name.replace("phone", "watch"), content)
-    with pytest.raises(RegistryError, match=r"not in its place .*expected: a folder \.\.\./phone/shoes"):
+    with pytest.raises(RegistryError, match=r"in the wrong location .*expected: a folder \.\.\./phone/shoes"):
         file_place.kind.point_at(f"{file_place.root}/watch/shoes/{VERSION}", "stable")
 
 
@@ -196,7 +196,7 @@ def test_channel_of_one_device_must_not_serve_the_release_of_another(file_place:
     for name, content in file_place.files.all().items():
         file_place.files.write(name.replace("phone", "watch"), content)
     ((_, found),) = file_place.kind.channels(release.path.replace("/phone/", "/watch/"))
-    assert "this release is not in its place in the registry" in str(found)
+    assert "this release is in the wrong location in the registry" in str(found)
 
 
 def test_release_exists_until_it_is_removed(place: Place) -> None:

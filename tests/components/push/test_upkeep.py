@@ -114,7 +114,7 @@ def test_mirror_is_the_same_byte_by_byte_and_a_second_one_changes_nothing(
 
 
 def other_place(place: Place, store: Store, folder: Path) -> Place:
-    """A registry of another root. The server of `oci` isn't emptied for it."""
+    """A registry of a different root. The server of `oci` isn't emptied for it."""
     clear = store.oci.clear if store.oci else None
     if store.oci:
         store.oci.clear = lambda: None  # type: ignore[method-assign]

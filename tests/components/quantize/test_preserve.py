@@ -155,7 +155,7 @@ def test_layers_with_more_values_than_weights_are_refused_with_a_fix(baseline: T
     with pytest.raises(ModelError) as caught:
         targets(baseline.model, step)
     said = str(caught.value)
-    assert said.startswith("layer convolution, probabilities: there are more centroids than weights")
+    assert said.startswith("layer convolution, probabilities: there are at least as many centroids as weights")
     assert "found: convolution: 200 of 144; probabilities: 200 of 96" in said
     assert "`except: [convolution, probabilities]`, or lower `num_clusters`" in said
 

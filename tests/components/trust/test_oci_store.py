@@ -145,7 +145,7 @@ def test_changed_metadata_is_reported(place: Place, store: Store) -> None:
     with metadata.exclusive():
         metadata.write_if("a.json", b"right", None)
     place.files.write("edgemill-tuf/a.json/a.json", b"wrong")
-    with pytest.raises(RegistryError, match="is refused: this artifact has another content than it says"):
+    with pytest.raises(RegistryError, match="is refused: the content of this artifact does not match its digest"):
         metadata.read("a.json")
     place.files.remove("edgemill-tuf/a.json/a.json")
     with pytest.raises(RegistryError, match="or its content is missing"):
@@ -162,7 +162,7 @@ def test_registry_that_denies_what_does_not_exist_is_not_signed(place: Place, st
     store.gateway.fault = lambda number, line: (403, "{}") if "edgemill-tuf" in line else None
     with (
         mock.patch.dict(os.environ, {VARIABLE: str(tmp_path / "keys")}),
-        pytest.raises(RegistryError, match="was signed, and its signed metadata is gone"),
+        pytest.raises(RegistryError, match="was signed, and its signed metadata is missing"),
     ):
         place.publish(OTHER)
     store.gateway.reset()

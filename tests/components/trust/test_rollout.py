@@ -39,7 +39,7 @@ def test_share_of_simulated_devices_is_the_percentage_and_no_device_flips() -> N
     for percent in (5, 20, 50):
         state = released(state, B, percent * 100)
         have = holders(state, B)
-        # 0.2 points at 5 %, which is 2.9 standard errors. Wider shares vary more: five standard errors.
+        # 0.2 points to 5 %, which is 2.9 standard errors. Wider shares vary more: five standard errors.
         spread = (percent * (100 - percent) / len(IDS)) ** 0.5
         assert abs(100 * len(have) / len(IDS) - percent) < (0.2 if percent == 5 else 5 * spread)
         assert before <= have

@@ -39,7 +39,7 @@ def test_schema_without_a_label_is_tightened_for_numbers_alone() -> None:
     tighten(made, DataExpectations())
     assert made.feature[0].float_domain.disallow_nan
     assert made.feature[1] == schema().feature[1]
-    with pytest.raises(ValueError, match="name the feature that holds it in `label`"):
+    with pytest.raises(ValueError, match="specify its feature in `label`"):
         DataExpectations(num_classes=3)
 
 
@@ -68,7 +68,7 @@ def test_evaluation_split_of_a_single_class_is_refused() -> None:
     with pytest.raises(DataError, match=message):
         refuse_single_class(statistics(3, 3, 3, 3), "label", "eval")
     refuse_single_class(statistics(3, 3, 3, 4), "label", "eval")
-    # Missing labels are anomalies, with an error of their own.
+    # Missing labels are anomalies, with their own error.
     refuse_single_class(statistics(), "label", "eval")
 
 

@@ -1,4 +1,4 @@
-"""Models, tasks, and metrics that are wrong in ways of their own: each is refused before the first node, in words."""
+"""Models, tasks, and metrics that are wrong in their own ways: each is refused before the first node, in words."""
 
 from __future__ import annotations
 
@@ -125,8 +125,9 @@ class Sum:
         ),
         (
             {"function": "bad_metrics:Sum"},
-            "evaluate.metrics: the task weighs examples, but the metric 'kinds' (bad_metrics:Sum) counts every example "
-            "once (expected: add() with a parameter `weights`, an array [N]; found: add() without it). Remedy: add ",
+            "evaluate.metrics: the task weights examples, but the metric 'kinds' (bad_metrics:Sum) counts every "
+            "example once (expected: add() with a parameter `weights`, an array [N]; found: add() without it). "
+            "Remedy: add ",
         ),
         (
             {"class_name": "Precision", "config": {"class_id": 99}, "output": "kind"},

@@ -43,5 +43,5 @@ def test_one_that_is_away_is_reported_before_anything_runs(tmp_path: Path) -> No
         f"--job_endpoint={endpoint}: Beam's job service does not answer (expected: a connection within 5 s"
         in ran.output.replace("\n", " ")
     )
-    assert "start the job service, or correct host and port; nothing ran" in ran.output.replace("\n", " ")
+    assert "start the job service, or correct host and port. Nothing ran" in ran.output.replace("\n", " ")
     assert not list(ran.root.rglob("*.json")) and not list(ran.root.rglob("*.sqlite"))

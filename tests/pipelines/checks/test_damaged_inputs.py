@@ -71,7 +71,7 @@ def refused_model(small: SmallPipeline, path: Path) -> str:
     small.spec["baseline"] = {"kind": "pretrained", "path": str(path)}
     said = refused("validate", "--deep", str(small.write()))
     assert str(path) in said
-    assert "register" not in said  # advice for models with layers of their own
+    assert "register" not in said  # advice for models with their own layers
     return said
 
 
@@ -171,7 +171,7 @@ HEADER = b"image,label\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (HEADER + b"0.5,1\n0.5", "row 2 of the file is cut off, or has other columns than the first line names"),
+        (HEADER + b"0.5,1\n0.5", "row 2 of the file is cut off, or has columns other than those in the first line"),
         (HEADER + b"0.5,1\n0.5,1,7\n", "(expected: 2 cells; found: 3)"),
         (HEADER + b"0.5,1\n" * 20000 + b"0.5", "the last row of the file is cut off"),
         (HEADER + b"0.5,1\n" * 9 + bytes(500), "the last row of the file is cut off"),

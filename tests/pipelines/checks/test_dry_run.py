@@ -385,7 +385,7 @@ def test_graph_with_a_loop_is_refused_in_integer_recipes(tmp_path: Path) -> None
     small = with_saved_model(tmp_path, looped, [None, 4, 4, 1])
     said = errors_of(small)
     assert "recipes[1] (int8): scheme: the graph loops over time steps, and TensorFlow Lite crashes when it" in said
-    assert "name the .keras file that the SavedModel was exported from as baseline" in said
+    assert "use the .keras file that the SavedModel was exported from as the baseline" in said
     small.spec["recipes"].pop()
     check(small)
 

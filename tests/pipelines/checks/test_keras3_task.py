@@ -1,4 +1,4 @@
-"""A task whose `build_model` returns a model of Keras 3: rebuilt before work, or refused by the name of a layer."""
+"""A task whose `build_model` returns a model of Keras 3: rebuilt before the run, or refused by the name of a layer."""
 
 from __future__ import annotations
 
@@ -80,4 +80,4 @@ def test_what_tf_keras_lacks_is_refused_before_work(tmp_path: Path, old: str, ne
     said = errors_of(SmallPipeline(tmp_path, task_with(old=old, new=new)))
     assert message in said
     if "cannot rebuild" in said:
-        assert "build the model of layers that tf-keras has; or train it in an environment of its own" in said
+        assert "build the model of layers that tf-keras has; or train it in its own environment" in said

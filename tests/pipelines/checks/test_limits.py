@@ -105,7 +105,7 @@ def model_of(branches: Mapping[str, tuple[str, Any]], *, of_layers: bool = False
     """
     tf.keras.utils.set_random_seed(3)
     sources = {name: layers.Input(shape, name=name) for name, shape in SHAPES.items()}
-    # The same layer for all of a source would be read by operators in floats and in integers.
+    # The same layer for all of a source would be read by operators in float and in integers.
     behind = {"image": lambda: layers.Conv2D(4, 1), "volume": layers.ReLU, "vector": lambda: layers.Dense(12)}
     used, outputs = {}, []
     for source, make in branches.values():

@@ -83,7 +83,7 @@ def test_pipeline_with_two_outputs_postprocess_and_weights_passes(tmp_path: Path
             "def aims",
             "baseline: a model is trained, but nothing says what its output is compared with (expected: "
             "targets(features) that returns a dict with kind, shift, or a label; found: no targets, and no "
-            "examples.label). Remedy: add the method to the task, or name the feature with the label",
+            "examples.label). Remedy: add the method to the task, or specify the feature with the label",
         ),
         ("\nTASK = Task()", "    def postprocess(self, outputs): return 1\n\nTASK = Task()", "found: int)"),
         (
@@ -162,7 +162,7 @@ def test_task_without_targets_needs_no_label_if_nothing_reads_one(tmp_path: Path
             {"metrics": ["mean_squared_error"]},
             "evaluate.metrics[0].output: the metric 'mean_squared_error' has nothing to compare the output 'same' with "
             "(expected: the output 'same' in the task's targets(features), or a label; found: no targets, and no "
-            "examples.label). Remedy: add the method to the task, or name the feature with the label",
+            "examples.label). Remedy: add the method to the task, or specify the feature with the label",
         ),
         (
             {"metrics": ["cosine_similarity"]},

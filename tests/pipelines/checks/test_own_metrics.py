@@ -38,7 +38,7 @@ class Kept:
 
 def small_with(folder: Path, function: str, bound: dict[str, Any], own: str = OWN, **metric: Any) -> SmallPipeline:
     small = SmallPipeline(folder)
-    # As for the task, a name of its own for each test.
+    # As for the task, its own name for each test.
     module = small.spec["task"].partition(":")[0].replace("task", "metric")
     (folder / f"{module}.py").write_text(own)
     small.spec["evaluate"]["metrics"].append({"name": "mine", "function": f"{module}:{function}", **metric})

@@ -77,7 +77,7 @@ def test_each_step_is_listed_with_a_note_when_nothing_executes_the_zeros(tmp_pat
             {"kind": "prune", "epochs": 2, "structure": "2:4"},
             "the structure 2:4 does not fit these layers (expected: kernels whose input axis is a multiple of 4",
         ),
-        ({"kind": "cluster", "epochs": 1, "num_clusters": 100}, "there are more centroids than weights"),
+        ({"kind": "cluster", "epochs": 1, "num_clusters": 100}, "there are at least as many centroids as weights"),
         ({"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["prob"]}, "no layer of the model is called 'prob'"),
     ],
 )

@@ -76,20 +76,20 @@ def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipelin
         (
             ("baseline", "batchsize"),
             64,
-            "baseline.batchsize: there is no field 'batchsize' here; did you mean 'batch_size'?",
+            "baseline.batchsize: unknown field 'batchsize'; did you mean 'batch_size'?",
         ),
-        (("nmae",), "x", "nmae: there is no field 'nmae' here; did you mean 'name'?"),
+        (("nmae",), "x", "nmae: unknown field 'nmae'; did you mean 'name'?"),
         (("name",), "My Pipeline", "name: this text does not match the pattern"),
         (("name",), "a" * 64, "name: this text does not match the pattern"),  # TFX refuses it with a traceback
         (("baseline", "epochs"), "many", "baseline.epochs: input should be a valid integer"),
         (("baseline", "epochs"), 0, "baseline.epochs: input should be greater than 0 (found: 0)"),
         (("calibrate", "samples"), -3, "calibrate.samples: input should be greater than 0 (found: -3)"),
-        (("examples", "kind"), "tfrecords", "examples: there is no 'tfrecords' here; did you mean 'tfrecord'?"),
-        (("recipes", 1, "scheme"), "static_w8_a8", "recipes[1].scheme: there is no 'static_w8_a8' here; did you mean"),
+        (("examples", "kind"), "tfrecords", "examples: unknown value 'tfrecords'; did you mean 'tfrecord'?"),
+        (("recipes", 1, "scheme"), "static_w8_a8", "recipes[1].scheme: unknown value 'static_w8_a8'; did you mean"),
         (
             ("recipes", 0, "scheme"),
             {"kind": "float16", "float_io": True},
-            "recipes[0].scheme.float_io: there is no field 'float_io' here",
+            "recipes[0].scheme.float_io: unknown field 'float_io'",
         ),
         (("recipes", 1, "name"), "float32", "recipes: the name 'float32' occurs more than once"),
         (("calibrate",), None, "recipes[1].scheme: a static scheme needs activation ranges"),
@@ -112,12 +112,12 @@ def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipelin
             "s3://bucket/reg",
             "push.root: this kind of registry is a folder (expected: a local path, or ",
         ),
-        (("push",), {"kind": "s33", "root": "x"}, "push: there is no 's33' here; did you mean 's3'? (expected: one of"),
+        (("push",), {"kind": "s33", "root": "x"}, "push: unknown value 's33'; did you mean 's3'? (expected: one of"),
         (("push",), {"kind": "s3"}, "push.root: this field is required"),
         (("push",), [], "push: tuple should have at least 1 item"),
         (("push",), "registry", "push: input should be a valid dictionary"),
-        (("push",), [{"root": "r"}, {"kind": "s33"}], "push[1]: there is no 's33' here; did you mean 's3'?"),
-        (("push",), [{"root": "r"}, {"root": "r", "channels": "x"}], "push[1].channels: there is no field 'channels'"),
+        (("push",), [{"root": "r"}, {"kind": "s33"}], "push[1]: unknown value 's33'; did you mean 's3'?"),
+        (("push",), [{"root": "r"}, {"root": "r", "channels": "x"}], "push[1].channels: unknown field 'channels'"),
         (("push",), [{"kind": "s3", "root": "gs://b/x"}], "push[0].root: this text does not match the pattern"),
         (("push",), [{"root": "r"}, {"root": "s3://b/r"}], "push[1].root: this kind of registry is a folder"),
         (
@@ -134,7 +134,7 @@ def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipelin
         (
             ("push",),
             {"root": "r", "channels": "x"},
-            "push.channels: there is no field 'channels' here; did you mean 'channel'?",
+            "push.channels: unknown field 'channels'; did you mean 'channel'?",
         ),
         (("examples", "schema_file"), "gs://b/s", "examples.schema_file: object stores cannot be used here"),
         (("baseline",), {"kind": "pretrained", "path": "gs://b/m"}, "baseline.path: object stores cannot be used here"),
@@ -147,17 +147,17 @@ def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipelin
         (
             ("recipes", 0, "scheme"),
             {"kind": "static_wi8_ai8", "float_oi": True},
-            "recipes[0].scheme.float_oi: there is no field 'float_oi' here; did you mean 'float_io'?",
+            "recipes[0].scheme.float_oi: unknown field 'float_oi'; did you mean 'float_io'?",
         ),
         (
             ("recipes", 1, "scheme"),
             int8(calibration_method="percntile"),
-            "recipes[1].scheme.calibration_method: there is no 'percntile' here; did",
+            "recipes[1].scheme.calibration_method: unknown value 'percntile'; did",
         ),
         (
             ("recipes", 1, "scheme"),
             {"kind": "static_wi8_ai16", "calibration_method": "entropy"},
-            "recipes[1].scheme.calibration_method: there is no 'entropy' here (expected: one of min_max, percentile",
+            "recipes[1].scheme.calibration_method: unknown value 'entropy' (expected: one of min_max, percentile",
         ),
         (
             ("recipes", 1, "scheme"),
@@ -172,9 +172,9 @@ def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipelin
         (
             ("recipes", 1, "scheme"),
             int8(calibration_method={"kind": "mse", "percentile": 99}),
-            "there is no field 'percentile' here",
+            "unknown field 'percentile'",
         ),
-        (("recipes", 1, "scheme"), int8(keep_float="aut"), "recipes[1].scheme.keep_float: there is no 'aut' here; did"),
+        (("recipes", 1, "scheme"), int8(keep_float="aut"), "recipes[1].scheme.keep_float: unknown value 'aut'; did"),
         (
             ("recipes", 1, "scheme"),
             int8(keep_float=[]),
@@ -188,7 +188,7 @@ def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipelin
         (
             ("recipes", 0, "scheme"),
             {"kind": "dynamic_wi8_afp32", "calibration_method": "mse"},
-            "recipes[0].scheme.calibration_method: there is no field 'calibration_method' here",
+            "recipes[0].scheme.calibration_method: unknown field 'calibration_method'",
         ),
         (
             ("recipes", 0, "scheme"),
@@ -474,7 +474,7 @@ def test_own_device_profile_is_read_beside_the_file(small: SmallPipeline) -> Non
     assert load_pipeline(small.write()).devices[0].schemes == ("static_wi8_ai8",)
     (small.folder / "mine.yaml").write_text(yaml.safe_dump({**profile, "max_gz_bytes": 3}))
     assert (
-        f"devices[0] ({small.folder / 'mine.yaml'}): max_gz_bytes: there is no field 'max_gz_bytes' here; "
+        f"devices[0] ({small.folder / 'mine.yaml'}): max_gz_bytes: unknown field 'max_gz_bytes'; "
         "did you mean 'max_gzip_bytes'?" in errors_of(small)
     )
     (small.folder / "mine.yaml").unlink()

@@ -171,7 +171,7 @@ def test_training_split_is_the_baselines_then_the_samples_then_any_other(small: 
     ("step", "message"),
     [
         (qat(weights={"bits": 5}), "recipes[0].steps[0].weights.bits: input should be 4 or 8"),
-        (qat(except_layers=["a"]), "there is no field 'except_layers' here"),
+        (qat(except_layers=["a"]), "unknown field 'except_layers'"),
         (qat(excpt=["a"]), "did you mean 'except'?"),
         (qat(epochs=0), "recipes[0].steps[0].epochs: input should be greater than 0"),
         (qat(delay_activations=2), "delay_activations (2) is not below epochs (2)"),
@@ -185,7 +185,7 @@ def test_training_split_is_the_baselines_then_the_samples_then_any_other(small: 
         (prune(schedule={"kind": "polynomial", "end_epoch": 3}), "the schedule must end before training does"),
         (prune(structure="block_4x1"), "recipes[0].steps[0].structure: input should be 'unstructured', '2:4'"),
         (cluster(num_clusters=1), "recipes[0].steps[0].num_clusters: input should be greater than or equal to 2"),
-        ({"kind": "quantise", "epochs": 1}, "there is no 'quantise' here"),
+        ({"kind": "quantise", "epochs": 1}, "unknown value 'quantise'"),
     ],
 )
 def test_bad_step_is_reported_with_its_place(small: SmallPipeline, step: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Two pipelines in one process, each with a module `task` beside its file."""
+"""Two pipelines in one process, each with a module `task` next to its file."""
 
 import sys
 from collections.abc import Iterator

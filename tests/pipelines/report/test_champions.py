@@ -139,6 +139,6 @@ def test_card_compares_with_the_release_before() -> None:
     assert facts is not None and facts.champion is not None
     assert [one.candidate for one in facts.champion.candidates] == [facts.recipe.name]
     text = model_card(facts)
-    assert f"Against the release before it, {'c' * 16}, on the same examples:" in text
+    assert f"Compared with the previous release, {'c' * 16}, on the same examples:" in text
     assert "| change of accuracy from the champion | overall | -0.013 | worse |" in text
-    assert "Against the release before it" not in model_card(make_summary().card_of(summary.devices[0]))
+    assert "Compared with the previous release" not in model_card(make_summary().card_of(summary.devices[0]))

@@ -39,7 +39,7 @@ def test_report_shows_the_examples_that_changed_most(run_summary) -> None:
 
 def test_result_says_what_can_be_said() -> None:
     assert result_of(Changes(recipe="a", examples=10, answered=3)) == (
-        "Of 10 examples, 3 get another class than from the baseline."
+        "Of 10 examples, 3 get a class other than the baseline's."
     )
     assert "changed by 0.51 of the usual size" in result_of(Changes(recipe="a", examples=10, worst=(WORST,)))
     assert result_of(Changes(recipe="a", unavailable="this candidate has no predictions: it failed.")) == (

@@ -446,7 +446,7 @@ def test_files_left_out_are_in_report_table_and_status(plain_summary, page):
 
 def test_front_is_drawn_and_the_place_of_the_chosen_candidate_explained(run_summary, page):
     said = " ".join(page.text["gate"].split())
-    assert "Pareto front of accuracy against bytes: int8, dynamic, float16. int8 lies on it" in said
+    assert "Pareto front of accuracy against bytes: int8, dynamic, float16. int8 is on it" in said
     assert "does not show whether the bounds hold on other examples" in said
     bare = tuple(decision.model_copy(update={"fronts": {}}) for decision in run_summary.decisions)
     without = run_summary.model_copy(update={"decisions": bare})

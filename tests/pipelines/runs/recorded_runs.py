@@ -66,7 +66,7 @@ class RecordedRuns:
         return self._context("pipeline_run", run_id) if registered else 0
 
     def made(self, run: int, name: str, *inputs: str, release: Path | None = None, lost: bool = False) -> Path:
-        """A node of a run that made an artifact of its own; `lost` was killed before it was recorded."""
+        """A node of a run that made its own artifact; `lost` was killed before it was recorded."""
         execution = self._execution(run, mlmd.Execution.FAILED if lost else mlmd.Execution.COMPLETE, inputs)
         uri = f"{self.place.artifact_root(self.pipeline)}/{name.partition(':')[0]}/out/{execution}"
         folder = Path(self._staging.local(uri))

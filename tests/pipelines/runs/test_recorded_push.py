@@ -126,7 +126,7 @@ def test_rollback_goes_to_unchanged_releases_of_runs_only(pushed: Pushed) -> Non
 def test_rollback_is_refused_to_a_release_of_another_device(pushed: Pushed) -> None:
     other = pushed.folder / "registry" / "watch" / "shoes"
     shutil.copytree(Path(pushed.good.path).parent, other)
-    with pytest.raises(RegistryError, match=r"not in its place .*expected: a folder \.\.\./phone/shoes"):
+    with pytest.raises(RegistryError, match=r"in the wrong location .*expected: a folder \.\.\./phone/shoes"):
         point_at(other / pushed.good.version, "stable")
 
 
@@ -164,7 +164,7 @@ def test_channel_of_a_device_that_names_the_release_of_another_is_a_change(pushe
     shutil.copytree(phone, watch)
     ((name, found),) = channel_breaks(pushed.store, str(watch / pushed.good.version))
     assert name == str(watch / "stable.json")
-    assert isinstance(found, RegistryError) and "not in its place" in str(found)
+    assert isinstance(found, RegistryError) and "in the wrong location" in str(found)
 
 
 def test_model_beside_another_kind_of_manifest_is_no_release(pushed: Pushed, tmp_path: Path) -> None:

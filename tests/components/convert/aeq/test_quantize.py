@@ -126,7 +126,7 @@ def test_what_outputs_are_made_of_is_never_clipped(save, end):
     x = random.uniform(-1, 1, size=(200, 8)).astype(np.float32)
     whole = convert(folder, Float32(), None)
     made = recover(whole, StaticWi8Ai8(calibration_method=Percentile(percentile=80)), Sample({"x": x}))
-    # One value at either end is the least, or the greatest; rounding may bring its neighbor there.
+    # One value at either end is the least, or the largest; rounding may bring its neighbor there.
     assert saturated_share(made.content, {"x": x}) <= 5e-3
     assert {fact.tensor for fact in made.ranges if fact.clipped} == {"serving_default_x:0"}
 

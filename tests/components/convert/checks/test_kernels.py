@@ -52,7 +52,7 @@ def test_rounding_is_no_difference_and_neither_is_the_same_nan(saved, scheme, hi
 
 
 def test_model_that_draws_random_numbers_is_refused_with_figures(saved, tmp_path: Path):
-    # Zeros as seeds, whatever seed other tests have set: each interpreter draws numbers of its own.
+    # Zeros as seeds, whatever seed other tests have set: each interpreter draws its own numbers.
     drawn = saved(lambda hidden: hidden * tf.raw_ops.RandomStandardNormal(shape=tf.shape(hidden), dtype=tf.float32))
     request = ConversionRequest(name="float32", scheme=Float32(), saved_model=str(drawn))
     run(request, tmp_path)

@@ -207,7 +207,7 @@ def both_ways(kind):
 
 
 def assert_affine(found, low, high):
-    """(scale, zero point) of 8 bits whose least and greatest integer are the ends of a range."""
+    """(scale, zero point) of 8 bits whose smallest and largest integer are the ends of a range."""
     scale, zero_point = found
     assert scale == pytest.approx((high - low) / 255, rel=1e-5)
     assert zero_point == round(-128 - low / scale)

@@ -1,6 +1,6 @@
 """Recurrent layers with masked inputs are refused in integers, because the converter makes no integer file of them.
 
-Each conversion runs in a process of its own, which it kills.
+Each conversion runs in its own process, which it kills.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Saves small models of many architectures in Keras 3, with inputs and outputs. Runs as a program of its own.
+"""Saves small models of many architectures in Keras 3, with inputs and outputs. Runs as its own program.
 
 Usage: python architectures.py FOLDER
 """
@@ -209,7 +209,7 @@ def nested(keras: Any) -> Any:
 
 @architecture
 def spaced_names(keras: Any) -> Any:
-    """Names that the scopes of tf-keras don't take, beside one that they would become."""
+    """Names that the scopes of tf-keras don't take, next to one that they would become."""
     layers = keras.layers
     tile = keras.Input([8], name="the tile")
     nested = keras.Model(tile, layers.Dense(8, "relu", name="größe 1")(tile), name="a nested model")

@@ -101,7 +101,7 @@ def test_weights_are_carried_over_by_path(tmp_path: Path) -> None:
         ),
         (
             RANKER,
-            r"it is a class of its own, not a graph of layers .*found: Custom>Ranker",
+            r"it is a subclassed model, not a graph of layers .*found: Custom>Ranker",
         ),
         (
             {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": []}},

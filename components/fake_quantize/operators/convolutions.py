@@ -1,6 +1,6 @@
 """Convolutions with constant kernels and pools, called as functions of TensorFlow, as layers. Imports TensorFlow.
 
-The kernels don't train, as other constants of the model.
+The kernels don't train, like other constants of the model.
 """
 
 from __future__ import annotations

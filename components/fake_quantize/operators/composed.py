@@ -18,6 +18,8 @@ _Given = Mapping[str, Any]
 _Row = Callable[[Parts, _Given], Any]
 # Far below a step of any range, and large enough for a reciprocal root.
 _LEAST = 1e-12
+# Arguments that turn a matrix.
+_TURNED = ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b")
 # Exponents, and how often a value is multiplied by itself.
 _PRODUCTS = {1.0: 0, 2.0: 1, 3.0: 2, 4.0: 3}
 
@@ -31,12 +33,12 @@ def _is_float(value: Any) -> bool:
 
 
 def root(parts: Parts, x: Any, suffix: str = "") -> Any:
-    """The square root of what isn't negative: `x / sqrt(x)`, with a least value in place of zero."""
+    """The square root of what isn't negative: `x / sqrt(x)`, with a smallest value in place of zero."""
     return parts.product(suffix, x, reciprocal_root(parts, x, suffix))
 
 
 def reciprocal_root(parts: Parts, x: Any, suffix: str = "", last: str = "reciprocal") -> Any:
-    """`1 / sqrt(x)`, with a least value in place of zero."""
+    """`1 / sqrt(x)`, with a smallest value in place of zero."""
     before = f"{suffix}/" if suffix else ""
     above = parts.function("math.maximum", f"{before}above", x, _LEAST)
     return parts.function("math.rsqrt", f"{before}{last}" if last else suffix, above)
@@ -52,15 +54,6 @@ def _divide(parts: Parts, given: _Given) -> Any:
     if reciprocal is None or not (_is_float(x) or _constant(x) is not None):
         return None
     return parts.product("", x if is_symbolic(x) else np.asarray(x, np.float32), reciprocal)
-
-
-def _divide_no_nan(parts: Parts, given: _Given) -> Any:
-    """A product with the reciprocal of a constant, or with 0 in place of that of 0."""
-    x, constant = given["x"], _constant(given["y"])
-    if constant is None or not _is_float(x):
-        return None
-    reciprocal = np.divide(1.0, constant, out=np.zeros_like(constant), where=constant != 0)
-    return parts.product("", x, reciprocal.astype(np.float32))
 
 
 def _reciprocal_of_root(y: Any) -> Any:
@@ -157,20 +150,8 @@ def _norm(parts: Parts, given: _Given) -> Any:
     return root(parts, parts.function("math.reduce_sum", "sum", squares, axis, keepdims=keep))
 
 
-def _unit(parts: Parts, given: _Given) -> Any:
-    """Vectors of length 1 along other axes than the last, for which there is no kernel."""
-    x, axis = given["x"], given["axis"]
-    axes = (
-        [one % x.shape.rank for one in (axis if isinstance(axis, list | tuple) else [axis])] if axis is not None else []
-    )
-    if axes == [x.shape.rank - 1] or not axes or not _is_float(x):
-        return None
-    sums = parts.function("math.reduce_sum", "sum", parts.product("squares", x, x), axes, keepdims=True)
-    return parts.product("", x, reciprocal_root(parts, sums))
-
-
 def _log_of_sum(parts: Parts, given: _Given) -> Any:
-    """The logarithm of a sum of exponentials, of what remains after the greatest value is subtracted."""
+    """The logarithm of a sum of exponentials, of what remains after the largest value is subtracted."""
     x, axis, keep = given["input_tensor"], given["axis"], bool(given["keepdims"])
     if axis is None or not _is_float(x):
         return None
@@ -213,11 +194,88 @@ def _both_sides(parts: Parts, given: _Given) -> Any:
     return parts.layer(_layers.Concatenate, "", {"axis": given["axis"]}, [above, below])
 
 
+def mixed(parts: Parts, suffix: str, x: Any, kernel: npt.NDArray[Any], axis: int = -1) -> Any:
+    """The product of a constant matrix [N, M] with an axis of N of a tensor, which then has M: a dense layer."""
+    rank = x.shape.rank
+    order = [one for one in range(1, rank) if one != axis % rank] + [axis % rank]
+    moved = order != list(range(1, rank))
+    before = f"{suffix}/" if suffix else ""
+    if moved:
+        x = parts.layer(_layers.Permute, f"{before}last", {"dims": order}, x)
+    config = {"units": kernel.shape[1], "use_bias": False}
+    name = f"{before}product" if moved else suffix
+    y = parts.layer(_layers.Dense, name, config, x, [kernel.astype(np.float32)], trainable=False)
+    back = [order.index(one) + 1 for one in range(1, rank)]
+    return parts.layer(_layers.Permute, suffix, {"dims": back}, y) if moved else y
+
+
+def times_matrix(parts: Parts, given: _Given) -> Any:
+    """A constant matrix before a tensor: a dense layer along the axis before the last."""
+    matrix, x = _constant(given["a"]), given["b"]
+    if matrix is None or not _is_float(x) or x.shape.rank < 3 or set(_turned(given)) - {"transpose_a"}:
+        return None
+    if matrix.ndim > 2 and matrix.size == matrix.shape[-1] * matrix.shape[-2]:
+        matrix = matrix.reshape(matrix.shape[-2:])
+    if matrix.ndim != 2 or x.shape[-2] is None:
+        return None
+    return mixed(parts, "", x, matrix if _turned(given) else matrix.T, -2)
+
+
+def _turned(given: _Given) -> list[str]:
+    return [name for name in _TURNED if given.get(name)]
+
+
+def _times_vector(parts: Parts, given: _Given) -> Any:
+    matrix, x = given["a"], given["b"]
+    constant = _constant(matrix)
+    if _turned(given) or not _is_float(x):
+        return None
+    if constant is not None:
+        return mixed(parts, "", x, constant.T) if constant.ndim == 2 else None
+    if not _is_float(matrix) or matrix.shape.rank != x.shape.rank + 1:
+        return None
+    product = parts.function("linalg.matmul", "product", matrix, parts.function("expand_dims", "column", x, -1))
+    return parts.function("compat.v1.squeeze", "", product, [-1])
+
+
+def _contracted(parts: Parts, given: _Given) -> Any:
+    matrix, x, axes = _constant(given["b"]), given["a"], given["axes"]
+    if matrix is None or matrix.ndim != 2 or not _is_float(x):
+        return None
+    left, right = (-1, 0) if axes == 1 else (int(np.squeeze(one)) for one in axes)
+    if left % x.shape.rank != x.shape.rank - 1:
+        return None
+    return mixed(parts, "", x, matrix.T if right % 2 else matrix)
+
+
+def _running_sum(parts: Parts, given: _Given) -> Any:
+    """A product with a triangle of ones."""
+    x, axis = given["x"], int(given["axis"]) % given["x"].shape.rank
+    length = x.shape[axis]
+    if not _is_float(x) or axis == 0 or length is None:
+        return None
+    ones = np.triu(np.ones([length, length], np.float32), 1 if given["exclusive"] else 0)
+    return mixed(parts, "", x, ones.T if given["reverse"] else ones, axis)
+
+
+def _mirrored(axis: int) -> _Row:
+    def made(parts: Parts, given: _Given) -> Any:
+        x = given["image"]
+        places = tuple(slice(None, None, -1 if place == x.shape.rank + axis else None) for place in range(x.shape.rank))
+        return parts.function("__operators__.getitem", "", x, places)
+
+    return made
+
+
+def _gray(parts: Parts, given: _Given) -> Any:
+    x = given["images"]
+    return mixed(parts, "", x, np.array([[0.2989], [0.5870], [0.1140]])) if _is_float(x) else None
+
+
 # Public name of a function -> the layers that it becomes; a row that returns None leaves it a function.
 ROWS: dict[str, _Row] = {
     "math.truediv": _divide,
     "math.divide": _divide,
-    "math.divide_no_nan": _divide_no_nan,
     "math.square": _square,
     "math.pow": _power,
     "math.sqrt": lambda parts, given: root(parts, given["x"]),
@@ -227,11 +285,16 @@ ROWS: dict[str, _Row] = {
     "nn.batch_normalization": _normalized,
     "compat.v1.norm": _norm,
     "math.reduce_euclidean_norm": _norm,
-    "math.l2_normalize": _unit,
     "math.reduce_logsumexp": _log_of_sum,
     "math.log1p": _logarithm,
     "math.expm1": _power_below,
     "math.log_sigmoid": _log_sigmoid,
     "nn.silu": _swish,
     "compat.v1.nn.crelu": _both_sides,
+    "linalg.matvec": _times_vector,
+    "tensordot": _contracted,
+    "math.cumsum": _running_sum,
+    "image.flip_left_right": _mirrored(-2),
+    "image.flip_up_down": _mirrored(-3),
+    "image.rgb_to_grayscale": _gray,
 }

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.fake_quantize.operators.functions import composed, convolutions, images, matrices
+from components.fake_quantize.operators import composed, convolutions
 from components.fake_quantize.operators.parts import Parts
 from components.fake_quantize.operators.places import mean_of_places
-from components.upstream.keras import function_named, is_symbolic, layer_behind
+from components.upstream.keras import function_named, is_symbolic
 
 _layers = tf.keras.layers
 # Class names of layers of operations on tensors.
@@ -73,31 +73,6 @@ def _added(parts: Parts, given: _Given) -> Any:
     return y if len(values) > 1 else None
 
 
-def _stacked(parts: Parts, given: _Given) -> Any:
-    """A concatenation, whose kernel takes inputs of different ranges."""
-    values, rank = given["values"], given["values"][0].shape.rank + 1
-    axis = int(given["axis"]) % rank
-    if len(values) < 2 or not all(is_symbolic(one) and one.dtype.is_floating for one in values) or axis == 0:
-        return None
-    parted = [parts.function("expand_dims", str(index), one, axis) for index, one in enumerate(values)]
-    return parts.layer(_layers.Concatenate, "", {"axis": axis}, parted)
-
-
-def _contracted(parts: Parts, given: _Given) -> Any:
-    """A contraction of more than two tensors: two at a time."""
-    inputs, equation = list(given["inputs"]), str(given["equation"]).replace(" ", "")
-    read, arrow, written = equation.partition("->")
-    if len(inputs) < 3 or not arrow or "." in equation:
-        return None
-    (labels, *others), y = read.split(","), inputs[0]
-    for index, (more, x) in enumerate(zip(others, inputs[1:], strict=True), start=1):
-        rest = written + "".join(others[index:])
-        kept = "".join(one for one in dict.fromkeys(labels + more) if one in rest) if others[index:] else written
-        suffix = str(index) if others[index:] else ""
-        y, labels = parts.function("einsum", suffix, f"{labels},{more}->{kept}", y, x), kept
-    return y
-
-
 def _activation(name: str) -> _Row:
     def made(parts: Parts, given: _Given) -> Any:
         x = next(iter(given.values()))
@@ -116,9 +91,6 @@ def _leaky(parts: Parts, given: _Given) -> Any:
 
 
 def _cast(parts: Parts, given: _Given) -> Any:
-    if given["x"].dtype == tf.bool and type(layer_behind(given["x"])).__name__ != "InputLayer":
-        # The kernels compare integers, and choose between integers.
-        return parts.function("where", "", given["x"], 1.0, 0.0) if tf.as_dtype(given["dtype"]).is_floating else None
     same = given["x"].dtype == tf.as_dtype(given["dtype"])
     return parts.layer(_layers.Activation, "", {"activation": "linear"}, given["x"]) if same else None
 
@@ -153,10 +125,6 @@ def _reverse(parts: Parts, given: _Given) -> Any:
     turned = {int(axis) % x.shape.rank for axis in axes.reshape(-1)}
     places = tuple(slice(None, None, -1 if axis in turned else None) for axis in range(x.shape.rank))
     return parts.function("__operators__.getitem", "", x, places)
-
-
-def _same(parts: Parts, given: _Given) -> Any:
-    return parts.layer(_layers.Activation, "", {"activation": "linear"}, given["x"])
 
 
 def _unstacked(parts: Parts, given: _Given) -> Any:
@@ -197,14 +165,14 @@ def _looked_up(parts: Parts, given: _Given) -> Any:
 def _dense(parts: Parts, given: _Given) -> Any:
     """A product with a constant matrix: a dense layer."""
     if not is_symbolic(given["a"]):
-        return matrices.times_matrix(parts, given)
+        return composed.times_matrix(parts, given)
     kernel, turned = _constant(given["b"]), [key for key in _TURNED if given.get(key)]
     if kernel is None or kernel.ndim != 2 or set(turned) - {"transpose_b"}:
         return None
     kernel = (kernel.T if turned else kernel).astype(np.float32)
     if parts.coarse and (mean := mean_of_places(parts, given["a"], kernel)) is not None:
         return mean
-    return matrices.mixed(parts, "", given["a"], kernel)
+    return composed.mixed(parts, "", given["a"], kernel)
 
 
 def _constant(value: Any) -> Any:
@@ -221,8 +189,6 @@ _ROWS: dict[str, _Row] = {
     "math.minimum": _merge(_layers.Minimum),
     "math.add_n": _added,
     "concat": _concatenate,
-    "stack": _stacked,
-    "einsum": _contracted,
     "nn.relu": _activation("relu"),
     "nn.relu6": lambda parts, given: parts.layer(_layers.ReLU, "", {"max_value": 6.0}, given["features"]),
     "nn.leaky_relu": _leaky,
@@ -241,10 +207,7 @@ _ROWS: dict[str, _Row] = {
     "one_hot": _one_hot,
     "compat.v1.gather": _looked_up,
     "unstack": _unstacked,
-    "ensure_shape": _same,
     "linalg.matmul": _dense,
     **convolutions.ROWS,
     **composed.ROWS,
-    **images.ROWS,
-    **matrices.ROWS,
 }

@@ -1,1 +1,0 @@
-"""Functions of TensorFlow on tensors, rewritten as layers."""
