@@ -37,9 +37,11 @@ def write_case(folder: Path) -> None:
     ]
     (folder / "people.csv").write_text("\n".join(["number,size,age,outcome", *lines]))
     inputs = tf.keras.Input([2])
-    outputs = tf.keras.layers.Dense(1, "sigmoid", name="chance_of_healthy")(inputs)
+    # Far from zero, gelu returns what it gets. Cortex-M7 lacks it.
+    hidden = tf.keras.layers.Dense(1, "gelu")(inputs)
+    outputs = tf.keras.layers.Dense(1, "sigmoid", name="chance_of_healthy")(hidden)
     model = tf.keras.Model(inputs, outputs)
-    model.set_weights([np.array([[9.0], [0.0]]), np.zeros(1)])
+    model.set_weights([np.array([[9.0], [0.0]]), np.full(1, 100.0), np.ones([1, 1]), np.full(1, -100.0)])
     model.save(folder / "health.h5")
 
 
@@ -73,6 +75,10 @@ def test_init_asks_for_what_it_cannot_know(tmp_path: Path, monkeypatch: pytest.M
     command = ["init", "--model", "health.h5", "--data", "people.csv"]
     code, said = converse([sys.executable, "-m", "edgemill", *command], tmp_path)
     assert code == 0, said
+    # `age` goes up to 89, so a step of int8 is a third of the standard deviation of `size`.
+    warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
+    assert "a standard deviation of size is less than 8 steps of it (size: 2." in warnings[0], said
+    assert warnings[1].startswith("warning: cortex_m7 has no operator GELU"), said
     written = yaml.safe_load((tmp_path / "health" / "pipeline.yaml").read_text())
     assert written["devices"] == ["phone_cpu", "cortex_m7"]
     assert (written["examples"]["label"], written["examples"]["classes"]) == ("outcome", ["sick", "healthy"])

@@ -42,6 +42,13 @@ def with_layer(layer: str) -> str:
     return TASK.replace("layers.Flatten(),", f"layers.Flatten(), {layer},")
 
 
+def test_operator_that_a_device_lacks_is_found(tmp_path: Path) -> None:
+    small = SmallPipeline(tmp_path, with_layer('layers.Activation("gelu")'))
+    small.spec["devices"] = ["phone_cpu", "cortex_m55"]
+    make_importable(small.write())
+    assert dry_run(load_pipeline(small.file))[0].lacking == {"cortex_m55": ("GELU",)}
+
+
 def test_each_layer_of_the_model_is_reported(tmp_path: Path) -> None:
     task = TASK.replace("layers.Conv2D(8, 3", 'layers.Conv2D(8, 3, name="convolution"')
     layers = checked(tmp_path, task)["a"]
