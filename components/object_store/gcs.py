@@ -231,7 +231,7 @@ def _full_explained(place: str) -> Iterator[None]:
     try:
         yield
     except GoogleAPICallError as error:
-        if says_full(int(error.code or 0), f"{error.message} {error.errors}"):  # The reason is in `errors`.
+        if says_full(int(error.code or 0), str(error.message)):
             raise full("the object store", place, int(error.code or 0)) from None
         raise
 
