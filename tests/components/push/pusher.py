@@ -23,7 +23,7 @@ from tests.components.push.places import MODEL, Place, manifest_of
 from tests.processes import LIMIT_SECONDS, running
 
 # The server of the tests answers at once.
-QUICK = {"WRITE_SECONDS": 0.3, "WAIT_SECONDS": 0.4, "_PAUSE_SECONDS": 0.05, "LEASE_SECONDS": 2.0}
+QUICK = {"WRITE_SECONDS": 0.3, "WAIT_SECONDS": 0.4, "_PAUSE_SECONDS": 0.05, "LEASE_SECONDS": 4.0}
 # Of all tests of a file, also in the lane.
 _LONGEST_SECONDS = 2 * 3600.0
 # What changes files, as Python's audit hooks name it.
