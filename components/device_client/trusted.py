@@ -182,7 +182,7 @@ class Source:
             )
         timestamp = self._timestamp()
         if timestamp is not None and timestamp.is_expired():
-            return self._expired(f"it cannot be reached ({reason}), and what was fetched last is too old")
+            return self._expired(f"it cannot be reached ({reason}), and the metadata that was fetched last is too old")
         cause = f" ({_printable(error.__cause__)})" if isinstance(error.__cause__, Exception) else ""
         return UnreachableError(
             f"the registry cannot be reached: {reason}{cause}; {_KEPT}",

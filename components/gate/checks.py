@@ -200,7 +200,7 @@ def contradictions(reference: Sequence[SliceResult], policy: GateSpec) -> Iterat
             if max(least) > min(most):
                 yield (
                     f"the bounds on {name} on {result.slice} contradict each other: the baseline has "
-                    f"{metric.value:.6g}, so they require at least {max(least):.6g} and for at most {min(most):.6g}"
+                    f"{metric.value:.6g}, so they require at least {max(least):.6g} and at most {min(most):.6g}"
                 )
 
 

@@ -257,8 +257,8 @@ def of_parts(
         return f"fewer than {LEAST_EXAMPLES:,}, the minimum for a metric that is neither a mean nor a ratio of sums"
     if examples / together < LEAST_EXAMPLES:
         return (
-            f"they are worth as much as {examples / together:.0f} groups of equal sizes, and a metric that is neither "
-            f"a mean nor a ratio of sums needs {LEAST_EXAMPLES:,}"
+            f"they provide as much evidence as {examples / together:.0f} groups of equal sizes, and a metric that is "
+            f"neither a mean nor a ratio of sums needs {LEAST_EXAMPLES:,}"
         )
     values, m = np.asarray(deleted, np.float64), np.asarray(sizes, np.float64)
     whole = float((values * (1 - m / examples)).sum() / (parts - 1))

@@ -6,7 +6,7 @@ from components.core.values import FrozenModel
 
 
 class CardSpec(FrozenModel):
-    """The parts of a model card that nothing can measure. All are Markdown, and optional.
+    """The parts of a model card that can't be measured. All are Markdown, and optional.
 
     Attributes:
         description: What the model does, in a few sentences.

@@ -1,4 +1,4 @@
-"""What a signed registry gives to devices. It takes no private keys."""
+"""What devices get from a signed registry. It needs no private keys."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def roll_back(place: str, channel: str, *, as_json: bool = False) -> None:
 
 
 def pause(place: str, channel: str, *, as_json: bool = False) -> None:
-    """Stop the newest release of a channel from reaching further devices."""
+    """Stop the newest release of a channel from reaching more devices."""
     _echo(signed.change(place, channel, rollout.paused, "pause"), "paused", as_json=as_json)
 
 

@@ -172,7 +172,7 @@ def test_decision_says_that_bounds_contradict_each_other_given_the_baseline():
     decision = decision_on([slice_of(1000, 900)], metrics=bounds)
     assert decision.why.endswith(
         "; the bounds on accuracy on overall contradict each other: the baseline has 0.9, so they require at least "
-        "0.89 and for at most 0.8"
+        "0.89 and at most 0.8"
     )
     assert "contradict" not in decision_on([slice_of(1000, 850)], metrics=bounds[:1]).why
 
