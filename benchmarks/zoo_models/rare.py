@@ -51,12 +51,13 @@ def fourier_mixing(k: Any) -> Any:
     import numpy as np
     import tensorflow as tf
 
+    def waves(size: int) -> tuple[Any, Any]:
+        turns = 2 * np.pi * np.outer(np.arange(size), np.arange(size)) / size
+        return np.cos(turns).astype(np.float32), np.sin(turns).astype(np.float32)
+
     x = series = inputs.series(k, 16)
+    (cos, sin), (cos_of_width, sin_of_width) = waves(16), waves(8)
     for _ in range(2):
-        (cos, sin), (cos_of_width, sin_of_width) = (
-            (turn(2 * np.pi * np.outer(*[np.arange(size)] * 2) / size).astype(np.float32) for turn in (np.cos, np.sin))
-            for size in (16, 8)
-        )
         along = tf.matmul(cos, tf.matmul(x, cos_of_width)) - tf.matmul(sin, tf.matmul(x, sin_of_width))
         x = k.layers.LayerNormalization()(x + 0.1 * along)
         x = k.layers.LayerNormalization()(x + k.layers.Dense(8)(k.layers.Dense(16, "gelu")(x)))
