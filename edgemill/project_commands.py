@@ -177,7 +177,7 @@ def _options(
     objective: str | None,
     max_loss: float | None,
 ) -> Options:
-    """What the command line says of the data and the model.
+    """What the command line says about the data and the model.
 
     Raises:
         SpecError: An option has a wrong form.

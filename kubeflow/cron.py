@@ -47,8 +47,8 @@ def parse_cron(text: str) -> Cron:
     """Parse a cron expression of five fields, with numbers, ranges, lists, and steps.
 
     Raises:
-        SpecError: The expression is invalid, never matches, or restricts both the day of the month and of the week.
-            cron runs if either matches, and systemd if both do, so the expression would have two meanings.
+        SpecError: The expression is invalid, never matches, or restricts both the day of the month and the day of the
+            week. cron runs if either matches, and systemd if both do, so the expression would have two meanings.
     """
     fields = text.split()
     if len(fields) != len(_FIELDS):

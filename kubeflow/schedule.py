@@ -94,7 +94,7 @@ After=network-online.target
 [Service]
 Type=oneshot
 WorkingDirectory={_escaped(str(schedule.folder))}
-# Optional file for secrets, such as EDGEMILL_METADATA. Make it readable for the service only.
+# Optional file for secrets, such as EDGEMILL_METADATA. Make it readable only by the service.
 EnvironmentFile=-/etc/edgemill/{schedule.name}.env
 ExecStart={_words(schedule.command)}
 # `systemctl stop` does not count as a failure.

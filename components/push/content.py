@@ -40,7 +40,7 @@ def card_file(
     decision: Decision,
     parents: Mapping[str, str],
 ) -> Files:
-    """Return the model card, and its facts as JSON. They hold no times, so that the same facts give the same files.
+    """Return the model card, and its facts as JSON. They contain no times, so the same facts produce the same files.
 
     Raises:
         ValidationError: The baseline's metrics can't be read.

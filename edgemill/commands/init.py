@@ -101,8 +101,8 @@ def init_project(
         model: The model.
         data: The data.
         output: The folder to write to.
-        devices: Names or files of device profiles; if there are none, a terminal asks the user.
-        options: What the user says of the data and the model.
+        devices: Names or files of device profiles; if there are none, the user is asked in a terminal.
+        options: What the user says about the data and the model.
         trust_code: Whether to load a model that contains Python code.
         model_field: What errors call the model.
 

@@ -26,7 +26,7 @@ _LABELS = ("label", "labels", "class", "target", "y")
 
 
 class Options(FrozenModel):
-    """What the command line says of the data and the model. By default, it is found out.
+    """What the command line says about the data and the model. By default, it is found out.
 
     Attributes:
         label: Column or array of the label; or several columns, with commas.

@@ -44,7 +44,7 @@ class Signed(FrozenModel):
         releases: Number of releases that it had.
         channels: The channels that were signed with their releases, `<device class>/<name>/<channel>`.
         archived: Number of releases that no channel names, and that only an archive signs.
-        lacks: What the statements about its releases lack, and about how many each.
+        lacks: What statements about its releases lack -> in how many of them.
     """
 
     registry: str
