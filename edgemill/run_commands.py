@@ -184,9 +184,9 @@ def rollback(
     metadata: options.Metadata = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Point a channel of a registry at an earlier release.
+    """Point a channel of a registry to an earlier release.
 
-    The release must be one that a run pushed, unchanged. The next run that pushes points the channel at the choice of
+    The release must be one that a run pushed, unchanged. The next run that pushes points the channel to the choice of
     its gate.
     """
     from edgemill.commands.rollback import roll_back

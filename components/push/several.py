@@ -28,7 +28,7 @@ def publish(
     files: Mapping[str, bytes] = NO_FILES,
     lineage: Mapping[str, str] = NO_LINEAGE,
 ) -> tuple[tuple[Release, ...], bool]:
-    """Publish a model in each registry, and point its channel at the release.
+    """Publish a model in each registry, and point its channel to the release.
 
     If one registry fails, the push still tries the others, so that one message says what each of them holds.
     `lineage` is that of `components.push.signed.commit`.
