@@ -267,6 +267,13 @@ class Registries:
             assert registry is not None
             return [one.release.sha256 for one in registry.channel("phone_cpu", "small", "stable").stages]
 
+    def pointed(self, kind: str) -> str:
+        """The digest of the model that the plain pointer of the channel names."""
+        with mock.patch.dict(os.environ, self._here):
+            found = self.places[kind].open().current("phone_cpu", "small")
+            assert found is not None
+            return found.manifest.sha256
+
 
 @pytest.fixture(scope="module")
 def registries(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registries]:
@@ -311,6 +318,7 @@ def test_push_and_champion_reach_signed_registries_in_every_kind_of_store_withou
     addresses = [f"{place.root}/phone_cpu/small/{pushed['version']}" for place in registries.places.values()]
     assert [pushed["release_path"], *(one["path"] for one in json.loads(pushed["other_releases"]))] == addresses
     assert [registries.released(kind) for kind in registries.places] == [[pushed["model_sha256"]]] * 3
+    assert [registries.pointed(kind) for kind in registries.places] == [pushed["model_sha256"]] * 3
     found = registries.metadata("champion-phone-cpu", "champion")
     assert (found["state"], found["sha256"], found["address"]) == ("found", pushed["model_sha256"], addresses[0])
     assert "# small: pushed" in registries.verdict
