@@ -72,7 +72,7 @@ class MadeExecutor(BaseExampleGenExecutor):
 
 
 def split_of(example: tf.train.Example, _count: int, buckets: list[int], made: MadeSplits) -> int:
-    """The index of an example's split. It depends on the example, or its feature, and on the seed, and on nothing else.
+    """The index of an example's split. It depends only on the example, or its feature, and the seed.
 
     Raises:
         DataError: The example lacks the feature.

@@ -70,7 +70,7 @@ def labels_of_outputs(data: Data, sizes: Mapping[str, int]) -> dict[str, str]:
         default=",".join(suggested),
         bound=f"{counted(len(sizes), 'label')}, one for each output: {', '.join(sizes)}",
         measured=some_of(names or ([data.label] if data.label else ())) or None,
-        remedy=f"name the columns or arrays in the order of the outputs, such as `--label {','.join(suggested)}`; for "
+        remedy=f"list the columns or arrays in the order of the outputs, such as `--label {','.join(suggested)}`; for "
         "labels that are neither numbers nor arrays, write a pipeline file and a task with `targets`: see "
         "docs/outputs.md",
     )
@@ -148,7 +148,7 @@ def _objective(name: str, size: int, labels: Array, label: str) -> Objective:
         bound=f"a class number below {size}, or {size} numbers for each example" if size > 1 else "one number",
         measured=f"{label}: {' x '.join(map(str, labels.shape[1:]))} for each example" if several
         else f"{label}: from {labels.min():g} to {labels.max():g}",
-        remedy="name the labels in the order of the outputs with --label",
+        remedy="list the labels in the order of the outputs with --label",
     )  # fmt: skip
 
 
