@@ -128,7 +128,7 @@ class TrainingReport(FrozenModel):
     """Results of a training step.
 
     Attributes:
-        recipe: In the artifact, the id of the node. Readers that know the run replace it by the names of the recipes.
+        recipe: In the artifact, the id of the node. Readers that know the run replace it with the names of the recipes.
         kind: Kind of the step.
         epochs: One fact for each epoch; fewer than requested if training stopped early.
         best_epoch: The epoch whose weights were kept.

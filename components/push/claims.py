@@ -40,7 +40,7 @@ class Claim:
         self._written = self._checked = 0.0
 
     def take(self, releases: Iterable[str]) -> None:
-        """Claim some releases, `<device class>/<name>/<version>`, instead of those before."""
+        """Claim some releases, `<device class>/<name>/<version>`, instead of the previous ones."""
         self._releases = tuple(releases)
         self._write()
 

@@ -55,7 +55,7 @@ class Registry(Protocol):
         """Write a release, or verify the one of the same bytes. The same bytes always give the same version.
 
         No channel changes, so devices don't see the release before its `commit`. If a release of the same bytes has
-        another manifest, the new one replaces it. `files` are those that the manifest describes.
+        a different manifest, the new one replaces it. `files` are those that the manifest describes.
 
         Raises:
             RegistryError: The registry refused the release, or holds a corrupt one.

@@ -134,7 +134,7 @@ def pipeline_of_run(store: Any, run_id: str) -> str | None:
 def find_run(store: Any, name: str, *, what: str = "run", known: str = "or `latest`") -> tuple[str, str]:
     """Return (pipeline, run ID) of a run that a user names by its ID or as `latest`.
 
-    Raises a MetadataError if there is none, with `what` was looked up, and what is `known` besides IDs.
+    Raises a MetadataError if there is none, which says `what` was looked up, and what is `known` besides IDs.
     """
     found = latest_run(store) if name == "latest" else (pipeline_of_run(store, name), name)
     if found is None or found[0] is None:
