@@ -27,8 +27,8 @@ class ExitCode(IntEnum):
     """A node failed, a metadata store, an object store, or a cluster could not be reached, or a registry could not be
     read."""
     BAD_INPUT = 2
-    """The pipeline file, the data, the model, or the command line is wrong, or the registry or the root cannot be
-    written. The error is found before the first node, so nothing ran."""
+    """The pipeline file, the data, the model, or the command line is wrong, such as the ID of a run, or the registry or
+    the root cannot be written. The error is found before the first node, so nothing ran."""
     GATE_REFUSED = 3
     """The run is complete, but the gate of at least one device refused every candidate."""
     PUSH_STAGED = 4
@@ -175,6 +175,9 @@ def interruption_of(error: KeyboardInterrupt) -> ExitCode:
 
 def exit_code_of(error: Exception) -> ExitCode:
     """The exit status of an error. Python itself exits with 1 after an exception that is not an EdgemillError."""
+    # A store that answers, or a root that can be read, but doesn't contain what the command line names.
+    if isinstance(error, errors.UnknownRunError):
+        return ExitCode.BAD_INPUT
     stores = errors.MetadataError | errors.RegistryError | errors.StorageError
     outside = isinstance(error, stores | errors.ClusterError | errors.RunFailedError | errors.TamperedError)
     return ExitCode.BAD_INPUT if isinstance(error, EdgemillError) and not outside else ExitCode.NODE_FAILED

@@ -56,6 +56,7 @@ class RunProgress(_Line):
         self._nodes: Sequence[str] = ()
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
+        self._labels: dict[str, str] = {}
         super().__init__(console, doing)
 
     def update(self, doing: str) -> None:
@@ -74,12 +75,17 @@ class RunProgress(_Line):
     def started(self, node: str, label: str = "") -> None:
         """Record that a node runs, which is displayed as `label`."""
         self._began[node] = time.monotonic()
-        self.update(f"{label or node} is running")
+        self._labels[node] = label or node
+        self.update(f"{self._labels[node]} is running")
 
     def ended(self, node: str, seconds: float) -> None:
-        """Record that a node has ended."""
-        self._began.pop(node, None)
+        """Record that a node has ended. The line then names the one that still runs, if there is one."""
+        running = self._began.pop(node, None) is not None
         self._ended[node] = seconds
+        if self._began:
+            self.update(f"{self._labels[next(reversed(self._began))]} is running")
+        elif running:
+            self.update(f"{self._labels[node]} has ended")
         self._bar.update(self._task, completed=len(self._ended))
 
     def left(self) -> str:

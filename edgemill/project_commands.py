@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,7 +96,7 @@ def init(
     if as_json:
         print_json(written)
     else:
-        typer.echo(f"wrote {written.file.parent}; next: edgemill run {written.file}")
+        typer.echo(f"wrote {written.file.parent}; next: edgemill run {shlex.quote(str(written.file))}")
 
 
 def optimize(

@@ -101,6 +101,10 @@ class MetadataError(EdgemillError):
     """The metadata store couldn't be reached, or doesn't contain what was requested."""
 
 
+class UnknownRunError(MetadataError):
+    """There is no run, pipeline, or metadata store where the command line says. The user must correct it."""
+
+
 class StorageError(EdgemillError):
     """Reading, writing, or removing files under the pipeline root failed. Trying again completes the operation."""
 

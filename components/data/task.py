@@ -5,12 +5,12 @@ What its methods return is checked here.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from components.core.errors import EdgemillError, SpecError, counted, summary_line
 from components.core.user_code import exits_reported, in_time, raised_at
+from components.data.objects import load_object
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -140,32 +140,6 @@ def trainable(task: Task) -> TrainableTask:
             remedy="add them, or use a pretrained model: `baseline: {kind: pretrained, path: ...}`",
         )
     return task
-
-
-def load_object(reference: str, where: str) -> Any:
-    """Import `package.module:NAME`.
-
-    Args:
-        reference: The object to import.
-        where: Its field in the pipeline file, for the message.
-
-    Raises:
-        SpecError: The module can't be imported, or doesn't contain the name.
-    """
-    module_name, _, attribute = reference.partition(":")
-    try:
-        with exits_reported(where), in_time(f"the import of {module_name!r}", where):
-            return getattr(importlib.import_module(module_name), attribute)
-    except SpecError:
-        raise
-    except Exception as error:
-        raise SpecError(
-            f"the {where} {reference!r} cannot be imported: {type(error).__name__}: {error}",
-            where=where,
-            bound="package.module:NAME, importable from the working directory or the pipeline file's folder",
-            measured=raised_at(error) if not isinstance(error, ImportError | AttributeError) else None,
-            remedy=f"run `python -c 'import {module_name}'` and fix what it reports",
-        ) from error
 
 
 def load_task(reference: str) -> Task:

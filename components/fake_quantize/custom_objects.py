@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from components.core.errors import EdgemillError, ModelError, SpecError
 from components.core.user_code import exits_reported
-from components.data.task import load_object
+from components.data.objects import load_object
 from components.spec.steps.qat import CustomQuantizer
 
 

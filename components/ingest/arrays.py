@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from components.core.errors import DataError, EdgemillError, SpecError, counted, one_of, some_of, summary_line
 from components.core.user_code import exits_reported, raised_at
-from components.data.task import load_object
+from components.data.objects import load_object
 from components.spec.examples import ArraySource, GeneratorSource
 
 Array = npt.NDArray[Any]
@@ -160,7 +160,7 @@ def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, 
                 where="examples.function",
                 bound="a generator that ends without an error",
                 measured=", ".join(filter(None, [f"an error after {counted(count, 'example')}", raised_at(error)])),
-                remedy="correct it; no example is kept",
+                remedy="correct the function",
             ) from error
         if (
             not isinstance(row, dict)

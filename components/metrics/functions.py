@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from components.core.errors import EdgemillError, SpecError, summary_line
 from components.core.user_code import exits_reported, raised_at
-from components.data.task import load_object
+from components.data.objects import load_object
 from components.metrics.accumulator import Accumulator, Arrays, KeptExamples, RatioOfSums
 from components.metrics.own import WHERE, OfAccumulator, OfFunction
 from components.metrics.ready_made.classes import F1, MeanIoU, Precision, Recall, StepAccuracy

@@ -60,7 +60,7 @@ def _read(
 ) -> OutputReading:
     activation = "sigmoid" if from_logits == "sigmoid" else _activation(predictions, labels, metrics)
     if declared is not None:
-        why = "set by `evaluate.outputs`"
+        why = "set by the field evaluate.outputs"
         return OutputReading(kind=declared, applied=activation if declared == "logits" else "", why=why)
     if final_operator in ("Softmax", "Sigmoid"):
         return OutputReading(kind="probabilities", why=f"the model ends in {final_operator}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import webbrowser
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from components.core.errors import StorageError
+from components.core.errors import SpecError, StorageError
 from edgemill.contract import print_json
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
@@ -27,7 +27,7 @@ def list_runs(root: Path | None, pipeline: str | None, last: int | None, *, as_j
     """Print the runs of a root, the newest first.
 
     Raises:
-        MetadataError: There are no runs.
+        UnknownRunError: There are no runs.
     """
     found = past_runs(environment(root, None).root, pipeline)[:last]
     if as_json:
@@ -60,7 +60,7 @@ def compare_runs(root: Path | None, before: str, after: str, *, as_json: bool) -
     """Print two runs side by side.
 
     Raises:
-        MetadataError: There are no runs.
+        UnknownRunError: There are no runs.
         StorageError: A run has no summary, or a damaged one.
     """
     place = environment(root, None).root
@@ -134,8 +134,9 @@ def open_in_browser(root: Path | None, name: str, *, as_json: bool) -> None:
     """Open the report of a run in the browser, and print its path, or it and the ID of the run as JSON.
 
     Raises:
-        MetadataError: There are no runs.
+        UnknownRunError: There are no runs.
         StorageError: The run has no report.
+        SpecError: No browser opens it.
     """
     run = find_past_run(environment(root, None).root, name)
     report = run.folder / REPORT_NAME
@@ -153,4 +154,12 @@ def open_in_browser(root: Path | None, name: str, *, as_json: bool) -> None:
     else:
         typer.echo(str(report))
     if not webbrowser.open(report.as_uri()):
-        print("edgemill: no browser was found on this machine; open the file above in one", file=sys.stderr)
+        named = os.environ.get("BROWSER")
+        raise SpecError(
+            "no browser could be started" if named else "no browser was found on this machine",
+            where="BROWSER" if named else "edgemill open",
+            bound="a command that opens a web page",
+            measured=named,
+            remedy=f"{'correct or unset the environment variable BROWSER, or ' if named else ''}open {report} in a "
+            "browser",
+        )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from components.core.errors import DataError, counted, one_of, some_of
+from components.core.errors import DataError, EdgemillError, counted, one_of, some_of
 from components.core.files import described, is_file, is_folder
 from components.data.ready_made import Stored
 from components.ingest.listing import is_hidden, number
-from components.ingest.media import UnreadableError, wav_facts
+from edgemill.project.flags import with_options
 from edgemill.project.found import (
     Data,
     Options,
@@ -20,20 +21,20 @@ from edgemill.project.found import (
     pair_of,
     read_table,
     refuse_labels,
+    refuse_one_label,
 )
 from edgemill.project.kinds.columns import of_archive, of_folder, of_table, other_than_binary
 from edgemill.project.kinds.function import is_function, of_function
 from edgemill.project.kinds.parquet import of_parquet
+from edgemill.project.kinds.sounds import audio_fields
 from edgemill.project.paths import beside
-from edgemill.project.unclear import UnclearError
 
 _SUFFIXES = {
     "images": frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}),
     "audio": frozenset({".wav"}),
 }
+_FILES = {"images": "images", "audio": "WAV files"}
 _PATHS = ("path", "file", "filename", "file_name", "image", "audio")
-# Files that are looked at to find the sample rate.
-_MOST_OPENED = 200
 _OTHERWISE = (
     "correct the path; for other data, write a function that yields examples, or a pipeline file with "
     "`kind: tfrecord`: see docs/own-model.md"
@@ -74,6 +75,13 @@ def recognize_data(path: Path, options: Options) -> Data:
     Raises:
         DataError: Its content can't be recognized, or requires a decision by the user.
     """
+    try:
+        return _recognized(path, options)
+    except EdgemillError as error:
+        raise with_options(error) from error
+
+
+def _recognized(path: Path, options: Options) -> Data:
     if is_file(path) and (of_file := _OF_FILE.get(path.suffix.lower())) is not None:
         return of_file(path, options)
     if described(path) == "nothing":
@@ -152,7 +160,7 @@ def _class_folders(
             where="--data",
             bound="a folder of class folders, or one with folders such as train and test that hold them",
             measured=f"{path}: {some_of(f'{name}/ ({count})' for name, count in deeper.items())}",
-            remedy=f"specify the folder above the classes: --data {path / next(iter(deeper))}"
+            remedy=f"specify the folder above the classes: --data {shlex.quote(str(path / next(iter(deeper))))}"
             if len(deeper) == 1
             else "choose one of these folders, or call two of them train and test",
         )
@@ -184,8 +192,21 @@ def _class_folders(
     if split_folders:
         patterns = {split: f"{folder}/*/{last}" for split, folder in split_folders.items()}
         splits = {"kind": "declared", "patterns": patterns}
-    fields = {**_damage(options), **(_audio_fields(wanted, options) if kind == "audio" else {})}
-    return Data(kind=kind, folder=path, classes=tuple(sorted(classes)), splits=splits, fields=fields, count=len(wanted))
+    fields = {**_damage(options), **(audio_fields(wanted, options) if kind == "audio" else {})}
+    empty = sorted(
+        str(folder.relative_to(path))
+        for folder in path.glob("*/*" if split_folders else "*")
+        if is_folder(folder) and not is_hidden(folder) and not any(file.parent == folder for file in wanted)
+    )
+    return Data(
+        kind=kind,
+        folder=path,
+        classes=tuple(sorted(classes)),
+        splits=splits,
+        fields=fields,
+        count=len(wanted),
+        warnings=(f"folders hold no {_FILES[kind]}, and are no classes: {some_of(empty, 10)}",) if empty else (),
+    )
 
 
 def _deeper(path: Path, kind: Literal["images", "audio"]) -> Counter[str]:
@@ -198,41 +219,9 @@ def _damage(options: Options) -> dict[str, Any]:
     return {"max_unreadable": options.max_unreadable} if options.max_unreadable else {}
 
 
-def _audio_fields(files: Sequence[Path], options: Options) -> dict[str, Any]:
-    rates: Counter[int] = Counter()
-    for file in files[:: -(-len(files) // _MOST_OPENED)]:
-        try:
-            rates[wav_facts(file)[0]] += 1
-        except UnreadableError:
-            continue  # counted by the validation
-    if options.sample_rate is not None:
-        return {
-            "sample_rate": options.sample_rate,
-            **({"resample": True} if set(rates) != {options.sample_rate} else {}),
-        }
-    if len(rates) == 1:
-        return {"sample_rate": next(iter(rates))}
-    if not rates:
-        raise DataError(
-            "no WAV file can be read",
-            where="--data",
-            remedy="write the files again as WAV files with PCM samples, such as with `ffmpeg -i sound.wav new.wav`",
-        )
-    raise UnclearError(
-        "the WAV files have different sample rates",
-        option="sample_rate",
-        question="Which rate was the model trained on, in Hz? The others are resampled.",
-        default=str(rates.most_common(1)[0][0]),
-        where="--data",
-        bound="one sample rate",
-        measured=", ".join(f"{rate} Hz in {counted(count, 'file')}" for rate, count in sorted(rates.items())),
-        remedy="add --sample-rate with the rate that the model was trained on; the others are resampled",
-    )
-
-
 def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "audio"], options: Options) -> Data:
     """A table of paths and labels. Raises a DataError if it names no file, or lacks cells."""
-    names, rows = read_table(tables[0])
+    names, rows, lines = read_table(tables[0])
     columns = [name for name in names if name.lower() in _PATHS]
     path_column = next((name for name in columns if any(is_file(path / row[name]) for row in rows)), None)
     if path_column is None:
@@ -252,20 +241,23 @@ def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "au
                 f"{counted(missing, 'row')} of the table {'lacks' if missing == 1 else 'lack'} a label",
                 where=str(tables[0]),
                 bound=f"a value in the column {label!r} of each of {counted(len(rows), 'row')}",
-                measured=f"none in row {labels.index('') + 1}",
+                measured=f"none in line {lines[labels.index('')]}",
                 remedy="fill in the cell, or remove the row",
             )
     several: dict[str, Stored] = {}
     classes: tuple[str, ...] = ()
     if len(chosen) > 1:
-        refuse_labels(other_than_binary({name: [row[name] for row in rows] for name in chosen}), str(tables[0]))
+        places = [f"line {line}" for line in lines]
+        refuse_labels(other_than_binary({name: [row[name] for row in rows] for name in chosen}, places), str(tables[0]))
         # Their texts 0, 1, true, and false become numbers in the task.
         several = dict.fromkeys(chosen, "bool")
-    elif any(number(text) is None for text in labels):
-        classes = tuple(sorted(set(labels)))
+    else:
+        refuse_one_label(labels, label, str(tables[0]), len(rows))
+        if any(number(text) is None for text in labels):
+            classes = tuple(sorted(set(labels)))
     fields: dict[str, Any] = {"layout": "table", "path_column": path_column, **_damage(options)}
     if kind == "audio":
-        fields |= _audio_fields([path / row[path_column] for row in rows], options)
+        fields |= audio_fields([path / row[path_column] for row in rows], options)
     splits = file_splits(tables, "*.csv")
     return Data(
         kind=kind,

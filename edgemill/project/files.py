@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ def refuse_existing(folder: Path, names: Sequence[str] = _FILES) -> None:
             f"this folder holds {some_of(existing)}, and `edgemill init` overwrites nothing",
             where=f"--output {folder}",
             bound=f"a folder without {some_of(names)}",
-            remedy=f"run them with `edgemill run {folder / PIPELINE}`, choose another --output, or move these files"
-            if PIPELINE in existing
-            else "choose another --output, or move these files",
+            remedy=(
+                f"run them with `edgemill run {shlex.quote(str(folder / PIPELINE))}`, " if PIPELINE in existing else ""
+            )
+            + "choose another --output, or move these files",
         )
 
 
@@ -227,19 +229,21 @@ def _python(value: Any) -> str:
 
 
 def _item(sentence: str) -> str:
-    return f"- {sentence[0].upper()}{sentence[1:]}."
+    # Names, such as that of a device, keep their case.
+    first = sentence.partition(" ")[0]
+    return f"- {sentence[0].upper() if first.isalpha() else sentence[0]}{sentence[1:]}."
 
 
 def _readme(plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> str:
     facts = "\n".join(map(_item, plan.facts))
     warnings = "".join(f"{_item(warning)}\n" for warning in plan.warnings)
     measures = " or of the ".join(metric.replace("_", " ") for metric in plan.metrics)
-    losses = ", ".join(
-        f"{each.max_loss:g} {'more' if each.objective == 'values' else 'less'} of {each.metric}"
+    losses = ", or ".join(
+        f"a {each.metric} more than {each.max_loss:g} {'higher' if each.objective == 'values' else 'lower'}"
         for each in plan.outputs.values()
     )
     bound = (
-        f"be worse than the float model by more than these bounds: {losses}"
+        f"have, compared with the float model, {losses}"
         if plan.outputs
         else f"lose more than {plan.max_loss:g} of the {measures} of the float model"
         if plan.objective != "values"
@@ -254,7 +258,8 @@ edgemill run {PIPELINE}
 ```
 
 The run converts the model with each recipe, evaluates the results on the split `{plan.data.evaluated}`, and publishes
-the smallest that passes to `registry/`. A candidate must not {bound}, and must fit into the budgets of its device.
+the smallest that passes to `registry/`. A candidate passes if it doesn't {bound}, and fits
+into the budgets of its device.
 
 ## What was found
 

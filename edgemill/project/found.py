@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from components.core.errors import DataError, SpecError, one_of, some_of
+from components.core.errors import DataError, SpecError, counted, one_of, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from components.ingest.listing import number
 from components.ingest.tables import TableReader, lines_of, with_names
+from edgemill.project.lists import nearest, or_nearest
 from edgemill.project.unclear import UnclearError
 from edgemill.project.unusable import Unusable
 
@@ -68,6 +68,7 @@ class Data(FrozenModel):
         fields: Other fields of `examples` that don't depend on the model.
         scalars: Whether each feature that a generator yields for the input is one number, as a column of a table is.
         count: Number of examples, or of files.
+        warnings: What looks like a mistake, in sentences.
     """
 
     kind: Literal["images", "audio", "csv", "parquet", "arrays", "generator"]
@@ -83,11 +84,25 @@ class Data(FrozenModel):
     fields: dict[str, Any] = {}
     scalars: bool = False
     count: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
         """Whether the features are columns of numbers."""
         return self.kind in TABLES or self.scalars
+
+    @property
+    def place(self) -> str:
+        """The function, the files that `splits` names, or else their folder, in words."""
+        if self.kind == "generator":
+            return str(self.fields["function"])
+        patterns = self.splits.get("patterns", {"all": self.splits.get("pattern", "*")})
+        names = dict.fromkeys(patterns.values())
+        return (
+            str(self.folder)
+            if any("*" in name for name in names)
+            else ", ".join(str(self.folder / name) for name in names)
+        )
 
     @property
     def evaluated(self) -> str:
@@ -109,8 +124,8 @@ def file_splits(files: Sequence[Path], pattern: str) -> dict[str, Any]:
     return {"kind": "declared", "patterns": pair} if pair else {"kind": "hashed", "pattern": pattern}
 
 
-def read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of the columns and the rows of a CSV table.
+def read_table(table: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
+    """The names of the columns and the rows of a CSV table, and the number of the line on which each row ends.
 
     Raises:
         DataError: It has no rows, or rows of other lengths; names of columns are missing, or occur twice; or it isn't
@@ -121,12 +136,12 @@ def read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
             reader = TableReader(lines_of(content))
             names = list(reader.names)
             _check_names(names)
-            rows = list(with_names(reader))
+            numbered = [(row, reader.line) for row in with_names(reader)]
     except DataError as error:
         raise error.placed(str(table)) from error
-    if not rows:
+    if not numbered:
         raise DataError("the table has no rows", where=str(table), remedy="write a header line and rows")
-    return names, rows
+    return names, [row for row, _ in numbered], [line for _, line in numbered]
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -162,15 +177,19 @@ def label_of(names: Sequence[str], options: Options) -> str:
     """The column or array of the label. Raises an UnclearError if it is not clear."""
     found = [options.label] if options.label else [name for name in names if name.lower() in _LABELS]
     if len(found) != 1 or found[0] not in names:
-        near = get_close_matches(found[0], names, 1) if len(found) == 1 else found
+        near = nearest(found[0], names) if len(found) == 1 else next(iter(found), None)
+        otherwise = (
+            "specify the column or array of the label with --label; for a model with several outputs, specify one for "
+            "each, separated by commas"
+        )
         raise UnclearError(
             f"there is no column or array {found[0]!r}" if len(found) == 1 else "it is not clear what the label is",
             option="label",
             question="Which one is the label?",
-            default=(near or [names[-1]])[0],
+            default=near or names[-1],
             bound=one_of(names),
             measured=some_of(found) or None,
-            remedy="specify the column or array of the label with --label",
+            remedy=or_nearest(found[0], names, otherwise) if len(found) == 1 else otherwise,
         )
     return found[0]
 
@@ -189,9 +208,38 @@ def chosen_columns(
             option="columns",
             question="Which ones are the input, in order?",
             bound=one_of(name for name in names if name not in labels),
-            remedy="correct the name",
+            remedy=or_nearest(unknown[0], [name for name in names if name not in labels], "correct the name"),
         )
     return labels, columns
+
+
+def refuse_one_label(held: Iterable[object], label: str, where: str, count: int) -> None:
+    """Raise the DataError for examples that all have the same label.
+
+    Args:
+        held: The labels that occur, each at least once.
+        label: Their column, array, or feature.
+        where: The files.
+        count: Number of examples.
+    """
+    found = {str(each) for each in held}
+    if len(found) != 1:
+        return
+    if count == 1:
+        raise DataError(
+            "there is only one example",
+            where=where,
+            bound="examples of at least two classes, and several hundred for meaningful figures",
+            measured=f"{label}: {next(iter(found))}",
+            remedy="add examples",
+        )
+    raise DataError(
+        "all examples have the same label",
+        where=where,
+        bound="at least two classes, or different values",
+        measured=f"{label}: {next(iter(found))} in each of {counted(count, 'example')}",
+        remedy="add examples of the other classes, or choose another label with --label",
+    )
 
 
 def refuse_several(labels: Sequence[str], what: str) -> None:

@@ -212,7 +212,7 @@ def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Opti
         wrong = {name: why for name, why in wrong.items() if name in shapes}
     elif count == sum(sizes.values()):
         wrong = {name: why for name, why in wrong.items() if why.missing}
-    refuse(wrong, tuple(data.columns), str(data.folder), data.count)
+    refuse(wrong, tuple(data.columns), f"--data {data.place}", data.count)
     if by_name:
         return {name: {name: data.columns[name]} for name in shapes}
     what = "column" if data.is_table else "array"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import ModelError, SpecError, counted, one_of, some_of
+from components.core.errors import DataError, EdgemillError, ModelError, SpecError, counted, one_of, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective
 from edgemill.project.found import Data, Options, refuse_labels
@@ -85,7 +85,7 @@ def objective_of(model: Model, data: Data, classes: tuple[str, ...], labels: Arr
         if options.objective == "values":
             return "values"
     count = len(classes)
-    whole = bool((labels == np.floor(labels)).all() and labels.min() >= 0)
+    whole = _whole(labels) and labels.min() >= 0
     if model.outputs == 1:
         if count == 2 or (not count and whole and labels.max() == 1):
             return "two_classes"
@@ -93,15 +93,44 @@ def objective_of(model: Model, data: Data, classes: tuple[str, ...], labels: Arr
             return "values"
     elif model.outputs == count or (not count and whole and labels.max() < model.outputs):
         return "classes"
-    raise ModelError(
+    raise _mismatch(model, data, classes, labels)
+
+
+def _whole(labels: Array) -> bool:
+    return bool((labels == np.floor(labels)).all())
+
+
+def _mismatch(model: Model, data: Data, classes: tuple[str, ...], labels: Array) -> EdgemillError:
+    """The error for labels that a model has no outputs for, or too many outputs."""
+    found, outputs = np.unique(labels), model.outputs
+    other = f"; if {data.label!r} is not the label, set --label" if data.kind not in {"images", "audio"} else ""
+    if classes and outputs > len(classes):
+        return UnclearError(
+            "the model has more outputs than the examples have classes",
+            option="classes",
+            question="What are the classes of all outputs, in their order? Some can have no examples.",
+            bound=f"{outputs} classes, in the order of the model's outputs",
+            measured=f"{len(classes)}: {some_of(classes, 20)}",
+            remedy=f"list the {outputs} classes of the model with --classes, in the order of its outputs, even those "
+            f"without examples; or add their examples{other}",
+        )
+    if not classes and (not _whole(labels) or len(found) <= outputs):
+        return DataError(
+            "the labels are not the numbers of the model's outputs",
+            where="--data",
+            bound=f"whole numbers from 0 to {outputs - 1}",
+            measured=f"{data.label}: {some_of((f'{each:g}' for each in found), 10)}",
+            remedy=f"number the classes from 0 to {outputs - 1}, in the order of the model's outputs{other}",
+        )
+    return ModelError(
         "the labels do not match the model's outputs",
         where="--model",
-        bound=f"{count} outputs, one for each class: {some_of(classes, 20)}" if count
+        bound=f"{len(classes)} outputs, one for each class: {some_of(classes, 20)}"
+        if classes
         else f"an output for each label from {labels.min():g} to {labels.max():g}",
-        measured=counted(model.outputs, "output"),
-        remedy="remove the folders or rows of classes that the model does not know, or choose another model"
-        + (f"; if {data.label!r} is not the label, set --label" if data.kind not in {"images", "audio"} else ""),
-    )  # fmt: skip
+        measured=counted(outputs, "output"),
+        remedy=f"remove the folders or rows of classes that the model does not know, or choose another model{other}",
+    )
 
 
 def metrics_of(objective: Objective, labels: Array) -> tuple[str, ...]:

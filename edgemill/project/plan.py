@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from components.core.errors import DataError, SpecError, counted, some_of
+from components.core.errors import EdgemillError, SpecError, counted, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from components.ingest.arrays import generated, open_arrays
 from components.ingest.listing import class_number
 from components.ingest.sources import matching
+from edgemill.project.flags import with_options
 from edgemill.project.found import TABLES, Data, Options, read_table
 from edgemill.project.inputs import PlannedInput, match, with_ranges
 from edgemill.project.kinds.parquet import parquet_table
+from edgemill.project.lists import nearest
 from edgemill.project.objective import Model, metrics_of, objective_of, refuse_near_labels, usual_max_loss
 from edgemill.project.scales import choose
 from edgemill.project.several_outputs import PlannedOutput, labels_of_outputs, planned_outputs
@@ -88,6 +91,8 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         SpecError, DataError: An option is wrong, or the data can't be read.
     """
     classes = _classes(data, options)
+    without = [name for name in classes if name not in data.classes]
+    untested = (f"no example is of {some_of(without, 10)}, so the run measures nothing about them",) if without else ()
     if model.sizes:
         labels_of_outputs(data, model.sizes)
     media, inputs = match(data, model.inputs, options)
@@ -98,7 +103,10 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         section["classes"] = list(classes)
     examples: Any = TypeAdapter(Examples).validate_python({**section, "path": str(data.folder.resolve())})
     features = {name: stored for each in inputs.values() for name, stored in each.features.items()}
-    columns, labels = _read(data, examples, classes, {**features, **data.labels})
+    try:
+        columns, labels = _read(data, examples, classes, {**features, **data.labels})
+    except EdgemillError as error:
+        raise with_options(error) from error
     if data.labels and not model.sizes:
         labels = _joined([columns[name] for name in data.labels]).reshape(len(next(iter(columns.values()))), -1)
     objective = None if model.sizes else objective_of(model, data, classes, labels, options)
@@ -132,13 +140,15 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
                 f"input range {chosen}, which has the lowest errors",
                 *unread,
             ),
+            warnings=data.warnings,
         )
     if objective == "classes" and not classes:
         section["num_classes"] = model.outputs
     elif objective == "two_classes" and not classes:
         section["num_classes"] = 2
     outputs = {name: next(iter(found.values())) for name, found in answers.items()}
-    trial, trials = choose(outputs, labels, objective, options.scale, classes)
+    order = used if data.is_table else ()
+    trial, trials = choose(outputs, labels, objective, options.scale, classes, columns=order)
     if objective == "two_classes" and not classes and options.objective is None and trial.logits:
         refuse_near_labels(data, outputs[trial.scale])
     measure = "mean absolute error" if objective == "values" else "share of wrong answers"
@@ -166,12 +176,16 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         max_loss=usual_max_loss(objective, labels) if options.max_loss is None else options.max_loss,
         coarse=_coarse(data, inputs, values, trial.scale),
         facts=facts,
+        warnings=(*data.warnings, *untested),
     )
 
 
 def _taken(inputs: Mapping[str, PlannedInput]) -> str:
     several = len(inputs) > 1
-    return ", ".join((f"{name}: " if several else "") + f"{each.size} of {each.dtype}" for name, each in inputs.items())
+    return ", ".join(
+        (f"{name}: " if several else "") + f"{each.size} {each.dtype} {'value' if each.size == '1' else 'values'}"
+        for name, each in inputs.items()
+    )
 
 
 def _coarse(
@@ -202,15 +216,27 @@ def _joined(columns: list[Array]) -> Array:
 
 
 def _classes(data: Data, options: Options) -> tuple[str, ...]:
-    if options.classes and set(options.classes) != set(data.classes):
+    """The classes in the order of the outputs, of which some can have no examples."""
+    chosen = options.classes or data.classes
+    if repeated := [name for name, count in Counter(chosen).items() if count > 1]:
+        raise SpecError(
+            f"classes are listed twice: {some_of(repeated)}",
+            where="--classes",
+            remedy="list each class once, in the order of the model's outputs",
+        )
+    if lacking := [name for name in data.classes if name not in chosen] if data.classes else chosen:
+        near = [found for name in lacking if data.classes and (found := nearest(name, chosen)) is not None]
         raise SpecError(
             "these are not the classes of the examples",
             where="--classes",
             bound=some_of(data.classes, 50) or "nothing: the labels are numbers",
-            measured=some_of(options.classes, 50),
-            remedy="list all of them, in the order of the model's outputs",
+            measured=some_of(chosen, 50),
+            remedy=f"list all classes, in the order of the model's outputs; there is no {some_of(lacking)}"
+            + (f", but {some_of(near)}" if near else "")
+            if data.classes
+            else "omit the option",
         )
-    return options.classes or data.classes
+    return chosen
 
 
 def _read(
@@ -242,15 +268,7 @@ def _read(
                 labels += np.ravel(row[data.label]).tolist() if data.label else []
     else:
         [(name, stored)] = ((name, stored) for name, stored in features.items() if name not in data.labels)
-        try:
-            found = [row for sample in sampled(examples, _TRIED) for row in sample.rows]
-        except DataError as error:
-            # The field of a file that isn't written yet.
-            raise DataError(
-                error.what, where=str(data.folder), measured=error.measured,
-                bound=str(error.bound).replace("examples.max_unreadable", "--max-unreadable"),
-                remedy=error.remedy.replace("examples.max_unreadable", "--max-unreadable"),
-            ) from error  # fmt: skip
+        found = [row for sample in sampled(examples, _TRIED) for row in sample.rows]
         content = [np.frombuffer(row[name], stored) for row in found]
         several = {label: np.array([_number(row[label]) for row in found]) for label in data.labels}
         own = [row[data.label] for row in found] if data.label else []
@@ -268,7 +286,7 @@ def _number(cell: Any) -> float:
 
 def _rows(file: Path, data: Data, features: Iterable[str]) -> list[dict[str, Any]]:
     if data.kind == "csv":
-        return list(read_table(file)[1])
+        return read_table(file)[1]
     table = parquet_table(file).select([*features, *([data.label] if data.label else [])])
     evenly = list(range(0, len(table), max(1, len(table) // _TRIED)))
     rows: list[dict[str, Any]] = table.take(evenly).to_pylist()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from components.core.errors import SpecError, one_of
+from components.core.errors import SpecError, counted, one_of, some_of
 from components.data.ready_made import Objective
 from edgemill.project.lists import listed
 from edgemill.project.unclear import UnclearError
@@ -65,6 +65,8 @@ def choose(
     objective: Objective,
     wanted: str | None,
     classes: tuple[str, ...],
+    *,
+    columns: Sequence[str] = (),
 ) -> tuple[Trial, list[Trial]]:
     """Choose a range: the user's choice, or the one with which the model is most accurate.
 
@@ -74,6 +76,7 @@ def choose(
         objective: What the model does.
         wanted: Name of a range; None to choose by accuracy.
         classes: Names of the classes, for messages.
+        columns: The columns of a table in the order of the input, for messages.
 
     Returns:
         The choice, and all trials.
@@ -94,7 +97,7 @@ def choose(
         best = next(trial for trial in trials if trial.error <= best.error + tolerated)
         if objective != "labels":
             _refuse_other_order(best, outputs, labels, classes)
-        refuse_chance(best, labels, trials)
+        refuse_chance(best, labels, trials, columns)
     return best, trials
 
 
@@ -130,23 +133,42 @@ def trial_of(scale: str, outputs: Array, labels: Array, objective: Objective) ->
     return Trial(scale, float((chances.argmax(axis=1) != labels).mean()), logits)
 
 
-def refuse_chance(best: Trial, labels: Array, trials: list[Trial]) -> None:
-    """Refuse results that are within two standard errors of always answering with the most common class."""
+def refuse_chance(best: Trial, labels: Array, trials: list[Trial], columns: Sequence[str] = ()) -> None:
+    """Refuse results that are within two standard errors of always answering with the most common class.
+
+    `columns` are those of a table, in the order of the input.
+    """
     # Of several labels, the most common answer to each.
     most = (
         np.maximum(labels.mean(axis=0), 1 - labels.mean(axis=0)).mean()
         if labels.ndim > 1
         else np.bincount(labels.astype(int)).max() / len(labels)
     )
-    if 1 - best.error > most + 2 * np.sqrt(most * (1 - most) / len(labels)):
+    least = most + 2 * np.sqrt(most * (1 - most) / len(labels))
+    if 1 - best.error > least:
         return
+    accuracies = ", ".join(f"{trial.scale}: {1 - trial.error:.2f}" for trial in trials)
+    if least >= 1:
+        raise SpecError(
+            "all tried examples have the same label"
+            if most == 1
+            else "there are too few examples to tell whether the model is better than chance",
+            where="--data",
+            bound="examples of at least two classes" if most == 1 else "several hundred examples of all classes",
+            measured=f"{counted(len(labels), 'example')}, {most:.0%} of them of one class; accuracy: {accuracies}",
+            remedy="add examples of the other classes" + ("" if most == 1 else ", or choose a range with --scale"),
+        )
     raise SpecError(
-        "the model is not better than chance on these examples, in any range of its input",
-        where="--scale",
-        bound=f"an accuracy above {most:.2f}, the share of the most common class",
-        measured=", ".join(f"{trial.scale}: {1 - trial.error:.2f}" for trial in trials)
-        + f", on {len(labels)} examples",
-        remedy="check that the model was trained on these classes, or choose a range with --scale if it is not trained",
+        "the model's answers are no better than chance on these examples",
+        where="--columns" if columns else "--scale",
+        bound=f"an accuracy above {least:.2f} (the share of the most common class, and two standard errors)",
+        measured=f"{accuracies}, on {len(labels)} examples",
+        remedy=(
+            f"list the columns in the order of the model's input with --columns (tried: {some_of(columns, 20)}), "
+            if columns
+            else ""
+        )
+        + "check that the model was trained on these classes, or choose a range with --scale if it is not trained",
     )
 
 

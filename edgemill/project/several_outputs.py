@@ -116,7 +116,7 @@ def planned_outputs(
         trial = next(each for each in trials[name] if each.scale == chosen)
         objective = objectives[name]
         if options.scale is None and objective != "values":
-            refuse_chance(trial, labels[name], trials[name])
+            refuse_chance(trial, labels[name], trials[name], tuple(data.columns) if data.is_table else ())
         measure = "a mean absolute error of" if objective == "values" else "a share of wrong answers of"
         planned[name] = PlannedOutput(
             label=named[name],

@@ -18,14 +18,18 @@ class Unusable(FrozenModel):
         reason: What it holds. Text represents all types other than numbers.
         measured: What was found, in words.
         missing: Number of missing values.
+        grouped: Whether the text is a number with separators of thousands.
     """
 
     reason: Literal["text", "missing values"]
     measured: str
     missing: int = 0
+    grouped: bool = False
 
 
-def refuse(columns: Mapping[str, Unusable], usable: Collection[str], where: str, count: int) -> None:
+def refuse(
+    columns: Mapping[str, Unusable], usable: Collection[str], where: str, count: int, *, label: bool = False
+) -> None:
     """Raise the error for columns that the input needs.
 
     Args:
@@ -33,18 +37,20 @@ def refuse(columns: Mapping[str, Unusable], usable: Collection[str], where: str,
         usable: The columns to suggest instead.
         where: The files.
         count: Number of rows.
+        label: Whether these columns are labels.
 
     Raises:
         DataError: Some of them have empty cells.
         UnclearError: They hold something other than numbers.
     """
     if empty := {name: each for name, each in columns.items() if each.missing}:
+        what, other = ("labels", "another label with --label") if label else ("columns", "other columns with --columns")
         raise DataError(
-            f"columns have missing values: {', '.join(f'{name} ({each.missing})' for name, each in empty.items())}",
+            f"{what} have missing values: {', '.join(f'{name} ({each.missing})' for name, each in empty.items())}",
             where=where,
             bound=f"a finite value in each of {counted(count, 'row')}",
             measured=_first(empty),
-            remedy="fill in the values or remove the rows, or choose other columns with --columns",
+            remedy=f"fill in the values or remove the rows, or choose {other}",
         )
     if columns:
         raise UnclearError(
@@ -54,8 +60,12 @@ def refuse(columns: Mapping[str, Unusable], usable: Collection[str], where: str,
             default=listed(usable),
             bound="columns of numbers, or of true and false, in the order of the model's input",
             measured=_first(columns),
-            remedy="choose the columns of the input with --columns, and write text as numbers as in "
-            "training, such as 1 for yes and 0 for no",
+            remedy="choose the columns of the input with --columns, and "
+            + (
+                "write numbers without separators of thousands, such as 1234.5"
+                if any(each.grouped for each in columns.values())
+                else "write text as numbers as in training, such as 1 for yes and 0 for no"
+            ),
         )
 
 

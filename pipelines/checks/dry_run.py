@@ -13,7 +13,8 @@ from components.core.errors import DataError, EdgemillError, SpecError, summary_
 from components.core.user_code import exits_reported, in_time, raised_at
 from components.core.values import Watch, unwatched
 from components.data.dense import check_dense, named_label
-from components.data.task import Task, check_decoded, check_rows, compiling, features_of, load_object, load_task
+from components.data.objects import load_object
+from components.data.task import Task, check_decoded, check_rows, compiling, features_of, load_task
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
 from components.spec.calibrate import CalibrationSpec
 from pipelines.checks import first_batch

@@ -33,6 +33,6 @@ def warning_of(device: str, operators: Sequence[str]) -> str:
     known = {name: OPERATORS[name].remedy for name in operators if name in OPERATORS}
     cures = dict.fromkeys(known.get(name, OperatorLimit.remedy) for name in operators)
     return (
-        f"{device} has no operator {some_of(operators)}, which the model needs, so its gate refuses every candidate: "
-        f"{', or '.join(cures)}; or choose a device that has the operator"
+        f"the model needs {some_of(operators)}, which {device} doesn't have, so the gate of {device} refuses every "
+        f"candidate. To fix it, {', or '.join(cures)}; or choose a device that has the operator"
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from components.core.errors import EdgemillError, MetadataError, StorageError, damaged
+from components.core.errors import EdgemillError, StorageError, UnknownRunError, counted, damaged
 from components.core.values import FrozenModel
 from components.facts.conversion import Converted
 from components.facts.slices import overall
@@ -83,11 +84,11 @@ def past_runs(root: Path, pipeline: str | None = None) -> list[PastRun]:
     """List the runs below a root, the newest first.
 
     Raises:
-        MetadataError: No such pipeline has run here, or the root holds no runs.
+        UnknownRunError: No such pipeline has run here, or the root holds no runs.
     """
     found = [_past_run(folder) for folder in _folders(root, pipeline)]
     if not found:
-        raise MetadataError(
+        raise UnknownRunError(
             "no pipeline has run here" if pipeline is None else "no pipeline of this name has run here",
             where=str(root) if pipeline is None else f"--pipeline {pipeline}",
             bound="a root that `edgemill run` wrote",
@@ -102,7 +103,7 @@ def find_past_run(root: Path, name: str) -> PastRun:
     """Find a run by its ID or as `latest`.
 
     Raises:
-        MetadataError: There is no such run below the root.
+        UnknownRunError: There is no such run below the root.
     """
     runs = past_runs(root)
     if name == LATEST:
@@ -110,11 +111,19 @@ def find_past_run(root: Path, name: str) -> PastRun:
     for run in runs:
         if run.run_id == name:
             return run
-    raise MetadataError(
+    raise unknown_run(name, [run.run_id for run in runs], f"a run id that `edgemill runs` lists, or `{LATEST}`", root)
+
+
+def unknown_run(name: str, known: Sequence[str], bound: str, root: Path | None = None) -> UnknownRunError:
+    """The error for the name of a run that doesn't exist, with the closest one that does."""
+    near = get_close_matches(name, [*known, LATEST], 1)
+    return UnknownRunError(
         "there is no such run",
         where=name,
-        bound=f"a run id that `edgemill runs` lists, or `{LATEST}`",
-        remedy="set the --root of the run",
+        bound=bound,
+        measured=None if root is None else f"{counted(len(known), 'run')} in {root}",
+        remedy=(f"did you mean {near[0]}? If not, " if near else "")
+        + "choose one that `edgemill runs` lists, or set the --root of the run",
     )
 
 

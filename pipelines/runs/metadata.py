@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
-from components.core.errors import MetadataError
+from components.core.errors import UnknownRunError
 from components.push.registry import registry_at
 from pipelines.runs.releases import releases_of
 
@@ -134,15 +135,18 @@ def pipeline_of_run(store: Any, run_id: str) -> str | None:
 def find_run(store: Any, name: str, *, what: str = "run", known: str = "or `latest`") -> tuple[str, str]:
     """Return (pipeline, run ID) of a run that a user names by its ID or as `latest`.
 
-    Raises a MetadataError if there is none, which says `what` was looked up, and what is `known` besides IDs.
+    Raises an UnknownRunError if there is none, which says `what` was looked up, and what is `known` besides IDs.
     """
     found = latest_run(store) if name == "latest" else (pipeline_of_run(store, name), name)
     if found is None or found[0] is None:
-        raise MetadataError(
+        others = [context.name for context in store.get_contexts_by_type("pipeline_run")]
+        near = get_close_matches(name, others, 1)
+        raise UnknownRunError(
             f"there is no such {what}",
             where=name,
             bound=f"a run id that `edgemill run` printed, {known}",
-            remedy="set the --root or the --metadata of the run",
+            remedy=(f"did you mean {near[0]}? If not, " if near else "")
+            + "choose a run that `edgemill runs` lists, or set the --root or the --metadata of the run",
         )
     return found[0], found[1]
 

@@ -20,6 +20,7 @@ from components.core.errors import (
     DataError,
     EdgemillError,
     MetadataError,
+    UnknownRunError,
     damaged,
     system_error,
     system_remedy,
@@ -166,12 +167,12 @@ def begin(store: Any, plan: RunPlan, environment: Environment) -> None:
 
 
 def read_plan(environment: Environment, pipeline: str, run_id: str) -> RunPlan:
-    """Read the plan of a run, with its errors if it has ended. Raises a MetadataError if it isn't below the root."""
+    """Read the plan of a run, with its errors if it has ended. Raises an UnknownRunError if it isn't below the root."""
     path = environment.runs(pipeline) / run_id / PLAN_NAME
     try:
         return RunPlan.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise MetadataError(
+        raise UnknownRunError(
             "there is no such run",
             where=str(path),
             measured=error.strerror,

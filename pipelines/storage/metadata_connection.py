@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from components.core.errors import MetadataError, SpecError, summary_line
+from components.core.errors import MetadataError, SpecError, UnknownRunError, summary_line
 from pipelines.file.redaction import PASSWORD_VARIABLE, hide, libpq_quoted, secrets_of
 from pipelines.storage.postgres_store import patch_postgres
 
@@ -152,7 +152,7 @@ def open_existing_store(url: str) -> Any:
         except (OSError, ValueError):
             there = False
         if not there:
-            raise MetadataError(
+            raise UnknownRunError(
                 "there is no metadata store",
                 where=str(file),
                 bound="the store that the runs were recorded in",

@@ -224,7 +224,7 @@ def test_commands_that_read_create_neither_a_root_nor_a_metadata_store(arguments
     (tmp_path / "empty").mkdir()
     for root in ("nosuch", "empty"):
         result = CliRunner().invoke(app, [*arguments, "--root", str(tmp_path / root)])
-        assert (result.exit_code, "there is no metadata store" in result.output) == (1, True), result.output
+        assert (result.exit_code, "there is no metadata store" in result.output) == (2, True), result.output
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"]
 
 
@@ -236,7 +236,7 @@ def test_clean_refuses_days_without_end(tmp_path: Path) -> None:
 def test_report_of_unknown_run_is_an_error(tmp_path: Path) -> None:
     open_store(f"sqlite:{tmp_path}/metadata.sqlite")
     result = CliRunner().invoke(app, ["report", "20200101-000000-abcdef", "--root", str(tmp_path)])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "there is no such run" in result.output
 
 

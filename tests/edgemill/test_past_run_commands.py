@@ -82,6 +82,25 @@ def test_open_of_a_run_without_a_report_names_the_command_that_writes_it(past) -
     assert (done.exit_code, f"edgemill report {killed}" in done.output) == (1, True)
 
 
+@pytest.mark.parametrize("arguments", [("runs",), ("open",), ("compare", "latest", "latest"), ("serve",)])
+def test_root_that_is_mistyped_is_bad_input_for_each_command(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = invoke(*arguments, "--root", str(tmp_path / "nosuch"))
+    assert (done.exit_code, "--root" in done.output) == (2, True), done.output
+
+
+def test_open_without_a_browser_names_the_variable_and_the_report(past, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = past.folder(past.run(0)) / "report.html"
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(screen, raising=False)
+    monkeypatch.setattr("webbrowser._tryorder", [])
+    monkeypatch.setenv("BROWSER", "/nope")
+    done = invoke("open", "--root", str(past.root))
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (2, str(report))
+    assert "BROWSER: no browser could be started" in done.stderr and "found: /nope" in done.stderr
+    monkeypatch.delenv("BROWSER")
+    assert "no browser was found on this machine" in invoke("open", "--root", str(past.root)).stderr
+
+
 def test_completion_of_a_run_lists_those_of_the_root(past, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = past.run(0, report=False), past.run(1, report=False)
     words = f"edgemill compare --root {past.root} 2026"

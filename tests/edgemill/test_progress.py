@@ -140,3 +140,21 @@ def test_deep_check_and_digests_report_what_they_do(tmp_path: Path) -> None:
         progress.watch(1, 6, "importing the task")
         progress._bar.refresh()
     assert "importing the task (1 of 6)" in screen.getvalue()
+
+
+def test_line_names_a_node_that_still_runs_and_none_that_has_ended() -> None:
+    screen = io.StringIO()
+    progress = RunProgress(Console(file=screen, force_terminal=True, width=120), USUAL, "starting")
+
+    def line() -> str:
+        return str(progress._bar.tasks[0].description)
+
+    progress.planned(NODES)
+    progress.started("examples")
+    progress.started("convert__int8", "convert int8")
+    progress.ended("convert__int8", 1.0)
+    assert line() == "examples is running"
+    progress.ended("gate__phone", 0.0)  # from the cache
+    assert line() == "examples is running"
+    progress.ended("examples", 1.0)
+    assert line() == "examples has ended"

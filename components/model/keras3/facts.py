@@ -27,7 +27,8 @@ class RebuiltFacts(FrozenModel):
     @property
     def sentence(self) -> str:
         """The facts in words, for reports."""
-        examples = ", ".join(f"{number} {kind}" for kind, number in self.examples.items())
+        words = {"random": "random", "positive": "random positive", "real": "real"}
+        examples = " and ".join(f"{number} {words.get(kind, kind)}" for kind, number in self.examples.items())
         return (
             f"The baseline was rebuilt from a model of Keras {self.keras_version}: outputs differ by at most "
             f"{self.largest_difference:.1e} of their scale on {examples} examples ({self.tolerance:g} is allowed)."

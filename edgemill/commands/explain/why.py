@@ -41,12 +41,13 @@ def explain_candidate(run: str, recipe: str, root: Path | None, metadata_url: st
         if node.startswith(_NODE) and "explanation" in record.outputs
     }
     if recipe not in found:
-        names = read_plan(place, pipeline, run_id).recipes
+        plan = read_plan(place, pipeline, run_id)
+        names, planned = plan.recipes, any(node.startswith(_NODE) for node in plan.nodes)
         known = {name for node in records for name in names.get(node, ())} | found.keys()
         known |= {
             each.removeprefix(_CONVERTER) for each in records if each.startswith(_CONVERTER) and each not in names
         }
-        raise _missing(recipe, run_id, sorted(found), sorted(known))
+        raise _missing(recipe, run_id, sorted(found), sorted(known), planned=planned)
     content = stored_file(found[recipe], EXPLANATION_FILE)
     if content is None:
         raise MetadataError(
@@ -64,13 +65,21 @@ def explain_candidate(run: str, recipe: str, root: Path | None, metadata_url: st
         _print(explanation)
 
 
-def _missing(recipe: str, run_id: str, explained: list[str], known: list[str]) -> SpecError | MetadataError:
+def _missing(
+    recipe: str, run_id: str, explained: list[str], known: list[str], *, planned: bool
+) -> SpecError | MetadataError:
     if recipe in known:
+        if not planned:
+            return MetadataError(
+                "this run planned no explanations: an earlier version of Edgemill ran it, or all its recipes are float",
+                where=run_id,
+                remedy="run the pipeline again with this version, which explains every quantized candidate",
+            )
         if not explained:
             return MetadataError(
-                "this run explains no candidate: none is quantized, or the run failed or ended early",
+                "this run explains no candidate, because it failed or ended early",
                 where=run_id,
-                remedy="specify a run that evaluated a quantized candidate, or run the pipeline again",
+                remedy="specify a run that evaluated the candidate, or run the pipeline again",
             )
         return SpecError(
             "this candidate has no explanation: it is float, or its node did not run",

@@ -20,6 +20,7 @@ from edgemill.project.found import (
     file_splits,
     read_table,
     refuse_labels,
+    refuse_one_label,
 )
 from edgemill.project.unusable import Unusable, refuse
 
@@ -28,6 +29,8 @@ _MISSING = frozenset({"", "?", "n/a", "na", "nan", "none", "null"})
 # What TFX reads as numbers, too. Python also reads `1_000`, `inf`, and digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _LARGEST = 2**63
+# A number as spreadsheets show it: 1.234,5 or 1,234.5 or 1 234,5 or 1'234.5.
+_GROUPED = re.compile(r"[+-]?\d{1,3}((\.\d{3})+(,\d+)?|(,\d{3})+(\.\d+)?|([ \u00a0\u202f'\u2019]\d{3})+([.,]\d+)?)")
 
 
 def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], options: Options) -> Data:
@@ -39,8 +42,9 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     """
     names: list[str] = []
     rows: list[dict[str, str]] = []
+    places: list[str] = []
     for file in files:
-        others, more = read_table(file)
+        others, more, lines = read_table(file)
         if names and set(others) != set(names):
             raise DataError(
                 "the tables have different columns",
@@ -51,14 +55,16 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
             )
         names = names or others
         rows += more
+        places += [f"line {line}" if len(files) == 1 else f"line {line} of {file.name}" for line in lines]
     labels, columns = chosen_columns(names, options)
     where = ", ".join(map(str, files))
     cells = {name: [row[name].strip() for row in rows] for name in (*columns, *labels)}
     for label in labels:
         if missing := sum(map(_is_missing, cells[label])):
-            empty = Unusable(reason="missing values", measured=_first(cells[label], _is_missing), missing=missing)
-            refuse({label: empty}, (), where, len(rows))
-    found = {name: _unusable(cells[name]) for name in columns}
+            empty = Unusable(reason="missing values", measured=_first(cells[label], places, _is_missing),
+                             missing=missing)  # fmt: skip
+            refuse({label: empty}, (), where, len(rows), label=True)
+    found = {name: _unusable(cells[name], places) for name in columns}
     unusable = {name: why for name, why in found.items() if why is not None}
     usable = [name for name in columns if name not in unusable]
     if options.columns or not usable:
@@ -67,26 +73,30 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     facts = {"kind": "csv", "folder": folder, "columns": types, "unusable": unusable, "splits": splits,
              "count": len(rows)}  # fmt: skip
     if len(labels) > 1:
-        text = (f"{name}: {why.measured}" for name in labels if (why := _unusable(cells[name])) is not None)
+        text = (f"{name}: {why.measured}" for name in labels if (why := _unusable(cells[name], places)) is not None)
         refuse_labels(next(text, ""), where)
         return Data.model_validate(
             {**facts, "label": "", "labels": {name: _type(cells[name]) for name in labels},
-             "not_binary": other_than_binary({name: cells[name] for name in labels})}
+             "not_binary": other_than_binary({name: cells[name] for name in labels}, places)}
         )  # fmt: skip
+    refuse_one_label(cells[label], label, where, len(rows))
     classes = () if all(map(_is_number, cells[label])) else tuple(sorted({row[label] for row in rows}))
     label_type = "int64" if classes or all(map(_whole, cells[label])) else "float32"
     return Data.model_validate({**facts, "label": label, "classes": classes, "label_type": label_type})
 
 
-def other_than_binary(columns: Mapping[str, Sequence[str]]) -> str:
-    """The first cell of columns that hold neither only 0 and 1 nor only true and false; empty if there is none."""
+def other_than_binary(columns: Mapping[str, Sequence[str]], places: Sequence[str]) -> str:
+    """The first cell of columns that hold neither only 0 and 1 nor only true and false; empty if there is none.
+
+    `places` are the places of the cells in words.
+    """
     binary = {"0", "1"}
-    wrong = (f"{name}: {_first(cells, lambda cell: cell not in binary)}" for name, cells in columns.items()
+    wrong = (f"{name}: {_first(cells, places, lambda cell: cell not in binary)}" for name, cells in columns.items()
              if not (binary >= {*cells} or all(map(_is_truth, cells))))  # fmt: skip
     return next(wrong, "")
 
 
-def _unusable(cells: Sequence[str]) -> Unusable | None:
+def _unusable(cells: Sequence[str], places: Sequence[str]) -> Unusable | None:
     """Why these cells can't be an input; None if they can."""
     held = [cell for cell in cells if not _is_missing(cell)]
     truths = sum(map(_is_truth, held))
@@ -94,9 +104,10 @@ def _unusable(cells: Sequence[str]) -> Unusable | None:
     wrong = [cell for cell in held if not _is_number(cell)] if truths < len(held) else []
     if wrong:
         odd = (lambda cell: not _is_missing(cell) and not _is_truth(cell)) if truths else wrong.__contains__
-        return Unusable(reason="text", measured=_first(cells, odd))
+        return Unusable(reason="text", measured=_first(cells, places, odd),
+                        grouped=not truths and all(map(_GROUPED.fullmatch, wrong)))  # fmt: skip
     if missing := len(cells) - len(held):
-        return Unusable(reason="missing values", measured=_first(cells, _is_missing), missing=missing)
+        return Unusable(reason="missing values", measured=_first(cells, places, _is_missing), missing=missing)
     return None
 
 
@@ -110,9 +121,9 @@ def _is_truth(cell: str) -> bool:
     return cell.lower() in {"true", "false"}
 
 
-def _first(cells: Sequence[str], wrong: Callable[[str], bool]) -> str:
-    """The first wrong cell of a column."""
-    return next(f"{cell!r} in row {row}" for row, cell in enumerate(cells, 1) if wrong(cell))
+def _first(cells: Sequence[str], places: Sequence[str], wrong: Callable[[str], bool]) -> str:
+    """The first wrong cell of a column, and its place."""
+    return next(f"{cell!r} in {place}" for cell, place in zip(cells, places, strict=True) if wrong(cell))
 
 
 def _is_missing(cell: str) -> bool:
@@ -149,7 +160,7 @@ def of_folder(folder: Path, options: Options) -> Data:
             remedy="choose one of them with --data",
         )
     training, *_ = splits["patterns"].values()
-    return _of_arrays(folder, dict(arrays_in(folder / training)), splits, {}, options)
+    return _of_arrays(folder, training, dict(arrays_in(folder / training)), splits, {}, options)
 
 
 def _of_named(folder: Path, arrays: dict[str, Any], pattern: str, options: Options) -> Data:
@@ -172,24 +183,32 @@ def _of_named(folder: Path, arrays: dict[str, Any], pattern: str, options: Optio
             names = {name: f"{name}_{{split}}" for name in sorted(base)}
             splits = {"kind": "declared", "patterns": {training: pattern, held_out: pattern}}
             chosen = {name: arrays[f"{name}_{training}"] for name in names}
-            return _of_arrays(folder, chosen, splits, names, options)
-    return _of_arrays(folder, arrays, {"kind": "hashed", "pattern": pattern}, {}, options)
+            return _of_arrays(folder, pattern, chosen, splits, names, options)
+    return _of_arrays(folder, pattern, arrays, {"kind": "hashed", "pattern": pattern}, {}, options)
 
 
 def _of_arrays(
-    folder: Path, arrays: dict[str, Any], splits: dict[str, Any], names: dict[str, str], options: Options
+    folder: Path,
+    place: str,
+    arrays: dict[str, Any],
+    splits: dict[str, Any],
+    names: dict[str, str],
+    options: Options,
 ) -> Data:
     """Recognize which array is the input, and which is the label. Raises a DataError if it is not clear."""
     (label, *others), inputs = chosen_columns(list(arrays), options, "there is no array")
-    check_lengths({name: arrays[name] for name in (*inputs, label, *others)}, str(folder))
+    where = str(folder / place)
+    check_lengths({name: arrays[name] for name in (*inputs, label, *others)}, where)
     if others:
-        return _of_several(folder, arrays, (label, *others), inputs, splits, names)
+        return _of_several(folder, arrays, (label, *others), inputs, splits, names, where)
     labels = class_numbers(arrays[label])
-    _check_kinds({**{name: (arrays[name], "biuf") for name in inputs}, label: (labels, "biufSU")}, str(folder))
+    _check_kinds({**{name: (arrays[name], "biuf") for name in inputs}, label: (labels, "biufSU")}, where)
     several = labels[:1].size != 1
+    if not several:
+        refuse_one_label(np.unique(labels).tolist(), label, where, len(labels))
     if several:
         binary = labels.ndim == 2 and labels.dtype.kind in "biuf" and bool(((labels == 0) | (labels == 1)).all())
-        refuse_labels("" if binary else f"{label}: an array of {_size(labels)}", str(folder))
+        refuse_labels("" if binary else f"{label}: an array of {_size(labels)}", where)
     texts = labels.ravel().astype(str).tolist() if labels.dtype.kind in "US" else []
     return Data.model_validate(
         {"kind": "arrays", "folder": folder, "label": "" if several else label,
@@ -209,11 +228,12 @@ def _of_several(
     inputs: Sequence[str],
     splits: dict[str, Any],
     names: dict[str, str],
+    where: str,
 ) -> Data:
     """Arrays of which several are labels, each of an output."""
-    _check_kinds({name: (arrays[name], "biuf") for name in (*inputs, *labels)}, str(folder))
+    _check_kinds({name: (arrays[name], "biuf") for name in (*inputs, *labels)}, where)
     wide = next((name for name in labels if arrays[name].ndim > 2), None)
-    refuse_labels("" if wide is None else f"{wide}: an array of {_size(arrays[wide])}", str(folder))
+    refuse_labels("" if wide is None else f"{wide}: an array of {_size(arrays[wide])}", where)
     other = next(
         (name for name in labels if arrays[name][:1].size > 1 or not np.isin(arrays[name], (0, 1)).all()), None
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError, EdgemillError, counted, some_of
-from components.data.task import load_object
+from components.data.objects import load_object
 from components.ingest.arrays import generated
 from components.spec.examples import GeneratorSource
-from edgemill.project.found import Data, Options, chosen_columns, refuse_several
+from edgemill.project.found import Data, Options, chosen_columns, refuse_one_label, refuse_several
 from pipelines.file.user_folders import make_importable
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -53,6 +53,9 @@ def of_function(name: str, options: Options) -> Data:
     refuse_several((label, *others), "feature")
     several = features[label].kind in {"int64", "float32"} and features[label].sizes != {1}
     _check({feature: features[feature] for feature in (*inputs, label)}, label, f"--data {name}")
+    if len(features[label].held) == 1:
+        [values] = features[label].held
+        refuse_one_label([", ".join(map(str, values))], label, f"--data {name}", count)
     return Data.model_validate(
         {"kind": "generator", "folder": Path(inspect.getfile(inspect.unwrap(function))).parent,
          "label": "" if several else label, "labels": {label: features[label].kind} if several else {},
@@ -80,6 +83,7 @@ class _Feature:
         self.kind = ""
         self.sizes: set[int] = set()
         self.texts: set[str] = set()
+        self.held: set[Any] = set()
         self.unusable = 0
 
     def add(self, value: Any) -> None:
@@ -90,6 +94,8 @@ class _Feature:
             self.sizes.add(len(value))
             return
         self.sizes.add(len(values))
+        if len(self.held) < 2:
+            self.held.add(tuple(values))
         for each in values:
             if each is None or (isinstance(each, float) and not math.isfinite(each)):
                 self.unusable += 1

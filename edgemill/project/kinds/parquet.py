@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.core.errors import DataError, summary_line
-from edgemill.project.found import Data, Options, chosen_columns, refuse_labels
+from edgemill.project.found import Data, Options, chosen_columns, refuse_labels, refuse_one_label
 from edgemill.project.unclear import UnclearError
 from edgemill.project.unusable import Unusable, refuse
 
@@ -39,7 +39,7 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
     kinds = {name: tables[0].schema.field(name).type for name in wanted}
     where, count = ", ".join(map(str, files)), sum(map(len, tables))
     missing = {name: sum(_missing_in(table[name]) for table in tables) for name in wanted}
-    refuse({name: _lacking(missing[name]) for name in labels if missing[name]}, (), where, count)
+    refuse({name: _lacking(missing[name]) for name in labels if missing[name]}, (), where, count, label=True)
     text = types.is_string(kinds[label]) or types.is_large_string(kinds[label])
     if not (_numeric(kinds[label]) or text):
         raise UnclearError(
@@ -69,7 +69,9 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
             {**facts, "label": "", "labels": {name: _stored(kinds[name]) for name in labels},
              "not_binary": next(wrong, "")}
         )  # fmt: skip
-    classes = {each for table in tables for each in table[label].unique().to_pylist()} if text else ()
+    distinct = {each for table in tables for each in table[label].unique().to_pylist()}
+    refuse_one_label(distinct, label, where, count)
+    classes = distinct if text else ()
     return Data.model_validate(
         {**facts, "label": label, "classes": tuple(sorted(classes)), "label_type": _stored(kinds[label])}
     )

@@ -70,17 +70,24 @@ def _rate_errors(examples: AudioExamples, found: Sequence[Item]) -> Iterator[Dat
     if examples.resample:
         return
     rates: Counter[int] = Counter()
-    for item in _spread(found, _MOST_OPENED):
+    first: dict[int, Path] = {}
+    opened = _spread(found, _MOST_OPENED)
+    for item in opened:
         try:
-            rates[wav_facts(item.file)[0]] += 1
+            rate = wav_facts(item.file)[0]
         except UnreadableError:
             continue  # counted by the deep check and by ExampleGen
+        rates[rate] += 1
+        first.setdefault(rate, item.file)
     if others := {rate: count for rate, count in rates.items() if rate != examples.sample_rate}:
         yield DataError(
             "WAV files have other sample rates",
             where="examples.sample_rate",
             bound=f"{examples.sample_rate} Hz",
-            measured=", ".join(f"{rate} Hz in {counted(count, 'file')}" for rate, count in sorted(others.items())),
+            measured=", ".join(
+                f"{rate} Hz in {counted(count, 'file')} such as {first[rate]}" for rate, count in sorted(others.items())
+            )
+            + ("" if len(opened) == len(found) else f", of the {len(opened):,} of {counted(len(found), 'file')} read"),
             remedy="set `resample: true` in examples, fix sample_rate, or convert the files",
         )
 

@@ -124,7 +124,9 @@ def test_sounds_need_one_sample_rate(tmp_path: Path) -> None:
     for number, rate in enumerate([8000, 8000, 16000]):
         (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
         wavfile.write(tmp_path / "ab"[number % 2] / f"{number}.wav", rate, np.zeros(10, np.int16))
-    with pytest.raises(DataError, match=r"8000 Hz in 2 files, 16000 Hz in 1 file.*--sample-rate"):
+    with pytest.raises(
+        DataError, match=r"8000 Hz in 2 files such as .*0\.wav, 16000 Hz in 1 file such as .*2\.wav.*--sample-rate"
+    ):
         recognize_data(tmp_path, NONE)
     found = recognize_data(tmp_path, Options(sample_rate=8000))
     assert found.kind == "audio" and found.fields == {"sample_rate": 8000, "resample": True}
@@ -143,7 +145,7 @@ def test_table_of_paths_and_labels(tmp_path: Path) -> None:
     [
         ("name,label\n1.png,x\n", "the table has no column of paths .*found: name, label.*rename"),
         ("path,label\n3.png,x\n", "no file exists that the table names .*'3.png'"),
-        ("path,label\n1.png,x\n2.png,\n", "1 row of the table lacks a label .*none in row 2"),
+        ("path,label\n1.png,x\n2.png,\n", "1 row of the table lacks a label .*none in line 3"),
         ("path,label\n1.png,x\n2.png\n", "line 3: a row has more or fewer cells"),
     ],
 )
@@ -162,7 +164,7 @@ def test_table_of_paths_and_several_labels(tmp_path: Path) -> None:
     found = recognize_data(tmp_path, Options(label="cat,dog"))
     assert (found.label, found.labels, found.classes) == ("", {"cat": "bool", "dog": "bool"}, ())
     (tmp_path / "labels.csv").write_text("path,cat,dog\n1.png,1,1\n2.png,0,maybe\n")
-    with pytest.raises(DataError, match=r"not all are 0 or 1 .*dog: 'maybe' in row 2"):
+    with pytest.raises(DataError, match=r"not all are 0 or 1 .*dog: 'maybe' in line 3"):
         recognize_data(tmp_path, Options(label="cat,dog"))
 
 
@@ -183,8 +185,8 @@ def test_table_of_numbers(tmp_path: Path) -> None:
 
 
 def test_columns_that_are_no_input_matter_only_if_the_model_reads_them(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("name,a,b,y\nn,1,,3\nm,2,5,3\n")
-    pq.write_table(pa.table({"name": ["n", "m"], "a": [1, 2], "b": [None, 5.0], "y": [3, 3]}), tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text("name,a,b,y\nn,1,,3\nm,2,5,4\n")
+    pq.write_table(pa.table({"name": ["n", "m"], "a": [1, 2], "b": [None, 5.0], "y": [3, 4]}), tmp_path / "a.parquet")
     for file in ("a.csv", "a.parquet"):
         found = recognize_data(tmp_path / file, NONE)
         assert found.columns == {"a": "int64"}
@@ -199,13 +201,16 @@ def test_columns_that_are_no_input_matter_only_if_the_model_reads_them(tmp_path:
     [
         ("a,label\n1,x\n,y\n", r"columns have missing values: a \(1\)"),
         ("b,label\nred,0\n", "columns hold something other than numbers: b .*'red'.*--columns"),
-        ("b,label\nyes,0\nno,1\n", "other than numbers: b .*or of true and false.*'yes' in row 1.*1 for yes and 0 for"),
-        ("b,label\ntrue,0\nmaybe,1\n", "other than numbers: b .*'maybe' in row 2"),
-        ("b,label\ntrue,0\n1,1\n", "other than numbers: b .*'1' in row 2"),
+        (
+            "b,label\nyes,0\nno,1\n",
+            "other than numbers: b .*or of true and false.*'yes' in line 2.*1 for yes and 0 for",
+        ),
+        ("b,label\ntrue,0\nmaybe,1\n", "other than numbers: b .*'maybe' in line 3"),
+        ("b,label\ntrue,0\n1,1\n", "other than numbers: b .*'1' in line 3"),
         ("a,b\n1,2\n", "it is not clear what the label is .*one of a, b.*--label"),
         ("a,label\n", "the table has no rows"),
-        ("a,label\n1,x\nNaN,y\n", r"columns have missing values: a \(1\) .*'NaN' in row 2"),
-        ("a,label\n1,x\ninf,y\n", "columns hold something other than numbers: a .*'inf' in row 2"),
+        ("a,label\n1,x\nNaN,y\n", r"columns have missing values: a \(1\) .*'NaN' in line 3"),
+        ("a,label\n1,x\ninf,y\n", "columns hold something other than numbers: a .*'inf' in line 3"),
         ("a,label\n99999999999999999999,0\n", "columns hold something other than numbers: a"),
         ("a,,label\n0,1,0\n", "column 2 of the table has no name .*name it in the first line"),
         ("a,a,label\n1,2,0\n", "several columns with the name 'a'"),

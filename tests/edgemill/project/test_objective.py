@@ -50,7 +50,7 @@ def test_rare_labels_have_no_ranks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "more", "words"),
     [
-        (GENERATOR.integers(0, 2, [300, 2]), {}, r"not better than chance .*above 0\.5"),
+        (GENERATOR.integers(0, 2, [300, 2]), {}, r"no better than chance .*above 0\.5"),
         (np.ones([300, 3], int), {}, "labels do not match the model's outputs .*3 outputs, one for each label: y"),
         (PIXELS > 127, {"objective": "two_classes"}, "--objective: the examples have several labels"),
     ],

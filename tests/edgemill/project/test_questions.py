@@ -43,8 +43,8 @@ def asked(folder: Path, text: str, shape: tuple[int | None, ...] = (2,), **optio
         ("a,b,kind\n1,2,x\n", {}, "label", "kind"),
         ("a,b,y,target\n1,2,3,4\n", {}, "label", "y"),
         ("a,b,kind\n1,2,x\n", {"label": "kid"}, "label", "kind"),
-        ("name,a,b,c,y\nn,1,2,3,4\n", {}, "columns", "a,b,c"),
-        ("a,b,c,y\n1,2,3,4\n", {}, "columns", "a,b"),
+        ("name,a,b,c,y\nn,1,2,3,4\nm,1,2,3,5\n", {}, "columns", "a,b,c"),
+        ("a,b,c,y\n1,2,3,4\n1,2,3,5\n", {}, "columns", "a,b"),
         ("a,b,y\n1,2,3\n", {"columns": ("z",)}, "columns", ""),
     ],
 )
@@ -56,8 +56,8 @@ def test_question_about_a_table_has_a_default(
 
 
 def test_open_shape_is_asked_for(tmp_path: Path) -> None:
-    assert asked(tmp_path, "a,b,y\n1,2,3\n", (None, None, 3)).default == "96,96,3"
-    assert asked(tmp_path, "a,b,y\n1,2,3\n", (None,)).default == ""
+    assert asked(tmp_path, "a,b,y\n1,2,3\n1,2,4\n", (None, None, 3)).default == "96,96,3"
+    assert asked(tmp_path, "a,b,y\n1,2,3\n1,2,4\n", (None,)).default == ""
 
 
 @pytest.mark.parametrize(("spread", "clear"), [(0.4, False), (5.0, True)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.core.version import code_version
-from components.data.task import load_object
+from components.data.objects import load_object
 from pipelines.file.user_folders import findable, make_importable
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from components.core.errors import MetadataError, StorageError
+from components.core.errors import MetadataError, StorageError, UnknownRunError
 from pipelines.history.past_runs import DeviceResult, find_past_run, past_runs, summary_of
 
 
@@ -60,6 +60,8 @@ def test_latest_is_the_newest_and_an_unknown_run_is_an_error(past) -> None:
     assert find_past_run(past.root, "latest").run_id == newest
     with pytest.raises(MetadataError, match=r"20250101: there is no such run .*edgemill runs"):
         find_past_run(past.root, "20250101")
+    with pytest.raises(UnknownRunError, match=f"did you mean {newest}"):
+        find_past_run(past.root, newest[:-1])
 
 
 def test_root_without_runs_is_an_error(tmp_path) -> None:

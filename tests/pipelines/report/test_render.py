@@ -411,7 +411,9 @@ def test_how_closely_a_rebuilt_baseline_follows_its_original_is_in_report_and_ta
         tolerance=1e-5,
     )
     summary = plain_summary.model_copy(update={"rebuilt": facts})
-    said = "rebuilt from a model of Keras 3.15.1: outputs differ by at most 2.5e-07 of their scale on 3 random, 8 real"
+    said = (
+        "rebuilt from a model of Keras 3.15.1: outputs differ by at most 2.5e-07 of their scale on 3 random and 8 real"
+    )
     assert said in render_report(summary)
     console = Console(width=300, record=True)
     console.print(render_table(summary))
