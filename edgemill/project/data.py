@@ -205,7 +205,7 @@ def _class_folders(
         splits=splits,
         fields=fields,
         count=len(wanted),
-        warnings=(f"folders hold no {_FILES[kind]}, and are no classes: {some_of(empty, 10)}",) if empty else (),
+        warnings=(f"folders hold no {_FILES[kind]}: {some_of(empty, 10)}",) if empty else (),
     )
 
 

@@ -237,17 +237,14 @@ def _item(sentence: str) -> str:
 def _readme(plan: Plan, model: Path, data: Path, devices: Mapping[str, DeviceProfile]) -> str:
     facts = "\n".join(map(_item, plan.facts))
     warnings = "".join(f"{_item(warning)}\n" for warning in plan.warnings)
-    measures = " or of the ".join(metric.replace("_", " ") for metric in plan.metrics)
-    losses = ", or ".join(
-        f"a {each.metric} more than {each.max_loss:g} {'higher' if each.objective == 'values' else 'lower'}"
-        for each in plan.outputs.values()
-    )
-    bound = (
-        f"have, compared with the float model, {losses}"
+    losses = (
+        [(each.metric, each.objective, each.max_loss) for each in plan.outputs.values()]
         if plan.outputs
-        else f"lose more than {plan.max_loss:g} of the {measures} of the float model"
-        if plan.objective != "values"
-        else f"raise the mean absolute error of the float model by more than {plan.max_loss:g}"
+        else [(metric, plan.objective, plan.max_loss) for metric in plan.metrics]
+    )
+    bounds = "\n".join(
+        f"- The {metric.replace('_', ' ')} is at most {most:g} {'higher' if objective == 'values' else 'lower'}."
+        for metric, objective, most in losses
     )
     return f"""# {_shown(model)} on {", ".join(device.name for device in devices.values())}
 
@@ -258,8 +255,10 @@ edgemill run {PIPELINE}
 ```
 
 The run converts the model with each recipe, evaluates the results on the split `{plan.data.evaluated}`, and publishes
-the smallest that passes to `registry/`. A candidate passes if it doesn't {bound}, and fits
-into the budgets of its device.
+the smallest that passes to `registry/`. A candidate passes if it fits into the budgets of its device and keeps these
+bounds, compared with the float model:
+
+{bounds}
 
 ## What was found
 

@@ -156,7 +156,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     tried = ", ".join(f"{each.scale}: {each.error:.3f}" for each in trials)
     facts = (
         f"{counted(data.count, 'file' if data.kind in {'images', 'audio'} else 'example')} of the kind `{data.kind}`"
-        + (f" in {len(classes)} classes: {some_of(classes, 10)}" if classes else "")
+        + (f" in {len(data.classes)} classes: {some_of(data.classes, 10)}" if classes else "")
         + asked,
         f"the model takes {_taken(inputs)}, and returns {counted(model.outputs, 'number')}",
         f"input range {trial.scale}, which has the lowest {measure} on {len(labels)} examples ({tried})"

@@ -108,7 +108,7 @@ def test_init_prints_what_it_wrote_and_found_as_json(folder: Path) -> None:
         ((108,), 3, "the model's input cannot be an image .*expected: height x width x 1"),
         ((3, 6, 6), 3, "the model's input cannot be an image .*found: 3 x 6 x 6"),
         ((None, None, 3), 3, r"open dimensions .*expected: \? x \? x 3"),
-        ((6, 6, 3), 4, "labels do not match the model's outputs .*expected: 3 outputs.*found: 4 outputs"),
+        ((6, 6, 3), 4, "more outputs than the examples have classes .*expected: 4 classes.*found: 3: "),
         ((6, 6, 3), 1, "labels do not match the model's outputs .*found: 1 output"),
     ],
 )
