@@ -1,10 +1,10 @@
-"""Examples per CPU second from TFRecord files to predictions, and what the evaluation of stored predictions costs.
+"""Examples per CPU second from TFRecord files to predictions, and the cost of evaluating stored predictions.
 
 Edgemill's predictions, TFMA's TFLite extractors, and a bare loop over TensorFlow Lite's interpreter in batches read the
 same gzipped tf.Examples and run the same int8 model (8x8 image -> convolution -> 10 classes), in turns. The best of
 several rounds counts. The predictions are then compared with those of an oracle that runs one example at a time and
 shares no code with them. The evaluation computes the accuracy overall and for 10 slices, with intervals, changes, and
-flips. The time of the statistics is that of adding up by slice and part, and of the combine with its intervals.
+flips. The time of the statistics consists of adding up by slice and part, and of the combine with its intervals.
 
 With --memory, the same runs on 100,000 and on 1,000,000 examples in their own processes, whose peaks are compared.
 
@@ -117,7 +117,7 @@ class Keep(beam.DoFn):
 
 
 def request() -> Any:
-    """What is predicted."""
+    """The split and the model to predict."""
     from components.spec.prediction import PredictionSpec
 
     return PredictionSpec(split="eval", batch_size=BATCH)
@@ -135,7 +135,7 @@ def run_ours(examples: Path, model: Path, kept: Path) -> None:
 
 
 def stored_outputs(folder: Path) -> np.ndarray:
-    """The outputs that Edgemill stored, [N, 10]."""
+    """Return the outputs that Edgemill stored, [N, 10]."""
     import pyarrow.dataset
 
     table = pyarrow.dataset.dataset(folder, format="ipc").to_table()
@@ -145,7 +145,7 @@ def stored_outputs(folder: Path) -> np.ndarray:
 
 
 def run_bare(examples: Path, model: Path, kept: Path) -> None:
-    """Read, parse, quantize, invoke, and dequantize batches, and nothing else."""
+    """Only read, parse, quantize, invoke, and dequantize batches."""
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(model_path=str(model), num_threads=1)
@@ -169,7 +169,7 @@ def run_bare(examples: Path, model: Path, kept: Path) -> None:
 
 
 def run_stock(examples: Path, model: Path, kept: Path) -> None:
-    """Run TFMA as its Evaluator does for model_type `tf_lite`: TFXIO, FeaturesExtractor, TFLitePredictExtractor."""
+    """Run TFMA like its Evaluator for model_type `tf_lite`: TFXIO, FeaturesExtractor, TFLitePredictExtractor."""
     import tensorflow_model_analysis as tfma
     from tensorflow_model_analysis.extractors import tflite_predict_extractor
     from tensorflow_model_analysis.proto import config_pb2
@@ -302,7 +302,7 @@ def main() -> int:
     parser.add_argument("--part", choices=("write", "evaluate"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    # As `edgemill run` does.
+    # The same setting as in `edgemill run`.
     keep_beam_in_process()
     if asked.part == "write":
         written(asked.folder, asked.examples)

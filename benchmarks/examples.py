@@ -34,7 +34,7 @@ EXAMPLES = (
 
 
 def run(file: Path, root: Path) -> RunSummary:
-    """Run a pipeline file in an empty root. Exit status 3, a device that refuses every candidate, is a result too."""
+    """Run a pipeline file in an empty root. Exit status 3, a device that refuses every candidate, is also a result."""
     command = [sys.executable, "-m", "edgemill", "run", str(file), "--root", str(root)]
     done = subprocess.run(command, cwd=HOUSE, check=False, capture_output=True, text=True)
     if done.returncode not in {0, 3}:

@@ -1,6 +1,6 @@
 """Searches for distributions under which the test of bounded means passes a broken bound more often than alpha.
 
-For values that take three numbers, every outcome of n examples is enumerated, so rates are exact. The probabilities are
+For variables with three values, every outcome of n examples is enumerated, so rates are exact. The probabilities are
 searched for the largest rate with the mean at the bound. Usage: python -m benchmarks.false_blessings [--supports 40]
 """
 
@@ -33,7 +33,7 @@ def worst_rates(values: np.ndarray, least: float, n: int) -> list[float]:
     """
     counts = outcomes(n)
     p_values = np.array([p_value(np.repeat(values, each), [least]) for each in counts])
-    # The distributions with the mean zero are the mixtures of two that take two values.
+    # The distributions with mean zero are the mixtures of two distributions that each have two values.
     low, middle, high = values
     ends = [np.array([high, 0, -low]) / (high - low)]
     ends.append(

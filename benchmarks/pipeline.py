@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _copy(root: Path) -> Path:
-    """The example with its registry below `root`, so that rounds do not see each other's releases."""
+    """Return the example with its registry below `root`, so that rounds do not see each other's releases."""
     content = yaml.safe_load(EXAMPLE.read_text())
     content["recipes"] = [recipe for recipe in content["recipes"] if not recipe.get("steps")]
     content["examples"]["path"] = str(EXAMPLE.parent / content["examples"]["path"])

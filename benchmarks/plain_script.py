@@ -1,6 +1,6 @@
 """A plain script without Edgemill: the same training, conversions, evaluation, and benchmark.
 
-It has one process, no metadata, no cache, and no gate. `benchmarks/pipeline.py` compares the example with it.
+It runs in one process, without metadata, cache, or gate. `benchmarks/pipeline.py` compares the example with it.
 """
 
 from __future__ import annotations

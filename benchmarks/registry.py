@@ -4,10 +4,10 @@
 Cloud Storage, and Debian's docker-registry, each behind a gateway that counts. Requests and bytes don't depend on the
 machine. Seconds do, and the servers take most of them.
 
-Bounds: a device with nothing new makes at most 3 requests and fetches at most 10 kB, with up to 20 device classes also
-if something was pushed for another one. With 200 device classes and 10,000 releases, a push makes at most 1.1 times the
-requests that it makes in an empty registry. A folder has no requests: the files below it that are read are counted
-instead, with their sizes.
+Bounds: a device with nothing new makes at most 3 requests and fetches at most 10 kB. With up to 20 device classes, this
+also holds if something was pushed for another class. With 200 device classes and 10,000 releases, a push makes at most
+1.1 times the requests that it makes in an empty registry. A folder has no requests: the files below it that are read
+are counted instead, with their sizes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from tests.gateway import Gateway
 MODEL_BYTES, CLASSES, RELEASES = 5_000_000, 200, 10_000
 PARTS = ("pushes", "devices", "upkeep")
 MOST_REQUESTS, MOST_BYTES, MOST_GROWTH = 3, 10_000, 1.1
-# With more, the list of all channels is longer than `MOST_BYTES`.
+# With more device classes, the list of all channels is longer than `MOST_BYTES`.
 FEW_CLASSES = 20
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def model_of(number: int, size: int = MODEL_BYTES) -> bytes:
-    """A model of random bytes, which no compression makes smaller."""
+    """A model of random bytes, which can't be compressed."""
     return random.Random(number).randbytes(size)
 
 
@@ -199,12 +199,12 @@ def class_of(number: int) -> str:
 
 
 def push(place: Place, model: bytes, channel: str = "stable", device_class: str = "phone") -> None:
-    """Push a model as a run does."""
+    """Push a model in the same way as a run."""
     place.publish(model, channel, device_class=device_class)
 
 
 def _fill(place: Place, classes: int, releases: int, measured: Callable[[Callable[[], object]], Count]) -> Count:
-    """Push to each device class, and write further releases and their audit log without the checks of a push.
+    """Push to each device class, and write more releases and their audit log without the checks of a push.
 
     Returns the push with the most requests.
     """
@@ -253,7 +253,7 @@ def _opened_below(root: Path) -> Callable[[Callable[[], object]], Count]:
     def seen(event: str, arguments: tuple[object, ...]) -> None:
         if event == "open" and str(arguments[0]).startswith(f"{root}/") and not int(str(arguments[2])) & os.O_CREAT:
             path = Path(str(arguments[0]))
-            if not path.is_dir():  # Missing files count too, as requests for them do.
+            if not path.is_dir():  # Missing files also count, like requests for them.
                 opened.append(path.stat().st_size if path.exists() else 0)
 
     sys.addaudithook(seen)

@@ -33,7 +33,7 @@ import components  # noqa: F401  # chooses tf-keras before TensorFlow is importe
 
 FLOAT_BAR, INT8_BAR = 3.0, 1.3
 BLOCK = 16
-ROUNDS = 300  # other processes share the memory, so that minima need more rounds
+ROUNDS = 300  # Other processes share the memory, so minima need more rounds.
 TWIN, BUILTIN = "float32 dense, twin", "int8 dense, built-in kernels"
 
 
@@ -47,7 +47,7 @@ def kernels(width: int, layers: int, sparsity: float) -> list[np.ndarray]:
         mask = np.zeros((width, blocks), bool)
         for row in mask:
             row[random.permutation(blocks)[:kept]] = True
-        scale = (2 / (kept * BLOCK)) ** 0.5  # He et al. 2015: keeps the size of activations from layer to layer
+        scale = (2 / (kept * BLOCK)) ** 0.5  # He et al. 2015: keeps the size of activations.
         kernel = random.normal(size=(width, width), scale=scale) * np.repeat(mask, BLOCK, axis=1)
         made.append(kernel.T.astype(np.float32))
     return made

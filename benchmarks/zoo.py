@@ -1,16 +1,16 @@
-"""A zoo of small models of all kinds through every recipe.
+"""Runs a zoo of small models of all kinds through every recipe.
 
     python -m benchmarks.zoo [--models unet lstm] [--kinds dense] [--recipes int8 qat] [--update] [--resume]
 
 Each cell of the matrix is `works` (the file's outputs agree with those of a plain interpreter loop, and with those of
 the float model within a bound for the format), `refused` before the run with the reason, or a defect: a failure in
 conversion or training, a crash, wrong numbers, or a refusal although a plain converter script produces a file that
-runs. The weights are random. The functions are those that the pipeline's nodes call. In the column `accuracy`,
+runs. The weights are random. The benchmark calls the same functions as the pipeline's nodes. In the column `accuracy`,
 classifiers of each kind learn a task, and int8 after `qat` must be at most half a point below plain int8.
 
 Bounds: no defect, at least 95 % of the models accepted, and at least 85 % of the models with layers train under `qat`,
 every family of `keras.applications` among them. With `--update`, other cells come from the last run. With `--resume`,
-a run continues where it was interrupted: models that the same code judged aren't judged again.
+a run continues where it was interrupted: models that the same code has judged aren't judged again.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> None:
                     print(f"    {cell.recipe}: {cell.reason}", flush=True)
 
     with ThreadPoolExecutor(asked.jobs) as pool:
-        # Families take longest, so none of them is left alone with the end.
+        # Families take the longest, so they don't come last, when one process would work alone.
         for result in [pool.submit(judge, name) for name in sorted(names, key=lambda name: name not in FAMILIES)]:
             result.result()
     recipes = list(asked.recipes)

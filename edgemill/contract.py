@@ -1,4 +1,4 @@
-"""What all commands have in common: --json, --quiet, and one JSON document on standard output, also for errors."""
+"""The contract of all commands: --json, --quiet, and one JSON document on standard output, even for errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Document:
         self._print(self._value)
 
     def fail(self, error: Mapping[str, object], code: ExitCode) -> None:
-        """Print what was found before an error, and the error. A full disk prevents both."""
+        """Print the result so far, and the error. A full disk prevents both."""
         found = self._value if isinstance(self._value, dict) else {}
         with suppress(OSError):
             self._print({**found, "error": _plain(error), "exit_status": int(code), "exit_meaning": code.name})
@@ -63,7 +63,7 @@ def print_json(value: object, *, secrets: tuple[str, ...] = (), now: bool = Fals
     """Make a value the JSON document of the running command.
 
     Args:
-        value: A pydantic model, or what JSON can hold, with models, paths, and floats that are not finite (null) in it.
+        value: A pydantic model or a JSON value, which may contain models, paths, and floats that are not finite (null).
         secrets: Replaced with asterisks.
         now: Whether to print it at once, because the command then waits. It is one line, which a script can read while
             the command continues. By default, it is printed at the end.
@@ -79,7 +79,7 @@ def contracted(function: Callable[..., int | None]) -> Callable[..., None]:
     """Give a command --json and --quiet, errors without a stack, and the exit status that it returns.
 
     With --json, the only thing on standard output is one JSON document. With --quiet, only errors are printed, and the
-    document of --json. The function gets `as_json` and `quiet` only if it has such parameters.
+    JSON document, if requested. The function gets `as_json` and `quiet` only if it has such parameters.
     """
     signature = inspect.signature(function)
     hints = get_type_hints(function, include_extras=True)
@@ -154,12 +154,12 @@ def _text(value: Any, secrets: tuple[str, ...], indent: int | None = 2) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON can hold it."""
+    """Convert a value to a JSON value."""
     match value:
         case BaseModel():
             return _plain(json.loads(value.model_dump_json()))
         case str():
-            # JSON can't hold names of files that are not UTF-8.
+            # JSON can't contain file names that are not UTF-8.
             return value.encode(errors="backslashreplace").decode()
         case Path():
             return _plain(str(value))
@@ -174,7 +174,7 @@ def _plain(value: Any) -> Any:
 
 
 class Commands(TyperGroup):
-    """The commands. An invalid command line is an error with a JSON document too."""
+    """The commands. An invalid command line is also an error with a JSON document."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
         """See the base class."""
@@ -182,7 +182,7 @@ class Commands(TyperGroup):
         try:
             return super().main(words, *rest, **named)
         except SystemExit as end:
-            # What the base class has printed on standard error.
+            # The base class has already printed it on standard error.
             if "--json" in words and isinstance(end.__context__, typer.TyperException):
                 Document(sys.stdout).fail(_usage_error(end.__context__), ExitCode.BAD_INPUT)
             raise

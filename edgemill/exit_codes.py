@@ -1,4 +1,4 @@
-"""How the command ends: exit statuses, errors (without a stack if they are EdgemillErrors), and signals."""
+"""Ends the command: exit statuses, errors (without a stack if they are EdgemillErrors), and signals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was received. Like Ctrl-C, it is not an `Exception`, so that no node reports it as its own failure."""
+    """SIGTERM was received. Like Ctrl-C, it is not an `Exception`, so no node reports it as its own failure."""
 
 
 # Long enough for a finalizer to end.
@@ -65,7 +65,7 @@ class Interruption:
         signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGALRM, self._come_again)
         self._came = Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        import psutil  # here, to keep startup fast
+        import psutil  # Imported here, to keep startup fast.
 
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
@@ -116,7 +116,7 @@ def exit_on_error(report: Callable[[dict[str, object], ExitCode], None] | None =
     """Print an EdgemillError without its stack and exit with its status.
 
     Args:
-        report: Called with what went wrong, as `EdgemillError.as_json` returns it, and with the exit status.
+        report: Called with the error, in the form of `EdgemillError.as_json`, and with the exit status.
     """
 
     def tell(error: dict[str, object], code: ExitCode) -> None:
@@ -164,7 +164,7 @@ def _of_system(error: OSError) -> EdgemillError:
             measured=os.environ.get("PWD"),
             remedy="change to an existing folder",
         )
-    # A write that fails doesn't say where.
+    # A failed write doesn't say where.
     return errors.system_error(error, "the output of this command, or one of its files")
 
 

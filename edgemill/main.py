@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     cls=Commands,
     invoke_without_command=True,
-    rich_markup_mode=None,  # a default in brackets, `[build/edgemill]`, would be markup
+    rich_markup_mode=None,  # A default in brackets, `[build/edgemill]`, would be markup.
 )
 
 
@@ -252,5 +252,5 @@ def schedule(
 
 
 def main() -> NoReturn:
-    """Run the command `edgemill` in a child process, whose end native code cannot fake."""
+    """Run the command `edgemill` in a child process, so that native code can't fake its success."""
     supervised(app)

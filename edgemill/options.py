@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-# Where runs are if --root is not given. The same as in `pipelines.file.environment`, whose import takes longer than
-# a completion may.
+# The location of runs if --root is not given. The same as in `pipelines.file.environment`, whose import takes too long
+# for a completion.
 _DEFAULT_ROOT = "build/edgemill"
 _DEVICES = Path(__file__).parents[1] / "pipelines" / "devices"
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
-    """The IDs of the runs of the root that begin with what was typed, the newest first."""
+    """The IDs of the root's runs that begin with the typed text, the newest first."""
     root = Path(context.params.get("root") or _DEFAULT_ROOT)
     found = sorted((path.parent.name for path in root.glob("*/runs/[!.]*/run.json")), reverse=True)
     return [name for name in ("latest", *found) if name.startswith(incomplete)]
 
 
 def complete_device(incomplete: str) -> list[str]:
-    """The names of the shipped device profiles that begin with what was typed."""
+    """The names of the shipped device profiles that begin with the typed text."""
     return [file.stem for file in sorted(_DEVICES.glob("*.yaml")) if file.stem.startswith(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""The last line of a terminal during long work: the current activity, how much is done, and the remaining time."""
+"""Shows the last line of a terminal during long work: the current activity, the progress, and the remaining time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pipelines.history.durations import remaining_seconds
 from pipelines.report.wording import duration
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it since Python 3.11
+    from typing_extensions import Self  # `typing` has it since Python 3.11.
 
-# Below this, an estimate changes faster than a reader can use it.
+# With less progress than this, an estimate changes too fast to be useful.
 _ROUNDED_S = 5.0
-# Of lines about work of unknown length, for logs.
+# Interval of lines about work of unknown length, for logs.
 _BETWEEN_LINES_S = 10.0
 
 
@@ -45,7 +45,7 @@ class _Line(ABC):
 
     @abstractmethod
     def left(self) -> str:
-        """How much is done, and about how much time remains."""
+        """Describe how much is done, and approximately how much time remains."""
 
 
 class RunProgress(_Line):
@@ -89,7 +89,7 @@ class RunProgress(_Line):
         self._bar.update(self._task, completed=len(self._ended))
 
     def left(self) -> str:
-        """How many nodes have finished, and about how much time remains; empty before the nodes are known."""
+        """Describe how many nodes have finished, and the approximate time left; empty until the nodes are known."""
         if not self._nodes:
             return ""
         now = time.monotonic()
@@ -106,7 +106,7 @@ def _about(seconds: float) -> str:
 
 
 class WorkProgress(_Line):
-    """The progress of other work, whose steps take about the same time. It is a `components.core.values.Watch`.
+    """The progress of other work, all of whose steps take about the same time. It is a `components.core.values.Watch`.
 
     If output is not a terminal, it prints a line from time to time instead, and nothing for short work.
     """
@@ -129,7 +129,7 @@ class WorkProgress(_Line):
             self._console.print(Text(f"{what}: {self.left()}"), soft_wrap=True)
 
     def left(self) -> str:
-        """How many steps are done, and about how much time remains; empty before their number is known."""
+        """Describe how many steps are done, and the approximate remaining time; empty before their number is known."""
         if not self._total:
             return ""
         counted = f"{self._done:,} of {self._total:,}"
@@ -140,7 +140,7 @@ class WorkProgress(_Line):
 
 
 class _Left(ProgressColumn):
-    """The text of `left` of a progress, at the time when it is drawn."""
+    """The text of `left` of a progress, computed when it is drawn."""
 
     def __init__(self, progress: _Line) -> None:
         super().__init__()

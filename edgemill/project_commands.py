@@ -89,7 +89,7 @@ def init(
     """Write a pipeline for a model and its data.
 
     The files are pipeline.yaml, task.py, and README.md. Looks at the model and the data, and tries the model on some
-    examples. Overwrites nothing.
+    examples. Doesn't overwrite any file.
     """
     found = _options(label, columns, classes, scale, sample_rate, input_shape, max_unreadable, objective, max_loss)
     written = _written(model, data, output, device, found, trust_code=trust_code, model_field="--model")
@@ -155,7 +155,7 @@ def _written(
     trust_code: bool,
     model_field: str,
 ) -> Written:
-    """Write the project, and print what was found out."""
+    """Write the project, and print the findings."""
     from edgemill.commands.init import init_project
 
     folder = output or Path(model.stem)
@@ -178,10 +178,10 @@ def _options(
     objective: str | None,
     max_loss: float | None,
 ) -> Options:
-    """What the command line says about the data and the model.
+    """The options of the command line about the data and the model.
 
     Raises:
-        SpecError: An option has a wrong form.
+        SpecError: An option has an invalid value.
     """
     from edgemill.project.found import Options
     from edgemill.project.questions import parsed

@@ -56,7 +56,7 @@ def init(
     Devices that trust its root.json then accept only models that the keys signed. Set EDGEMILL_KEYS to the folder of
     the keys for every command and pipeline that writes to the registry.
 
-    If the registry has releases, all of them are verified first, and then signed as they are, with their channels.
+    If the registry has releases, all of them are verified first, and then signed unchanged, with their channels.
     """
     from edgemill.commands.registry import init as init_registry
 
@@ -87,9 +87,9 @@ def delegate(
     device_class: Annotated[str, typer.Argument(metavar="DEVICE_CLASS", help="As in the device's profile.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Make the keys of a device class's channels. Pushes then don't need the key of `targets`.
+    """Create the keys for a device class's channels. Pushes then don't need the key of `targets`.
 
-    Without this command, the first push for the device class makes them. Use it if that push runs where the key set
+    Without this command, the first push for the device class creates them. Use it if that push runs where the key set
     can't be written, such as on Kubeflow.
     """
     from edgemill.commands.registry import delegate as delegate_channels
@@ -144,7 +144,7 @@ def refresh(
 ) -> None:
     """Sign again every role that has less than half of its lifetime left. Run this command every day.
 
-    It needs the keys of the timestamp and the snapshot. If the keys of other roles aren't available, it lists those
+    It needs the keys of the timestamp and the snapshot. If the keys of other roles aren't available, it lists the roles
     that expire.
     """
     from edgemill.commands.registry import refresh as refresh_registry
@@ -162,7 +162,7 @@ def public_key(
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the public keys of a role. The firmware of microcontrollers contains those of its channel."""
+    """Print the public keys of a role. The firmware of microcontrollers contains the keys of its channel."""
     from edgemill.commands.registry import print_public_keys
 
     print_public_keys(registry, role, as_header=as_header, as_json=as_json)

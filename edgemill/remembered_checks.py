@@ -22,9 +22,9 @@ from pipelines.graph.sources import reads_digest
 
 _LOG = logging.getLogger(__name__)
 
-# Entries of one pipeline. The oldest are dropped first.
+# Maximum number of entries for one pipeline. The oldest are dropped first.
 _MOST = 8
-# A larger file was not written here, or is not worth its space.
+# A larger file was not written by this module, or is not worth its space.
 _MOST_BYTES = 1 << 20
 _DISTRIBUTIONS = (".dist-info", ".egg-info")
 
@@ -34,9 +34,9 @@ class Passed(FrozenModel):
 
     Attributes:
         digest: SHA-256 over everything that they depend on.
-        lines: What a run prints about them.
+        lines: Lines that a run prints about them.
         files: Path -> SHA-256 of each file that user code read, apart from the modules that its source names.
-        skipped: Recipes that they found impossible, in a pipeline that skips those.
+        skipped: Recipes that the checks found impossible, in a pipeline that skips them.
     """
 
     digest: str
@@ -45,7 +45,7 @@ class Passed(FrozenModel):
     skipped: tuple[SkippedRecipe, ...] = ()
 
     def files_digest(self, folder: Path) -> str:
-        """16 hexadecimal digits over the files' contents and their names as seen from `folder`; empty without files."""
+        """A digest (16 hexadecimal digits) of files' contents and of names relative to `folder`; "" without files."""
         names = {os.path.relpath(file, folder): sha256 for file, sha256 in self.files.items()}
         return sha256_of_bytes(json.dumps(names, sort_keys=True).encode())[:16] if names else ""
 
@@ -66,10 +66,10 @@ def check_once(
         memory: The file of passed checks. A missing or damaged file counts as empty.
         data: The identities of its examples (`pipelines.graph.sources`).
         again: Run it even if it has passed.
-        watch: Called with what is being checked.
+        watch: Called with the current check.
 
     Returns:
-        What passed, with a line for each recipe and step that changes layers.
+        The passed checks, with a line for each recipe and step that changes layers.
 
     Raises:
         DataError: A file that user code read can't be read.
@@ -95,8 +95,8 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
     """The SHA-256 over everything that the deep check depends on.
 
     It covers the parsed pipeline file and device profiles, the identities of the examples, the user's modules and their
-    imports, what the file says that they read, the model, the schema, Edgemill's own source, and the names and versions
-    of installed packages. Nothing is imported. Other files that user code reads are in `Passed.files`.
+    imports, their declared `reads`, the model, the schema, Edgemill's own source, and the names and versions of
+    installed packages. Nothing is imported. Other files that user code reads are in `Passed.files`.
     """
     spec = loaded.spec
     references = [spec.task, *filter(None, [spec.preprocess])]
@@ -105,7 +105,7 @@ def digest_of_inputs(loaded: LoadedPipeline, data: str) -> str:
     references += [reference for recipe in spec.recipes for step in recipe.steps for reference in step.references()]
     modules = {reference.partition(":")[0] for reference in references}
     schema, baseline = spec.examples.schema_file, spec.baseline
-    # Steps name their previews as text, which no version follows.
+    # Steps refer to their previews as text, which code versions don't follow.
     ours = {"pipelines.checks.dry_run", "edgemill.terminal", __name__}
     ours |= {step.preview.partition(":")[0] for recipe in spec.recipes for step in recipe.steps}
     inputs = {

@@ -92,10 +92,10 @@ def lineage(
     short: Annotated[bool, typer.Option("--short", help="Print one line for each artifact.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show where the bytes of a model came from.
+    """Show the lineage of a model.
 
     Traces them back to the recipe, the calibration sample, the training run, and the examples, and compares each
-    artifact with what was written.
+    artifact with its record.
     """
     from edgemill.commands.lineage import print_lineage
 
@@ -112,8 +112,8 @@ def verify(
 ) -> None:
     """Compare a run or a release with the record.
 
-    Compares the artifacts of a run and the releases that it pushed, or a release and all that it was made from, with
-    each manifest and ML Metadata. Exits with status 1 if one has changed.
+    Compares the artifacts of a run and the releases that it pushed, or a release and everything that it was made from,
+    with each manifest and ML Metadata. Exits with status 1 if one has changed.
     """
     from edgemill.commands.lineage import verify as verify_target
 
@@ -143,7 +143,7 @@ def push(
 ) -> int:
     """Finish the pushes of a run whose registry was unreachable.
 
-    Verifies the staged releases, and pushes them as the run would have done. Repeating it changes nothing. Exits with
+    Verifies the staged releases, and pushes them in the same way as the run. Repeating it changes nothing. Exits with
     status 4 if a registry is still unreachable.
     """
     from edgemill.commands.push import push_run
@@ -166,7 +166,7 @@ def clean(
 ) -> None:
     """Remove old runs and their artifacts.
 
-    Never removes what a kept run or a release in a registry was made from.
+    Never removes artifacts that a kept run or a release in a registry was made from.
     """
     from edgemill.commands.clean import clean_root
 

@@ -27,7 +27,7 @@ _BORDER = re.compile(r"(?:Component|node) (\S+) is (running|finished)\.")
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What a run writes besides its report: a status file for monitoring (`pipelines.report.status`), and its log."""
+    """Files that a run writes besides its report: a status file (`pipelines.report.status`), and its log."""
 
     summary_json: Path | None = None
     log_format: LogFormat = "text"
@@ -59,9 +59,9 @@ def log_path(folder: Path, form: LogFormat) -> Path:
 
 @contextmanager
 def logged_to(folder: Path, form: LogFormat, run_id: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
-    """Send all logs, and native code's stderr, to files. The terminal shows progress and results only.
+    """Send all logs, and native code's stderr, to files. The terminal shows only progress and results.
 
-    `text` writes both into one file. `json` writes the output of native code into `stderr.txt`, and the run's ID into
+    `text` writes both to one file. `json` writes the output of native code to `stderr.txt`, and adds the run's ID to
     every line. Secrets are replaced with asterisks.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,12 +19,12 @@ from pipelines.file.redaction import hide
 from pipelines.report.status import RunStatus, versions, with_summary
 from pipelines.report.summary import RunSummary
 
-# `exit_meaning` of a run that could not write its own end.
+# `exit_meaning` of a run that could not write its own exit status.
 KILLED = "KILLED"
 
 
 class StatusFile:
-    """The status of one run, and the file that holds it. Without a path, nothing is written.
+    """The status of one run, and its file. Without a path, nothing is written.
 
     Attributes:
         secrets: Replaced with asterisks. Set them as soon as they are known.
@@ -66,7 +66,7 @@ class StatusFile:
         self._change(report=str(report), details=str(details))
 
     def end(self, code: ExitCode, error: str = "") -> None:
-        """Write how the run ended."""
+        """Write the outcome of the run."""
         self._change(
             state="ended",
             exit_status=int(code),
@@ -83,7 +83,7 @@ class StatusFile:
 
     @property
     def content(self) -> RunStatus:
-        """The status, which can hold secrets."""
+        """The status, which can contain secrets."""
         return self._status
 
     def _write(self) -> None:
@@ -106,12 +106,12 @@ class StatusFile:
             finally:
                 os._exit(0)
         os.close(held)
-        # A group of its own, which Ctrl-C and `killpg` do not reach. Set here, so that it applies at once.
+        # A separate process group, which Ctrl-C and `killpg` do not reach. Set here, so that it applies immediately.
         os.setpgid(watcher, watcher)
         try:
             yield
         finally:
-            with suppress(OSError):  # the watcher was killed
+            with suppress(OSError):  # The watcher was killed.
                 os.write(kept, b".")
             os.close(kept)
             with suppress(ChildProcessError):
@@ -132,13 +132,13 @@ class StatusFile:
 
 
 def _in_utf8(text: str) -> str:
-    """The text with a backslash form of what JSON can't hold: names of files that are not UTF-8."""
+    """Escape text that JSON can't contain with backslashes: file names that are not UTF-8."""
     return text.encode(errors="backslashreplace").decode()
 
 
 @contextmanager
 def ending(status: StatusFile) -> Iterator[None]:
-    """Record in the status file why a run ends early, and raise the exception again."""
+    """Record in the status file why a run ended early, and raise the exception again."""
     with status.outlived():
         try:
             with exits_reported(), last_words(lambda error: status.end(exit_code_of(error), str(error))):

@@ -1,4 +1,4 @@
-"""What commands print to: the console, and on it the tables of what recipes do to each layer."""
+"""The console of commands, and tables of how recipes treat each layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from components.facts.training import LayerPlan
 
-# Wider than any line of ours, so that nothing is cut or wrapped in a file or a pipe.
+# Wider than any line of a command, so that nothing is cut or wrapped in a file or a pipe.
 _UNBOUNDED = 2000
 
 
@@ -51,7 +51,7 @@ def _subject(layers: Sequence[LayerPlan]) -> str:
     return next((subject for some, subject in _SUBJECTS if modes & some), "what happens to each layer")
 
 
-# The first match counts. Tables of training contain recurrent modes too, so training comes first.
+# The first match counts. Tables of training also contain recurrent modes, so training comes first.
 _SUBJECTS: tuple[tuple[Set[str], str], ...] = (
     ({"pruned"}, "what pruning does to each layer"),
     ({"clustered"}, "what clustering does to each layer"),

@@ -1,4 +1,4 @@
-"""The commands of `edgemill registry` that maintain a whole registry."""
+"""The commands of `edgemill registry` that maintain a complete registry."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def verify(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Read a whole registry, and check every file, manifest, channel, and signature.
+    """Read a complete registry, and check every file, manifest, channel, and signature.
 
-    Exits with status 1 if something is damaged, and lists everything that is. Changes nothing.
+    Exits with status 1 if something is damaged, and lists all damage. Changes nothing.
     """
     from edgemill.commands.upkeep import print_health
 
@@ -47,7 +47,7 @@ def gc(
     dry_run: DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Remove what no release needs: leftovers of killed pushes, and signed metadata that was superseded.
+    """Remove files that no release needs: leftovers of killed pushes, and superseded signed metadata.
 
     With --keep-last, --max-age, or both, also remove releases that neither of them keeps. A release that a channel
     names, or can return to, is always kept. Pushes can run at the same time.
@@ -68,7 +68,7 @@ def repair(
     dry_run: DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Restore damaged files and channels, and complete releases that a killed push left.
+    """Restore damaged files and channels, and complete releases that a killed push left behind.
 
     Only content with the recorded digest is used. Exits with status 1 if something remains damaged.
     """
@@ -87,7 +87,7 @@ def mirror(
 ) -> None:
     """Copy a registry to another one, byte by byte, with its channels and signatures.
 
-    What is already there isn't copied again. If the command is interrupted, repeat it.
+    Existing files aren't copied again. If the command is interrupted, repeat it.
     """
     from edgemill.commands.upkeep import mirror_registry
 
@@ -105,7 +105,7 @@ def audit(
 ) -> None:
     """Show who changed what in a registry, and check that no entry was changed or removed.
 
-    In a signed registry, nobody without its keys can remove an entry before the one that is signed.
+    In a signed registry, nobody without its keys can remove an entry before the signed one.
     """
     from edgemill.commands.upkeep import print_log
 

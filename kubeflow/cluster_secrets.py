@@ -13,7 +13,7 @@ USE_REGISTRY = ("push__", "champion__")
 KEYS_VARIABLE, KEYS_FOLDER = "EDGEMILL_KEYS", "/etc/edgemill/keys"
 
 _NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
-# The name of a volume. Kubeflow names the volume of a secret like the secret.
+# The name of a volume. Kubeflow names the volume of a secret after the secret.
 _VOLUME_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 KubernetesName = Annotated[str, Field(pattern=_NAME)]
@@ -28,7 +28,7 @@ class SecretVariables(FrozenModel):
 
     Attributes:
         secret: Name of the secret in the cluster.
-        variables: Key of the secret to environment variable.
+        variables: Key of the secret -> environment variable.
         nodes: Shell patterns of the IDs of the nodes that get them, such as `push__*`. By default, all.
     """
 
@@ -38,7 +38,7 @@ class SecretVariables(FrozenModel):
 
 
 class SecretFiles(FrozenModel):
-    """A Kubernetes secret as a folder that can only be read, with a file for each key.
+    """A Kubernetes secret as a read-only folder, with a file for each key.
 
     Attributes:
         secret: Name of the secret in the cluster.

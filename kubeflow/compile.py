@@ -66,7 +66,7 @@ def compile_file(file: Path, environment: Path, *, skip_impossible: bool = False
     Args:
         file: The pipeline file.
         environment: The environment file.
-        skip_impossible: Whether to skip impossible recipes even if the pipeline file does not say so.
+        skip_impossible: Whether to skip impossible recipes even if the pipeline file does not request it.
 
     Raises:
         SpecError: A file is wrong, or the image would lack something.
@@ -110,7 +110,7 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
     spec, folders = loaded.spec, ImageFolders(cluster.folders)
     parameters, digest = _placed(spec, cluster, folders)
     python_path = folders.python_path(spec)
-    # Edgemill comes first, because a project can have packages of the same names.
+    # Edgemill comes first, because a project can have packages with the same names.
     env = {**({"PYTHONPATH": ":".join([EDGEMILL_IN_IMAGE, *python_path])} if python_path else {}), **cluster.env}
     nodes = _tfx_spec(loaded, found, cluster)
     with_registry = {
@@ -124,7 +124,7 @@ def compile_pipeline(loaded: LoadedPipeline, found: EnvironmentFile, cluster: Ku
         parameters={**parameters, **with_registry},
         arguments={"examples": ["--examples_sha256", digest]} if digest else {},
         env=env,
-        # Kubeflow's cache compares parameters only, not the data at an address or in a volume.
+        # Kubeflow's cache compares only parameters, not the data at an address or in a volume.
         uncached=frozenset({REPORT_NODE, *with_registry, *([] if digest else ["examples"])}),
         recipes=recipes_of_nodes(spec.recipes),
     )

@@ -38,11 +38,11 @@ def localize(executor_input: Json, inputs_spec: Json, classes: Mapping[str, str]
     """Convert an ExecutorInput for TFX: artifacts get types and paths.
 
     Args:
-        executor_input: What the launcher substitutes for `{{$}}`.
+        executor_input: The text that the launcher substitutes for `{{$}}`.
         inputs_spec: The component's `inputDefinitions`, from the compiled file. The backend loses the types of
             input artifacts.
         classes: Title that starts with `system.` -> path of Edgemill's artifact class for it. The backend adds other
-            such outputs, such as a container's log. No executor knows them, so they are dropped.
+            outputs with such titles, such as a container's log. Executors don't expect them, so they are dropped.
         prefix: As for `local_path`.
     """
     inputs, outputs = executor_input.get("inputs", {}), executor_input.get("outputs", {})
@@ -67,7 +67,8 @@ def localize(executor_input: Json, inputs_spec: Json, classes: Mapping[str, str]
 def publish(executor_output: Json, handed: Json, prefix: str = "") -> Json:
     """Convert an ExecutorOutput for the launcher: paths become URIs again, also in properties.
 
-    The launcher would register a local path as a URI, and silently upload nothing. `handed` is its ExecutorInput.
+    The launcher would register a local path as a URI, and silently upload nothing. `handed` is the launcher's
+    ExecutorInput.
 
     Raises:
         ValueError: An output does not have the URI of `handed`, where the launcher looks for it.
@@ -109,7 +110,7 @@ def with_metadata(executor_input: Json, output: Mapping[str, Any]) -> Json:
 
 
 def title_of(artifact_type: Mapping[str, Any]) -> str:
-    """The title of an ArtifactTypeSchema: `tfx.Model`, `system.HTML`; empty if it has none."""
+    """The title of an ArtifactTypeSchema, such as `tfx.Model` or `system.HTML`; empty if it has none."""
     if "schemaTitle" in artifact_type:
         return str(artifact_type["schemaTitle"])
     for line in str(artifact_type.get("instanceSchema", "")).splitlines():

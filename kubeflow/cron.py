@@ -30,7 +30,7 @@ class Cron:
 
     @property
     def kubeflow(self) -> str:
-        """The format of Kubeflow Pipelines, which starts with the seconds and knows Sunday only as 0."""
+        """The format of Kubeflow Pipelines, which starts with the seconds and supports only 0 for Sunday."""
         *fields, weekday = self.text.split()
         days = self.values[4]
         return " ".join(["0", *fields, weekday if days is None else ",".join(str(day) for day in days)])

@@ -34,7 +34,7 @@ _BYTES = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"
 
 
 class Resources(FrozenModel):
-    """What a container can use, in Kubernetes' units.
+    """The resources that a container can use, in Kubernetes' units.
 
     Attributes:
         cpu: Cores, such as `2` or `500m`. By default, no bound.
@@ -77,25 +77,25 @@ class KubeflowEnvironment(FrozenModel):
     """A cluster with Kubeflow Pipelines.
 
     Attributes:
-        image: Reference of the container image, as `kubeflow/build_image.sh` names it.
+        image: Reference of the container image that `kubeflow/build_image.sh` builds.
         pipeline_root: Where artifacts go: `s3://`, `minio://`, or `gs://`, with bucket and prefix.
         folders: Folder of this machine, relative to the environment file, to its path in the image. Edgemill's own
-            folder is known.
+            folder is included automatically.
         examples: Where containers find the examples: `s3://` or `gs://`, which Beam reads, or a path in the container.
             By default, the pipeline file's path, which `folders` must cover.
         registry: Folder of the registry in the container, for a pipeline that pushes to a folder. It must be below a
             volume, or it disappears with the container.
-        volumes: Claims to mount: the registry's where a push or a champion needs it, the examples' where they are read,
-            and others in every container.
+        volumes: Claims to mount. The registry's is mounted for pushes and champions, the examples' where they are read,
+            and other claims in every container.
         resources: Resources of each container.
-        node_resources: Shell pattern of node IDs (`convert__*`) to the resources that differ there. The first match
-            is used.
+        node_resources: Shell pattern of node IDs (`convert__*`) to resources that differ for these nodes. The first
+            match is used.
         retries: Restarts of each container.
         caching: Whether Kubeflow can take a node's outputs from an earlier run.
         secrets: Secrets of the cluster, as environment variables.
         secret_files: Secrets of the cluster, as folders. A variable in `env` can name a file in one.
         keys: Secrets with the key sets of signed registries: `keys.json`, `root.json`, and private keys. The nodes that
-            push or look up a champion mount them, and find them by EDGEMILL_KEYS.
+            push or look up a champion mount them, and find them through EDGEMILL_KEYS.
         env: Other environment variables.
         image_pull_secret: Secret of the cluster to pull the image with.
         endpoint: Address of the Kubeflow Pipelines API, for `edgemill submit`.
@@ -124,7 +124,7 @@ class KubeflowEnvironment(FrozenModel):
 
     @property
     def mounted(self) -> tuple[SecretFiles, ...]:
-        """All secrets that are mounted, also those with key sets."""
+        """All mounted secrets, including those with key sets."""
         return (*self.secret_files, *map(key_files, self.keys))
 
     def resources_of(self, node: str) -> Resources:
@@ -134,7 +134,7 @@ class KubeflowEnvironment(FrozenModel):
 
 
 class EnvironmentFile(FrozenModel):
-    """One place to run in. The same pipeline file serves all of them.
+    """An environment to run in. The same pipeline file works in all environments.
 
     Attributes:
         root: Folder of metadata, reports, and artifacts for the local and the Beam runner, relative to this file. By
@@ -167,7 +167,7 @@ def read_environment(file: Path) -> EnvironmentFile:
     """Read an environment file, and make its folders absolute.
 
     Raises:
-        EnvironmentFileError: The file is wrong. Contains every error. No message repeats a value that can be a secret.
+        EnvironmentFileError: The file is wrong. Contains every error. Messages don't repeat values that can be secrets.
     """
     found, errors = read_yaml_as(file, EnvironmentFile)
     # Errors of fields that can contain a secret by mistake do not repeat the value.
@@ -186,7 +186,7 @@ def read_environment(file: Path) -> EnvironmentFile:
 
 
 def cluster_of(found: EnvironmentFile, file: Path) -> KubeflowEnvironment:
-    """The cluster that an environment file describes. Raises a SpecError if it describes none."""
+    """The cluster that an environment file describes. Raises a SpecError if there is none."""
     if found.kubeflow is None:
         raise SpecError(
             "the environment file describes no cluster",

@@ -1,4 +1,4 @@
-"""What the image must contain: paths of this machine, the modules that a pipeline file refers to, and the examples."""
+"""The required content of the image: paths of this machine, modules that a pipeline file refers to, and examples."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ImageFolders:
         return found
 
     def python_path(self, spec: PipelineSpec) -> tuple[str, ...]:
-        """Folders of the image that the user's modules are imported from. Edgemill's own modules need none.
+        """Folders of the image that the user's modules are imported from. Edgemill's own modules don't need a folder.
 
         Raises:
             SpecError: A module is not below any folder. Installed packages are not checked: the image must have them.

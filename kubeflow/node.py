@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one node. Returns the exit status: 0, or 1 with the reason on stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    # It logs dozens of irrelevant lines per pipeline about annotations.
+    # This logger writes dozens of irrelevant lines per pipeline about annotations.
     logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     # TFX's compiler sets these names.

@@ -31,7 +31,7 @@ class Schedule(FrozenModel):
 
     @property
     def unit(self) -> str:
-        """Name of the systemd units, without suffix."""
+        """Name of the systemd units, without the suffix."""
         return f"edgemill-{self.name}"
 
 

@@ -52,8 +52,8 @@ def adapt(
     """Convert the PipelineSpec of TFX's KubeflowV2DagRunner for a cluster.
 
     Args:
-        spec, cluster: The specification, and what provides resources, retries, and caching.
-        parameters: Node ID -> constants that replace those of TFX: paths in the image.
+        spec, cluster: The specification, and the cluster's resources, retries, and caching.
+        parameters: Node ID -> constants that replace TFX's: paths in the image.
         arguments: Node ID -> arguments to add to its command line.
         env: Environment variables of every container.
         uncached: IDs of the nodes whose outputs never come from an earlier run.
@@ -117,13 +117,13 @@ def _is_for(label: str, nodes: Sequence[str]) -> bool:
 
 
 def _keys(cluster: KubeflowEnvironment) -> dict[str, str]:
-    """The variable by which nodes that use the registry find the mounted key sets."""
+    """The variable through which nodes that use the registry find the mounted key sets."""
     folders = [one.path for one in cluster.mounted if one.secret in cluster.keys]
     return {KEYS_VARIABLE: ":".join(folders)} if folders else {}
 
 
 def _mounts(label: str, volume: Volume, cluster: KubeflowEnvironment) -> bool:
-    """Whether a node mounts a volume. Only those that need it do: many volumes allow only one machine at a time."""
+    """Whether a node mounts a volume. Only nodes that need it do: many volumes allow only one machine at a time."""
     users = {
         **{f"exec-{node.replace('__', '-')}": cluster.registry for node in USE_REGISTRY},
         "exec-examples": cluster.examples if cluster.examples and cluster.examples.startswith("/") else None,

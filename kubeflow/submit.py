@@ -44,7 +44,7 @@ class Endpoint:
     def probe(self) -> None:
         """Check once that the API responds. The client itself tries five times, and logs the responses.
 
-        Raises a ClusterError if nothing or another service responds, or the credentials are refused.
+        Raises a ClusterError if nothing or a different service responds, or if the credentials are refused.
         """
         request = urllib.request.Request(f"{self.url}/apis/v2beta1/healthz")
         if self.token:
@@ -151,10 +151,10 @@ class Submitted(FrozenModel):
 class Cluster:
     """A Kubeflow Pipelines API at the environment's `endpoint`.
 
-    By default, the bearer token is that in `EDGEMILL_KUBEFLOW_TOKEN`. If neither is set, none is sent.
+    By default, the bearer token comes from `EDGEMILL_KUBEFLOW_TOKEN`. If neither is set, no token is sent.
 
     Raises:
-        SpecError: The environment names no endpoint.
+        SpecError: The environment has no endpoint.
         ClusterError: The API cannot be reached, or refuses the credentials. The message contains neither token nor
             password.
     """

@@ -1,1 +1,1 @@
-"""What a user declares, and how it becomes a TFX pipeline."""
+"""The files that a user writes, and their conversion to a TFX pipeline."""

@@ -1,1 +1,1 @@
-"""What `benchmarks/zoo.py` does with one model: run each recipe as the pipeline's nodes do, and judge the result."""
+"""Tests one model of `benchmarks/zoo.py`: runs each recipe like the pipeline's nodes, and judges the result."""

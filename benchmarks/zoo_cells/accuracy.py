@@ -25,7 +25,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "int8": {"scheme": "static_wi8_ai8"},
     "qat": {"scheme": "static_wi8_ai8", "steps": [_QAT]},
 }
-# Number of patterns, and how far the factors of an example are from those of its class. Classes overlap.
+# Number of patterns, and how far an example's factors are from its class's factors. Classes overlap.
 _PATTERNS, _NOISE = 8, 0.4
 
 
@@ -72,12 +72,12 @@ class AccuracyRun(ZooRun):
 
 
 def _examples(shape: Sequence[int], classes: int, count: int, seed: int) -> tuple[Any, Any]:
-    """Sums of a few smooth patterns [N, ...] with factors around those of a class, and the classes [N]."""
+    """Sums of a few smooth patterns [N, ...] with factors close to a class's factors, and the classes [N]."""
     fixed, random = np.random.default_rng(0), np.random.default_rng(seed)
     axes = [np.linspace(0, 1, size) for size in shape[:-1]]
     patterns = []
     for index in range(_PATTERNS):
-        # The first ones are the same everywhere, so that pooling keeps them.
+        # The first patterns are the same everywhere, so that pooling keeps them.
         turns = fixed.integers(0, 3, len(axes)) * (index > 1)
         phase = (
             np.sum(np.meshgrid(*(a * n for a, n in zip(axes, turns, strict=True)), indexing="ij"), 0) if axes else 0.0

@@ -1,4 +1,4 @@
-"""The verdict on one cell: what a recipe made of a model."""
+"""The verdict on one cell: the result of a recipe for a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Verdict = Literal["works", "refused", "defect", "none"]
 
 # Largest RMS error of a file as a fraction of the range of the output, by recipe. A file beyond it is compared with a
-# plain script's: deep networks with random weights lose more.
+# plain script's file, because deep networks with random weights lose more.
 BOUNDS = {
     "float32": 1e-4,
     "float16": 0.02,
@@ -24,11 +24,11 @@ BOUNDS = {
     "cluster": 1e-4,
     "qat": 0.05,
 }
-# How much larger than that of a plain script the error can be.
+# How much larger than a plain script's error the error can be.
 _LIKE_PLAIN = 1.5
-# Largest error of a plain script's file that is of use.
+# Largest error of a plain script's file that is still useful.
 _OF_USE = 0.3
-# How far the accuracy of int8 after training under quantization can be below that of plain int8.
+# How far the accuracy of int8 after training under quantization can be below the accuracy of plain int8.
 HALF_A_POINT = 0.005
 # Largest part of class numbers that rounding changes.
 _CHANGED = 0.25
@@ -39,7 +39,7 @@ class Cell:
     """The verdict.
 
     Attributes:
-        model, recipe: Whose cell it is.
+        model, recipe: Identify the cell.
         verdict: `none` if the file of the model has no layers that the step could train.
         reason: Why, and how the verdict was found.
         error: RMS error as a fraction of the range of the output; None without a file.
@@ -62,13 +62,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class PlainFile:
-    """What a plain script made of the model.
+    """The result of a plain script for the model.
 
     Attributes:
         error: Error of its file; None if there is no file that runs.
         note: Why there is none, or what is wrong with it.
-        keeps_promise: Whether the file has no floats where the recipe is of integers, and at least half of its weights
-            quantized where it is of dynamic range.
+        keeps_promise: Whether the file has no floats if the recipe is an integer recipe, and at least half of its
+            weights are quantized if the recipe uses dynamic range.
     """
 
     error: float | None
@@ -77,14 +77,14 @@ class PlainFile:
 
 
 def judge_accuracy(accuracies: Mapping[str, float]) -> tuple[Verdict, str]:
-    """Judge the accuracies of a model's files: those of `float`, `int8`, and `qat`."""
+    """Judge the accuracies of a model's files for `float`, `int8`, and `qat`."""
     said = ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
     lost = accuracies["int8"] - accuracies["qat"]
     return ("works" if lost <= HALF_A_POINT else "defect"), f"{said}, lost by training: {lost:+.4f}"
 
 
 def error_of(wanted: Arrays, found: Arrays) -> float:
-    """The largest RMS error of an output, as a fraction of its range; of class numbers, by how many differ.
+    """The largest RMS error of an output, as a fraction of its range. For class numbers, the fraction that differs.
 
     Args:
         wanted, found: Output -> array [N, ...], real values.
@@ -108,7 +108,7 @@ def _error(wanted: npt.NDArray[Any], found: npt.NDArray[Any]) -> float:
 
 
 def same_as_loop(found: Arrays, loop: Arrays, scales: Mapping[str, float | None]) -> bool:
-    """Whether the evaluation and a plain interpreter loop return the same, within a step of a quantized output.
+    """Whether the evaluation and a plain interpreter loop return the same values, within a step of a quantized output.
 
     Args:
         found, loop: Output -> array [N, ...], real values.
@@ -124,13 +124,13 @@ def same_as_loop(found: Arrays, loop: Arrays, scales: Mapping[str, float | None]
 
 
 def judge_file(recipe: str, error: float, agrees: bool, plain: Callable[[], PlainFile] | None) -> tuple[Verdict, str]:
-    """Judge a file that was made.
+    """Judge a file.
 
     Args:
         recipe: Name of the recipe.
         error: From `error_of`.
         agrees: From `same_as_loop`.
-        plain: Makes the file of a plain script; for `qat`, that of int8; None for other recipes that train.
+        plain: Creates the file of a plain script; for `qat`, the file for int8; None for other recipes that train.
     """
     if not agrees:
         return "defect", "the evaluation and a plain interpreter loop differ"
@@ -146,7 +146,7 @@ def judge_file(recipe: str, error: float, agrees: bool, plain: Callable[[], Plai
 
 
 def _allowed(recipe: str, plain: float) -> float:
-    """The largest error next to that of a plain script."""
+    """The largest acceptable error, given a plain script's."""
     return plain + HALF_A_POINT if recipe == "qat" else _LIKE_PLAIN * plain
 
 

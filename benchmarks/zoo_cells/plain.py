@@ -21,7 +21,7 @@ _WIDE = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_IN
 
 
 def plain_script(serving: Path, recipe: str, inputs: Arrays, wanted: Arrays) -> PlainFile:
-    """Convert the float SavedModel by the lines that the documentation of TensorFlow Lite shows, and run the file."""
+    """Convert the float SavedModel with the code from TensorFlow Lite's documentation, and run the file."""
     try:
         content = _convert(serving, recipe, inputs)
         found, _ = loop(content, inputs)
@@ -50,7 +50,7 @@ open(sys.argv[2], "wb").write(tf.lite.TFLiteConverter.from_keras_model(model).co
 
 
 def plain_import(path: Path) -> PlainFile:
-    """Convert a baseline that Edgemill doesn't take to float32, and run the file on zeros."""
+    """Convert a baseline that Edgemill doesn't accept to float32, and run the file on zeros."""
     try:
         interpreter = tf.lite.Interpreter(model_content=_float_file(path))
         interpreter.allocate_tensors()
@@ -109,7 +109,7 @@ def loop(content: bytes, inputs: Arrays) -> tuple[dict[str, npt.NDArray[Any]], d
         Output -> array [N, ...] of real values; and output -> its scale, None if it is not quantized.
     """
     interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
-    # A signature runner would run without the default delegate, whose kernels round in another way.
+    # A signature runner would run without the default delegate, whose kernels round differently.
     interpreter.allocate_tensors()
     signature = interpreter.get_signature_runner()
     taken, given = signature.get_input_details(), signature.get_output_details()

@@ -1,4 +1,4 @@
-"""One model in a child process under a time limit. What kills the process becomes the verdict of one cell."""
+"""One model in a child process under a time limit. If the process is killed, only one cell is lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from components.core.child import end_with_parent
 from components.upstream.fork_server import ForkedProcess, exit_code, fork_server, forked, release_server
 
 _CELLS, _STAGE, _LOG = "cells.jsonl", "stage.json", "log"
-# The processes start with TensorFlow, which takes five seconds to import.
+# The processes start with TensorFlow loaded, because it takes five seconds to import.
 _SERVER = fork_server(["benchmarks.zoo_cells.accuracy"])
 
 
@@ -72,8 +72,8 @@ def run_model(name: str, recipes: Sequence[str], timeout: float, report: Callabl
     Args:
         name: The model's name.
         recipes: Names of the recipes.
-        timeout: Seconds per process. A process that is stopped or dies costs the cell that it was at; another process
-            judges the next ones.
+        timeout: Seconds per process. If a process is stopped or dies, its current cell is lost, and another process
+            judges the next cells.
         report: Takes each cell.
     """
     left = list(recipes)
@@ -89,7 +89,7 @@ def run_model(name: str, recipes: Sequence[str], timeout: float, report: Callabl
                 return
             at = json.loads(_read(folder / _STAGE) or "{}")
             said = _last_line(_read(folder / _LOG))
-        # Before the first recipe, the model itself is at fault, and all its cells are lost.
+        # If it dies before the first recipe, the model itself is at fault, and all its cells are lost.
         lost = [at["recipe"]] if at.get("recipe") in left else left
         for recipe in lost:
             if at.get("pending"):

@@ -16,7 +16,7 @@ class Progress:
 
     Args:
         folder: The folder of the run.
-        code: The version of the code. Models that other code judged are judged again.
+        code: The version of the code. Models that different code judged are judged again.
     """
 
     def __init__(self, folder: Path, code: str) -> None:
@@ -26,7 +26,7 @@ class Progress:
         for line in self._path.read_text().splitlines() if self._path.exists() else ():
             try:
                 found = json.loads(line)
-            except ValueError:  # The process ended while it wrote the line.
+            except ValueError:  # The process ended while writing the line.
                 continue
             if found["code"] == code:
                 self._cells[found["model"]] = [Cell(**fields) for fields in found["cells"]]

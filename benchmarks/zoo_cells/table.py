@@ -12,7 +12,7 @@ _MARKS = {"works": "works", "refused": "refused", "defect": "DEFECT", "none": "-
 
 
 class Coverage(NamedTuple):
-    """How many cells work of those that count.
+    """How many of the cells that count work.
 
     Attributes:
         works: Cells that work.
@@ -35,7 +35,7 @@ class Coverage(NamedTuple):
 
 
 def merged(earlier: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
-    """Earlier cells, with those that were judged again in the places of the earlier ones."""
+    """Earlier cells, replaced with new ones if they were judged again."""
     found = {(cell.model, cell.recipe): cell for cell in (*earlier, *cells)}
     return list(found.values())
 
@@ -47,7 +47,7 @@ def coverage(cells: Sequence[Cell]) -> Coverage:
 
 
 def accepted(cells: Sequence[Cell]) -> Coverage:
-    """The coverage of models: one is accepted if one of its post-training recipes works."""
+    """The coverage of models: a model is accepted if one of its post-training recipes works."""
     best: dict[str, str] = {}
     for cell in cells:
         if best.get(cell.model) != "works" and cell.recipe not in {"prune", "cluster", "qat", ACCURACY}:
@@ -78,7 +78,7 @@ def matrix(cells: Sequence[Cell], kinds: Mapping[str, str], recipes: Sequence[st
 
 
 def figures(cells: Sequence[Cell], recipes: Sequence[str], families: Sequence[str]) -> str:
-    """The coverage of the whole zoo, of each recipe, and of the families of `keras.applications`."""
+    """The coverage of the complete zoo, of each recipe, and of the families of `keras.applications`."""
     lines = [f"models accepted: {accepted(cells)}"]
     if learned := [cell for cell in cells if cell.recipe == ACCURACY]:
         lines.append(f"int8 after qat at most half a point below int8, of trained classifiers: {coverage(learned)}")

@@ -17,11 +17,11 @@ _INPUT, _TARGET = "input ", "target "
 
 
 class ZooTask:
-    """Reads what `write_examples` wrote.
+    """Reads the examples that `write_examples` wrote.
 
     Args:
         inputs, targets: Name -> shape of one example, and NumPy type.
-        loss: Name of the loss, or `logits` for that of class numbers from logits.
+        loss: Name of the loss, or `logits` for the loss of class numbers with logits.
     """
 
     def __init__(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], loss: str) -> None:
@@ -61,7 +61,7 @@ def write_examples(file: Path, inputs: Arrays, targets: Arrays) -> None:
     """Write a gzipped TFRecord file of examples.
 
     Args:
-        file: Where to write it.
+        file: The file to write.
         inputs, targets: Name -> array [N, ...].
     """
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Small models of all kinds that users bring, for `benchmarks/zoo.py`. Importing them needs no TensorFlow."""
+"""Small models of all kinds that users bring, for `benchmarks/zoo.py`. Importing them doesn't import TensorFlow."""
 
 from __future__ import annotations
 

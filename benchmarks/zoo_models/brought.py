@@ -1,4 +1,4 @@
-"""Models of the kinds that users brought: their own layers, states, names, and heads that decode."""
+"""Models of the kinds that users bring: custom layers, states, names, and heads that decode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _head(k: Any, x: Any, classes: int = 4) -> Any:
 
 
 def rms_normalized(k: Any) -> Any:
-    """A registered layer with its own weight, around a residual block."""
+    """A registered custom layer with its own weight, around a residual block."""
     import tensorflow as tf
 
     @k.utils.register_keras_serializable("zoo")
@@ -31,7 +31,7 @@ def rms_normalized(k: Any) -> Any:
 
 
 def sampling_autoencoder(k: Any) -> Any:
-    """A variational autoencoder, whose own layer draws samples only in training."""
+    """A variational autoencoder, whose custom layer draws samples only in training."""
     import tensorflow as tf
 
     @k.utils.register_keras_serializable("zoo")
@@ -177,7 +177,7 @@ def anchored_boxes(k: Any) -> Any:
 
 
 def soft_argmax(k: Any) -> Any:
-    """Keypoints as the mean place of each heatmap."""
+    """Keypoints as the mean position of each heatmap."""
     import numpy as np
     import tensorflow as tf
 

@@ -89,7 +89,7 @@ def siamese(k: Any) -> Any:
 
 
 def swapped(k: Any) -> Any:
-    """Two inputs of equal shape whose names are in another order than the model's, and two outputs too."""
+    """Two inputs of equal shape whose names are in a different order than the model's, and two such outputs."""
     layers = k.layers
     second, first = k.Input([12], name="z_first"), k.Input([12], name="a_second")
     x = layers.Subtract()([layers.Dense(64, "relu")(second), layers.Dense(64)(first)])

@@ -50,7 +50,7 @@ def grid_detector(k: Any) -> Any:
     layers = k.layers
     image = k.Input([32, 32, 3], name="image")
     x = layers.Conv2D(5, 1)(_conv(k, _conv(k, image, 24, strides=4), 32, strides=2))
-    centers, sizes, sure = (x[:, :, :, low:high] for low, high in ((0, 2), (2, 4), (4, 5)))  # Keras can't save `...`
+    centers, sizes, sure = (x[:, :, :, low:high] for low, high in ((0, 2), (2, 4), (4, 5)))  # Keras can't save `...`.
     parts = [layers.Activation("sigmoid")(centers), layers.Activation("exponential")(sizes)]
     return k.Model(image, layers.Concatenate(name="cells")([*parts, layers.Activation("sigmoid")(sure)]))
 

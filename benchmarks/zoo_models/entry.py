@@ -19,12 +19,12 @@ class ZooModel:
 
     Attributes:
         name: Unique name.
-        kind: What it is for, for the table.
+        kind: The purpose of the model, for the table.
         build: Builds the model from the Keras module (tf-keras or Keras 3). For `graph`, it returns a `tf.Module` and
             its signatures.
         form: How the model is saved.
-        high: Upper end of its inputs. Integers are below it. Without it, floats are normally distributed.
-        baseline: Further fields of the section `baseline`.
+        high: Upper end of its inputs; integers are below it. If it is not set, floats are normally distributed.
+        baseline: More fields of the section `baseline`.
         examples: Number of examples to calibrate on, to train on, and to compare.
     """
 
@@ -50,7 +50,7 @@ class ZooModel:
             "tflite": "model.tflite",
         }.get(self.form, "model")
         if self.form in {"keras3", "exported3"}:
-            # Both Keras generations must not meet in one process.
+            # The two Keras generations must not be loaded in the same process.
             command = [sys.executable, "-m", "benchmarks.zoo_models.keras3", self.name, str(path)]
             subprocess.run(command, check=True, timeout=300)
         else:
@@ -73,7 +73,7 @@ class ZooModel:
 
 
 def unsettle(model: Any) -> None:
-    """Replace weights that are all 0 or all 1 by random ones near these, as in a trained model."""
+    """Replace weights that are all 0 or all 1 with random ones near these values, as in a trained model."""
     import numpy as np
 
     random = np.random.default_rng(11)

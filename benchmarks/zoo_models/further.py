@@ -1,4 +1,4 @@
-"""Blocks of further real models: custom layers, nested and shared models, front ends of signals, and lengths."""
+"""Blocks of other real models: custom layers, nested and shared models, signal front ends, and sequence lengths."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def two_views(k: Any) -> Any:
 
 
 def subclassed_inside(k: Any) -> Any:
-    """A registered custom layer of other layers in a functional model."""
+    """A registered custom layer that contains other layers, in a functional model."""
     layers = k.layers
     register = k.utils.register_keras_serializable("zoo")
 
@@ -141,7 +141,7 @@ def attention_pooling(k: Any) -> Any:
 
 
 def pre_norm_decoder(k: Any) -> Any:
-    """Two blocks of a decoder: normalization first, causal attention, and learned places."""
+    """Two blocks of a decoder: normalization first, causal attention, and learned positions."""
     import tensorflow as tf
 
     layers = k.layers
@@ -194,7 +194,7 @@ def learned_front_end(k: Any) -> Any:
 
 
 def mixed_inputs(k: Any) -> Any:
-    """Numbers, a category of an Embedding, and flags of bytes."""
+    """Numbers, a category with an Embedding, and flags as bytes."""
     import tensorflow as tf
 
     layers = k.layers
@@ -291,7 +291,7 @@ def dict_of_outputs(k: Any) -> Any:
 
 
 def vectorized_text(k: Any) -> Any:
-    """Text that a layer of the model splits into words."""
+    """Text, which a layer of the model splits into words."""
     layers = k.layers
     text = k.Input([1], dtype="string", name="text")
     words = layers.TextVectorization(output_sequence_length=6, vocabulary=["good", "bad", "film"])(text)

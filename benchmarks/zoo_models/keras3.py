@@ -1,4 +1,4 @@
-"""Saves one model of the zoo with Keras 3. Runs as its own program: python -m benchmarks.zoo_models.keras3."""
+"""Saves one model of the zoo with Keras 3. Runs as a separate program: python -m benchmarks.zoo_models.keras3."""
 
 from __future__ import annotations
 

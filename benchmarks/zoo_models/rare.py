@@ -9,7 +9,7 @@ from benchmarks.zoo_models.entry import ZooModel
 
 
 def masked_unrolled_gru(k: Any) -> Any:
-    """A masked layer that is unrolled, so that the converter takes the mask."""
+    """A masked layer that is unrolled, so that the converter accepts the mask."""
     series = inputs.series(k, 6)
     x = k.layers.GRU(12, unroll=True)(k.layers.Masking(-9.0)(series))
     return k.Model(series, k.layers.Dense(4)(x))
@@ -47,7 +47,7 @@ def fourier_transform(k: Any) -> Any:
 
 
 def fourier_mixing(k: Any) -> Any:
-    """A transformer whose places mix by a Fourier transform, as products with constants, as in FNet."""
+    """A transformer whose positions are mixed by a Fourier transform, as products with constants, as in FNet."""
     import numpy as np
     import tensorflow as tf
 
@@ -124,7 +124,7 @@ def mixture_density(k: Any) -> Any:
 
 
 def euler_steps(k: Any) -> Any:
-    """One layer again and again, as a differential equation that is solved in steps."""
+    """One layer applied repeatedly, as in a differential equation that is solved in steps."""
     vector = inputs.vector(k, 8)
     inner, outer = k.layers.Dense(16, "tanh"), k.layers.Dense(8)
     x = vector
@@ -157,14 +157,14 @@ def best_two(k: Any) -> Any:
 
 
 def spaced_names(k: Any) -> Any:
-    """Names with spaces and letters that scopes don't take, as people write them in Keras 3."""
+    """Names with spaces and letters that scopes don't accept, as people write them in Keras 3."""
     vector = k.Input([8], name="my input")
     x = k.layers.Dense(16, "relu", name="größte Schicht")(vector)
     return k.Model(vector, k.layers.Dense(3, name="class scores")(x), name="my model")
 
 
 def loop_in_a_module(k: Any) -> Any:  # noqa: ARG001
-    """A `tf.Module` with a loop of TensorFlow."""
+    """A `tf.Module` with a TensorFlow loop."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -192,7 +192,7 @@ def generator(k: Any) -> Any:
 
 
 def attention_gate(k: Any) -> Any:
-    """A U-Net's skip that a coarser level gates, with bilinear upsampling."""
+    """A U-Net skip connection that a coarser level gates, with bilinear upsampling."""
     layers = k.layers
     image = inputs.image(k)
     skip = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
@@ -203,7 +203,7 @@ def attention_gate(k: Any) -> Any:
 
 
 def coordinates(k: Any) -> Any:
-    """Coordinates as further channels, as in CoordConv."""
+    """Coordinates as additional channels, as in CoordConv."""
     import numpy as np
     import tensorflow as tf
 

@@ -29,7 +29,7 @@ def gathered_edges(k: Any) -> Any:
 
 
 def sparse_experts(k: Any) -> Any:
-    """A mixture of which only the two best experts count."""
+    """A mixture in which only the two best experts count."""
     import tensorflow as tf
 
     vector = inputs.vector(k)
@@ -41,7 +41,7 @@ def sparse_experts(k: Any) -> Any:
 
 
 def valid_steps(k: Any) -> Any:
-    """A mean over the valid time steps, whose number is an input."""
+    """A mean over the valid time steps; their number is an input."""
     import tensorflow as tf
 
     series, length = inputs.series(k), k.Input([1], dtype="int32", name="length")
@@ -51,7 +51,7 @@ def valid_steps(k: Any) -> Any:
 
 
 def capsules(k: Any) -> Any:
-    """Vectors that are squashed by their length, and their agreement, as in capsule networks."""
+    """Vectors whose length is squashed, and their agreement, as in capsule networks."""
     import tensorflow as tf
 
     image = inputs.image(k, 8)
@@ -80,7 +80,7 @@ def spectrum(k: Any) -> Any:
 
 
 def rotary(k: Any) -> Any:
-    """Queries and keys that are turned by their places."""
+    """Queries and keys that are rotated by their positions."""
     import numpy as np
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Models in other files than those of tf-keras, with other types, and with open or fixed dimensions."""
+"""Models in files other than those of tf-keras, with other types, and with open or fixed dimensions."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def module(k: Any) -> Any:  # noqa: ARG001
 
 
 def other_signature(k: Any) -> Any:  # noqa: ARG001
-    """Two signatures, of which the one with another name is the model."""
+    """Two signatures, of which the one without the default name is the model."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -129,7 +129,7 @@ def one_hot(k: Any) -> Any:
 
 
 def best_class(k: Any) -> Any:
-    """Returns a class number, which nothing trains."""
+    """Returns a class number, which can't be trained."""
     import tensorflow as tf
 
     vector = k.Input([24], name="vector")

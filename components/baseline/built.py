@@ -10,7 +10,7 @@ from components.core.errors import ModelError, SpecError
 from components.data.task import TrainableTask
 from components.upstream.keras import is_keras3, run_as_written
 
-# Advice for a model that a task builds, instead of that for a file.
+# Advice for a model that a task builds, instead of the advice for a file.
 _ELSEWHERE = (
     "build the model of layers that tf-keras has; or train it in its own environment, export it there as a "
     "SavedModel, `model.export('folder')`, and use that folder as pretrained baseline: all recipes without steps work "

@@ -35,12 +35,12 @@ _NOT_COMPUTING = re.compile(
     r"(load|py|numpy|rpc|read|write|matching|import|wrap|register|enable|disable|print|session|interactive)(_|$)|\w*session",
     re.IGNORECASE,
 )
-# Operators that do more than compute tensors. An empty name is one that cannot be read.
+# Operators that do more than compute tensors. An empty name stands for a name that cannot be read.
 _NOT_COMPUTING_OPERATORS = re.compile(
     "^$|File|PyFunc|Rpc|Remote|Print|Save|Restore|Write|Import|Load|Dump|Debug|Dataset|Iterator|Summary|Checkpoint|"
     "Send|Recv|Call|Variable|Table|Queue|Assert"
 )
-# The second module holds TensorFlow's own initializers, which keras.applications.EfficientNetV2 uses.
+# The second module contains TensorFlow's own initializers, which keras.applications.EfficientNetV2 uses.
 _KERAS = re.compile(r"(tf_)?keras(\.|$)|tensorflow\.python\.ops\.init_ops_v2$")
 _KERAS_FUNCTIONS = re.compile(
     r"(tf_)?keras\.(src\.)?(activations|constraints|initializers|losses|metrics|regularizers)(\.|$)"
@@ -157,7 +157,7 @@ def _code(config: Any, layer: str) -> Iterator[str]:
 
 
 def _operator(node: Any) -> str:
-    """The operator of a NodeDef, which a config holds as JSON or as text of its serialized bytes."""
+    """The operator of a NodeDef, which a config stores as JSON or as text of its serialized bytes."""
     if isinstance(node, dict):
         return str(node.get("op", ""))
     return b"".join(list(fields(str(node).encode(), _OPERATOR))[-1:]).decode()

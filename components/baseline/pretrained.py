@@ -21,9 +21,9 @@ from components.model.keras_model import check_exportable, check_layers, export,
 from components.spec.baseline import PretrainedBaseline
 from components.upstream.keras import layers_of_applications, run_as_written
 
-# What a function says that takes any number of tensors, which a file of tf-keras loses.
+# The error of a function that takes any number of tensors, which a tf-keras file doesn't preserve.
 _LOST_OPERANDS = re.compile(r"Got 0 inputs for equation")
-# Keras' messages about a layer that several nested models share, whose weights a file holds for one of them.
+# Keras' messages about a layer that several nested models share, whose weights are stored for only one of them.
 _LOST_WEIGHTS = re.compile(
     r"Layer '(\S+)' expected \d+ variables, but received 0|Weight count mismatch for .*named (\S+)"
 )
@@ -68,7 +68,7 @@ def load_keras(baseline: PretrainedBaseline, inputs: Any = None) -> Any:
 
     Args:
         baseline: A file of Keras, or a SavedModel with Keras layers.
-        inputs: A few decoded inputs, which a rebuilt model is checked on, in addition to random ones.
+        inputs: A few decoded inputs to check a rebuilt model on, in addition to random ones.
 
     Raises:
         ModelError: The model contains untrusted code, or it cannot be loaded, converted, or evaluated.
@@ -96,7 +96,7 @@ def _load(baseline: PretrainedBaseline, inputs: Any = None) -> tuple[Any, Rebuil
 
 
 def _shaped(model: Any, baseline: PretrainedBaseline) -> Any:
-    """Give the model the shapes that the pipeline file asks for, and check that it can be exported."""
+    """Give the model the shapes that the pipeline file specifies, and check that it can be exported."""
     from components.model.input_shapes import wanted_specs, with_plain_names, with_specs
     from components.model.plain_recurrent import with_plain_recurrent, without_state
 
@@ -151,9 +151,9 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
 
 @contextmanager
 def _named_for_keras(path: Path) -> Iterator[Path]:
-    """A path by which Keras recognizes its archives, which it does by the suffix.
+    """A path with the suffix by which Keras recognizes its archives.
 
-    Data versioning tools and caches keep a file under a name without a suffix, and link to it.
+    Data versioning tools and caches store a file under a name without a suffix, and link to it.
     """
     if path.suffix == ".keras" or not zipfile.is_zipfile(path):
         yield path
@@ -211,7 +211,7 @@ def _refuse_damage(path: Path) -> None:
     """Verify an archive's checksums, which Keras doesn't check when it reads weights, and the sizes of its weights.
 
     Raises:
-        ModelError: The file is damaged, or its weights expand to far more than what it stores.
+        ModelError: The file is damaged, or its weights expand to far more bytes than it stores.
     """
     if path.is_dir():
         return

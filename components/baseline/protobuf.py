@@ -8,7 +8,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def fields(message: bytes, wanted: int) -> Iterator[bytes]:
-    """Yield the fields of type bytes that have one number.
+    """Yield the fields of type bytes with a given number.
 
     Raises:
         ValueError, IndexError: The message is not a protocol buffer.

@@ -1,4 +1,4 @@
-"""What a pretrained baseline is, and what it allows. Reads bytes only: no TensorFlow, and no code from the file."""
+"""Detects the kind of a pretrained baseline. Only reads bytes: no TensorFlow, and no code from the file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _SOURCES = (
 )
 SOURCES = {source.kind: source for source in _SOURCES}
 
-# What TensorFlow calls the root object of a SavedModel -> the kind, if the configs of its layers are there, too.
+# TensorFlow's name for the root object of a SavedModel -> the kind, if the configs of its layers are also there.
 _ROOTS: dict[bytes, SourceKind] = {
     b"_tf_keras_network": "layered",
     b"_tf_keras_sequential": "layered",
@@ -107,7 +107,7 @@ def recognize(path: Path, signature: str | None = None) -> Source:
 
 
 def refuse_step(source: Source, step: str, path: Path) -> ModelError:
-    """The error for a step, given by its kind, on a baseline without layers to train."""
+    """The error for a step of this kind on a baseline without layers to train."""
     return ModelError(
         f"the step {step} trains Keras layers, but the baseline is {source.name}",
         where=str(path),
@@ -130,7 +130,7 @@ def layer_configs(folder: Path) -> Iterator[bytes]:
             yield from (text for text in fields(node, 5) if text)
         return
     for node in _user_objects(folder):
-        # Python objects other than layers have other texts there.
+        # For Python objects other than layers, the text there is different.
         if next(fields(node, _IDENTIFIER), b"").startswith(b"_tf_keras"):
             yield from (text for text in fields(node, _CONFIG) if text)
 
@@ -194,7 +194,7 @@ def _begins_like_tflite(path: Path) -> bool:
 
 
 def _something_else(path: Path) -> tuple[str, str]:
-    """Describe what a path holds instead of a readable model, and how to fix it."""
+    """Describe what is at a path instead of a readable model, and how to fix it."""
     found = described(path)
     if found == "a folder":
         graph = next((file for file in sorted(path.glob("*.pb")) if is_file(file) and _is_frozen(file)), None)
@@ -231,7 +231,7 @@ def _refuse_incomplete(path: Path) -> None:
         )
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
-    # Its list of files is at the end.
+    # An archive's list of files is at its end.
     if zipped and not zipfile.is_zipfile(path):
         raise ModelError(
             "the model file is damaged or incomplete: the zip archive lacks its end",

@@ -18,7 +18,7 @@ def refuse_quantized(path: Path) -> None:
     """Refuse a TFLite file that is not float: its ranges are fixed, and rounding can't be undone.
 
     Raises:
-        ModelError: A tensor is quantized or is of float16, or the file is damaged.
+        ModelError: A tensor is quantized or float16, or the file is damaged.
     """
     half = load_schema().TensorType.FLOAT16
     try:

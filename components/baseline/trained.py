@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def run_fn(fn_args: Any) -> None:
-    """Entry point for TFX. `custom_config` holds `spec` (a TrainedBaseline as JSON), `task`, and `label`."""
+    """Entry point for TFX. `custom_config` contains `spec` (a TrainedBaseline as JSON), `task`, and `label`."""
     config = fn_args.custom_config
     decoder = ExampleDecoder(config["task"], fn_args.transform_graph_path)
     spec = TrainedBaseline.model_validate_json(config["spec"])

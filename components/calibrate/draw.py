@@ -44,14 +44,14 @@ def draw_and_audit(
         spec: The sample to draw.
         split_files, evaluation_files: Gzipped TFRecord files of the split to sample and of the evaluation split.
         task, transform_graph: As for `components.data.examples.ExampleDecoder`.
-        label: Feature that holds the label.
+        label: Feature with the label.
         output: The gzipped TFRecord file to write.
         max_overlap: As for `components.calibrate.audit.audit_sample`.
 
     Raises:
         DataError: The split is empty, an example lacks a feature, or there are too many strata.
     """
-    # Next to the result: workers can write there with any Beam runner, because they can access the pipeline root.
+    # Next to the result, because with any Beam runner, workers can access the pipeline root.
     with _working_folder(output.parent) as folder:
         with make_pipeline() as pipeline:
             _ = (

@@ -181,7 +181,7 @@ class Reservoir:
 
 
 def proportional(available: Sequence[int], total: int) -> list[int]:
-    """Apportion in proportion to the available examples, by Hamilton's largest remainder method.
+    """Apportion by the number of available examples, with Hamilton's largest remainder method.
 
     Args:
         available: Number of examples of each stratum. If remainders are equal, the earlier stratum wins.

@@ -23,8 +23,8 @@ class Sample:
         examples: Serialized tf.Examples in order of their seeded hash, so any prefix is a random part of the sample.
         available: Number of examples in the split.
         strata: Counts per value of the stratifying feature, in order of value; empty for a uniform sample.
-        refused: Why the data cannot be sampled as requested; then there are no examples. It is a value because Beam
-            would turn a raised exception into a RuntimeError.
+        refused: Why the data cannot be sampled as requested; then there are no examples. It isn't an exception because
+            Beam would turn that into a RuntimeError.
     """
 
     examples: tuple[bytes, ...] = ()

@@ -24,7 +24,7 @@ _MOST_LABELS = 1000
 
 @dataclass
 class InputSurvey:
-    """One model input over a whole split.
+    """One model input over a complete split.
 
     Attributes:
         low, high: Smallest and largest finite value.
@@ -46,7 +46,8 @@ class Survey:
         inputs: Input name -> facts about the sampled split.
         labels: Distinct integer labels of the sampled split; None if they aren't classes.
         repeated: Number of distinct sampled examples that also occur in the evaluation split.
-        refused: Why an example of the split cannot be decoded; a value, as in `components.calibrate.sampling.Sample`.
+        refused: Why an example of the split cannot be decoded; not an exception, as in
+            `components.calibrate.sampling.Sample`.
     """
 
     inputs: dict[str, InputSurvey] = field(default_factory=dict)

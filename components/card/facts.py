@@ -28,7 +28,7 @@ class CardFacts(FrozenModel):
         device, device_class, device_description: The device profile.
         sha256, bytes: Digest and size of the model's file.
         compressed_bytes: Its size as served, under gzip.
-        recipe: How it was made of the baseline.
+        recipe: How it was made from the baseline.
         inputs, outputs: Its inputs and outputs.
         operators: Its operators.
         float_tensors: Number of its float tensors; 0 if it has only integers.
@@ -37,11 +37,11 @@ class CardFacts(FrozenModel):
         slices: Metrics of the model on each slice, and their change from the baseline.
         saturated: Fraction of output values at an end of their integer range; None if it can't be measured.
         latency: Time on the host that evaluated it, relative to the float model; None without one.
-        why: Why the gate chose it.
+        why: Why the gate chose this model.
         decide_on, alpha: How the gate compared metrics with their bounds.
         checks: Everything that the gate compared.
         champion: The previous release, and how the model compares with it; None if it was not compared.
-        explanation: Errors of its layers; None for a float model.
+        explanation: The errors of its layers; None for a float model.
         digests: Role -> SHA-256 of what it was made from.
         about: Facts that only people know.
     """
@@ -145,5 +145,5 @@ def _champion(decision: Decision) -> ChampionVerdict | None:
     own = found.of(decision.chosen) if found is not None and decision.chosen is not None else None
     if found is None or own is None or own.verdict in {None, "same"}:
         return None
-    # A release in another place is the same release.
+    # A release in a different location is still the same release.
     return found.model_copy(update={"candidates": (own,), "path": None, "notes": ()})

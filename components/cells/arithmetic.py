@@ -53,7 +53,7 @@ class Cell:
     biased: bool = True
 
     kind: ClassVar[str]
-    # Names of the states. The point that holds the range of a state has the same name.
+    # Names of the states. The point with the range of a state has the same name.
     states: ClassVar[tuple[str, ...]] = ("h",)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -77,7 +77,7 @@ class Cell:
         return frozenset()
 
     def project(self, a: Arithmetic, x: Any) -> tuple[Any, ...]:
-        """What depends only on the inputs [..., features]: tensors [..., units], for any number of time steps."""
+        """What only the inputs [..., features] determine: tensors [..., units], for any number of time steps."""
         raise NotImplementedError
 
     def step(self, a: Arithmetic, xs: tuple[Any, ...], states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -88,7 +88,7 @@ class Cell:
         raise NotImplementedError
 
     def enter(self, a: Arithmetic, state: str, value: Any) -> Any:
-        """A state input, in the same scale as the state output."""
+        """A state input, with the same scale as the state output."""
         return a.ranged(state, value)
 
 

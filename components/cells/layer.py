@@ -59,7 +59,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
         self.bits = 0
         self._quantizers: dict[str, ActivationQuantizer] = {}
         self._ranges: dict[str, dict[str, Any]] = {}
-        # A function, because Keras would track layers in a list as sublayers.
+        # A function, because Keras would track the layers in a list as sublayers.
         self._joined: Callable[[], tuple[IntegerRecurrent, ...]] = tuple
 
     def build(self, input_shape: Any) -> None:
@@ -85,8 +85,8 @@ class IntegerRecurrent(tf.keras.layers.Layer):
     def join(self, layers: Sequence[IntegerRecurrent]) -> None:
         """Share one range for the output `h` among `layers`, which include this layer.
 
-        A concatenation kernel has the same scale for inputs and output, and the fused LSTM returns its hidden state in
-        the scale of its state. The shared range is the smallest range that includes those of all layers.
+        A concatenation kernel has the same scale for inputs and output, and the fused LSTM returns its hidden state
+        with the scale of its state. The shared range is the smallest range that includes the ranges of all layers.
         """
         joined = tuple(layers)
         self._joined = lambda: joined
@@ -114,7 +114,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
     def call(self, inputs: Any, training: Any = None) -> Any:
         """From [batch, time, features] to [batch, time, units], or [batch, units]."""
         if asks_for_shapes():
-            # To build the loop takes most of the time that copies of a model take.
+            # Building the loop takes most of the time of copying a model.
             return tf.compat.v1.placeholder(self.compute_dtype, self.compute_output_shape(inputs.shape))
         training = tf.keras.backend.learning_phase() if training is None else training
         # The learning phase is 0 or 1 unless it is a tensor.
@@ -219,7 +219,7 @@ class IntegerRecurrent(tf.keras.layers.Layer):
 
 
 class _Numbers:
-    """The arithmetic of one call: in float, watched, or fake-quantized. In a loop, `same` is from outside of it."""
+    """The arithmetic of one call: in float, watched, or fake-quantized. In a loop, `same` comes from outside it."""
 
     def __init__(self, layer: IntegerRecurrent, training: Any, same: Mapping[str, Any] | None = None) -> None:
         self._layer, self._training, self._same = layer, training, same or {}
@@ -245,7 +245,7 @@ class _Numbers:
         return self._layer._weights(value, self._training, weights={}) if self._quantizes else value
 
     def vector(self, name: str) -> Any:
-        """See `Arithmetic`. The kernel takes it as a constant activation with the range of its values."""
+        """See `Arithmetic`. The kernel treats it as a constant activation with the range of its values."""
         if name in self._same:
             return self._same[name]
         value = self._layer.held[name]
@@ -268,7 +268,7 @@ class _Numbers:
             return value
         if point in self._same:
             held, applies = self._same[point]
-            # The loop's gradient would add up that of the range over the time steps.
+            # The loop's gradient would add up the gradient of the range over the time steps.
             held = {key: tf.stop_gradient(end) for key, end in held.items()}
         else:
             held, applies = self._range(point)

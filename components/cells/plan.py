@@ -1,4 +1,4 @@
-"""Decide from a Keras layer whether it can be fused or lowered, before anything runs. Needs no TensorFlow.
+"""Decide from a Keras layer whether it can be fused or lowered, before anything runs. Doesn't import TensorFlow.
 
 The converter fuses an LSTM into one operator if it meets Keras' requirements for its fast kernel. Any other recurrent
 layer becomes a loop, whose calibration kills the process (TensorFlow 2.16), unless it is lowered to plain integer
@@ -17,7 +17,7 @@ from components.upstream.keras import calls_of, is_masked
 
 LOWERED = frozenset({"GRU", "SRU", "SimpleRNN"})
 RECURRENT = LOWERED | {"LSTM", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN", "StackedRNNCells"}
-# Layers that training under quantization can write out.
+# Layers that training under quantization can expand into time steps.
 WRITTEN_OUT_IN_TRAINING = ("ConvLSTM2D", "GRU", "LSTM", "SimpleRNN")
 # Supported activations of the candidate state. Gates must use sigmoid.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear")

@@ -38,7 +38,7 @@ class ActivationQuantizer(quantizers.Quantizer):
         self.bits, self.symmetric, self.delay = bits, symmetric or bits == 16, delay
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Create the variables `min`, `max`, and `batches` (training batches seen), and those of the subclass."""
+        """Create the variables `min`, `max`, and `batches` (training batches seen), and the subclass's variables."""
         return {
             "min_var": _variable(layer, f"{name}_min"),
             "max_var": _variable(layer, f"{name}_max"),
@@ -140,7 +140,7 @@ class ExtremesQuantizer(ActivationQuantizer):
         self.epoch = epoch
 
     def build_more(self, name: str, layer: Any) -> dict[str, Any]:
-        """Create the extremes of this and the previous epoch. They start at zero, which every range includes."""
+        """Create the extremes of this and the previous epoch. They start at zero, because every range includes it."""
         return {key: _variable(layer, f"{name}_{key}") for key in ("low", "high", "last_low", "last_high")}
 
     def new_range(self, inputs: Any, weights: dict[str, Any]) -> tuple[Any, Any]:

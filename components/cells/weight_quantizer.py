@@ -35,7 +35,7 @@ class WeightQuantizer(quantizers.Quantizer):
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **_: Any) -> Any:  # noqa: ARG002
         """Quantize, but not in training if `trains` is False."""
         if asks_for_shapes():
-            # A wrapper sets its layer's attribute to this, and would hold a variable twice.
+            # A wrapper sets its layer's attribute to this, and would contain a variable twice.
             return tf.convert_to_tensor(inputs)
         if self.trains:
             return self._quantize(inputs)

@@ -1,4 +1,4 @@
-"""Evaluates the stored predictions of a champion and of all candidates, with the champion in the baseline's place."""
+"""Evaluates the stored predictions of a champion and of all candidates, with the champion in place of the baseline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from components.spec.evaluate import EvaluationSpec
 
 logger = logging.getLogger(__name__)
 
-# The champion's measurement, and that of each candidate.
+# The measurements of the champion and of each candidate.
 Measured = tuple[Measurement, Mapping[str, Measurement]]
 # Suffix of its outputs, as in `components.device_check.tflm.RunOutputs.all`.
 _TFLM = ""
@@ -51,7 +51,7 @@ def challenged(
         measured: Outputs of the champion and the candidates under TensorFlow Lite Micro; None for a device without
             this evaluator.
         files: Gzipped TFRecord files of tf.Examples.
-        baseline: The float model, which says how to read outputs.
+        baseline: The float model, which determines how to read outputs.
         spec, label, task, transform_graph, make_pipeline: As for `run_evaluation`.
 
     Raises:

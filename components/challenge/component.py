@@ -1,4 +1,4 @@
-"""TFX component of a challenge: a champion + N candidates' predictions -> how they compare with it."""
+"""TFX component of a challenge: a champion + N candidates' predictions -> a comparison of the candidates with it."""
 
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,8 @@ class ChallengerSpec(component_spec.ComponentSpec):
     """The interface that all challenges share. `candidate_node` adds the predictions of each candidate.
 
     `of_champion` has the predictions of `champion`, and `baseline` is the float model. For a device with TensorFlow
-    Lite Micro, `champion_measurement` has the champion's outputs there, and each candidate has a further input for
-    the same. `spec` is the JSON of a `ChallengeRequest`.
+    Lite Micro, `champion_measurement` has the champion's outputs there, and each candidate has another input for its
+    own outputs. `spec` is the JSON of a `ChallengeRequest`.
     """
 
     PARAMETERS = {

@@ -45,14 +45,14 @@ def ChampionFinder(
     """Copy the last release of a device. If there is none, or no registry can be read, there is no model, but no error.
 
     Args:
-        champion: Holds `champion.json` (a Champion), and the model.
+        champion: Contains `champion.json` (a Champion) and the model.
         spec: JSON of a ChampionRequest.
-        code_version: That of this module.
-        attempt: ID of the run if nothing else may be reused, because the registries couldn't be read when
-            the run began. Otherwise empty.
-        seen: What the registries named when the run began, as in `components.push.champion.token_of`. So a champion
-            comes from the cache only while all channels name the same release.
-        retry: A new value bypasses the cache after an outcome that belongs to no value of `seen`.
+        code_version: Code version of this module.
+        attempt: ID of the run if the cache must not be used because the registries couldn't be read when the run began.
+            Otherwise empty.
+        seen: The releases that the registries named when the run began, as in `components.push.champion.token_of`. So
+            the cached champion is used only while all channels name the same release.
+        retry: A new value bypasses the cache after an outcome that doesn't match any value of `seen`.
     """
     request = ChampionRequest.model_validate_json(spec)
     found, model = find_champion(request.registries, request.device, request.name, request.classes)
@@ -81,6 +81,6 @@ def ChampionFinder(
         state=found.state,
         version=found.version or "",
         address=found.path or "",
-        # A channel changed while the run worked, or a registry was unreachable.
+        # A channel changed during the run, or a registry was unreachable.
         transient=int(token is None or bool(seen and seen != token)),
     )

@@ -1,1 +1,1 @@
-"""What changed between the answers of the float baseline and those of a candidate, from stored predictions."""
+"""Compares the answers of the float baseline and of a candidate, from stored predictions."""

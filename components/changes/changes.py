@@ -70,7 +70,7 @@ def find_changes(
 
 
 def _batches(path: str) -> Iterator[tuple[int, Array]]:
-    """The number of the first example within the file, and serialized examples."""
+    """The number of the first example within the file, and the serialized examples."""
     first = 0
     for serialized in serialized_batches([path], _BATCH):
         yield first, serialized

@@ -44,9 +44,10 @@ def ChangeFinder(
     code_version: Parameter[str],
     transform_graph: InputArtifact[TransformGraph] = None,
 ) -> None:
-    """Find what changed. A candidate without predictions has a reason instead.
+    """Find what changed. For a candidate without predictions, record the reason instead.
 
-    `baseline` and `predictions` are those of the float baseline and of the candidate, on one split of `examples`.
+    `baseline` and `predictions` are the predictions of the float baseline and of the candidate on one split of
+    `examples`.
     """
     # Arrow and TensorFlow take seconds to import. A cached run skips that.
     from components.changes.changes import find_changes

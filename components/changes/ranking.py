@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 Flip = Literal["", "lost", "gained"]
 Form = Literal["", "scores", "share"]
 
-# Values of an output that are shown.
+# Maximum number of values to show of an output.
 _MOST_VALUES = 6
 
 
@@ -23,7 +23,7 @@ class Ranked:
 
     Attributes:
         flip, distance, target, before, after: As in `components.facts.changes.ChangedExample`.
-        row: What identifies it to the caller.
+        row: Identifies the example to the caller.
     """
 
     flip: Flip
@@ -47,7 +47,7 @@ class Ranking:
         most: Number of examples to keep.
         classes: Names of classes, if they have names.
         examples, answered, lost, gained: As in `components.facts.changes.Changes`.
-        worst: The examples so far, the worst first.
+        worst: The worst examples so far, the worst first.
     """
 
     most: int
@@ -57,7 +57,7 @@ class Ranking:
     lost: int | None = None
     gained: int | None = None
     worst: list[Ranked] = field(default_factory=list)
-    # Of each output, by the first batch: its scale, and how it names a class.
+    # For each output, from the first batch: its scale, and how it encodes a class.
     _scales: dict[str, float] = field(default_factory=dict)
     _forms: dict[str, Form] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class Ranking:
         Args:
             before, after: Output -> values of the baseline and of the candidate, [N, ...].
             targets: Output -> target [N, ...]; "" names the only output. An output can lack a target.
-            rows: What identifies the examples, N values.
+            rows: Identify the examples, N values.
         """
         count = len(rows)
         self.examples += count
@@ -112,7 +112,7 @@ class Ranking:
         if before.dtype.kind not in "biuf":
             return np.asarray((before != after).reshape(len(before), -1).any(axis=1), float)
         old, new = (np.nan_to_num(each.astype(np.float64)).reshape(len(each), -1) for each in (before, after))
-        # The scale of the first batch is that of all.
+        # The scale of the first batch applies to all batches.
         scale = self._scales.setdefault(name, float(np.mean(np.square(old).sum(axis=1))) or 1.0)
         return np.asarray(np.sqrt(np.square(new - old).sum(axis=1) / scale))
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from components.facts.changes import ShownInput
 
 Array = npt.NDArray[Any]
-# Longest side of an image, points of a curve, curves, and values that are written out.
+# Limits: longest side of an image, points of a curve, number of curves, and number of values in text.
 _MOST_PIXELS, _MOST_POINTS, _MOST_CURVES, _MOST_VALUES = 96, 128, 8, 12
 
 

@@ -1,7 +1,7 @@
-"""Clustering a Keras model: which kernels get how many values, by one-dimensional k-means. Imports TensorFlow.
+"""Clusters the kernels of a Keras model by one-dimensional k-means. Imports TensorFlow.
 
 TFMOT's initializers set the initial centroids. Its wrappers are not used: they support neither nested models nor
-recurrent layers, and they reassign weights to centroids with each batch, so that training doesn't converge.
+recurrent layers, and they reassign weights to centroids in each batch, which keeps training from converging.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _num_clusters_of(layer: str, step: ClusterStep) -> int:
 
 
 def preview(model: Any, step: ClusterStep, scheme: Scheme | None = None) -> tuple[LayerPlan, ...]:  # noqa: ARG001
-    """What the step will do to each layer. It does not depend on the scheme.
+    """How the step will treat each layer. This does not depend on the scheme.
 
     Raises:
         SpecError, ModelError: See `targets`.
@@ -102,7 +102,7 @@ def cluster(found: tuple[Target, ...], step: ClusterStep, zeros: bool) -> None:
 def clustered(
     values: npt.NDArray[Any], centroids: int, initialization: Initialization = "linear", zeros: bool = False
 ) -> npt.NDArray[Any]:
-    """Replace each weight of a kernel by its centroid.
+    """Replace each weight of a kernel with its centroid.
 
     Args:
         values: float32 of any shape.

@@ -41,7 +41,7 @@ def weights_of_sample(calibration: str, task: str, transform_graph: str | None, 
     """The weights of the calibration sample's examples [N], in the order of `decode_examples`, for the same arguments.
 
     Raises:
-        SpecError, DataError: The task's example_weights fails, or returns something else.
+        SpecError, DataError: The task's `example_weights` fails, or returns something other than weights.
     """
     decoder = ExampleDecoder(task, transform_graph)
     serialized = read_serialized(split_files(calibration, CALIBRATION_SPLIT))

@@ -48,7 +48,7 @@ def read_model(content: bytes) -> Any:
 
 
 def fits_inside(model: Any) -> bool:
-    """Whether the data of all buffers fits inside a flatbuffer."""
+    """Whether the data of all buffers fits into a flatbuffer."""
     return sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None) < _MOST_INSIDE
 
 
@@ -94,10 +94,11 @@ class AlignedBuffer:
 
 
 class SharingBuilder(flatbuffers.Builder):
-    """A builder for generated `Pack` methods that stores equal objects once. Any flatbuffer reader can read its files.
+    """A builder for generated `Pack` methods that stores equal objects once. Any flatbuffer reader can read the result.
 
-    A table is buffered until it is complete. If it equals an earlier table, its offset is that of the earlier one: the
-    format allows several references to one object. Fields are laid out from wide to narrow, so that none needs padding.
+    A table is buffered until it is complete. If it equals an earlier table, its offset is the earlier table's offset:
+    the format allows several references to one object. Fields are laid out from wide to narrow, so that none needs
+    padding.
     """
 
     def __init__(self, initialSize: int = 1024) -> None:  # noqa: N803 - the name in the base class
@@ -148,7 +149,7 @@ class SharingBuilder(flatbuffers.Builder):
 
     def EndVector(self, numElems: int | None = None) -> int:  # noqa: D102, N803
         end = int(super().EndVector(numElems))
-        if self._vector is None:  # a string
+        if self._vector is None:  # A string.
             return end
         begin, (width, count, alignment), offsets = self._vector
         self._vector = None
@@ -179,9 +180,9 @@ def compacted(content: bytes) -> bytes:
     """Rewrite a file in fewer bytes.
 
     Equal parts are stored once. Buffers of activations, ranges that scales were computed from (`min`, `max`), and the
-    record of the converter's options are removed. Tensor names that the converter generated become "". Of more than
-    eight names that it joined, only the first and the last remain. The order of tensors and operators, other names from
-    the model, signatures, other metadata, and the alignment of buffers don't change.
+    record of the converter's options are removed. Tensor names that the converter generated become "". If it joined
+    more than eight names, only the first and the last remain. The order of tensors and operators, other names from the
+    model, signatures, other metadata, and the alignment of buffers don't change.
 
     Args:
         content: Any TFLite file. Data after the flatbuffer moves into it. A file above 2 GB has no room for that, and

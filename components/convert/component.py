@@ -30,7 +30,7 @@ class ConverterSpec(FrozenModel):
 
     Attributes:
         recipe: Snapshot of the recipe, for the manifest. It is not a `Recipe`, because conversion depends only on its
-            name, scheme, and form: a new field of a training step must not repeat conversions.
+            name, scheme, and form: a new field of a training step must not cause a new conversion.
         limits: Limits of the child process.
         bound: Accuracy bound of `keep_float: auto`.
         pins: Quantization of inputs and outputs that devices fix.

@@ -183,7 +183,7 @@ def _from_layers(request: ConversionRequest, folder: Path) -> ConversionResult:
     if tflite_path(Path(request.saved_model)) is not None:
         return _from_tflite(request, folder)
     if request.task is not None and scheme.is_static:
-        load_task(request.task)  # registers its custom layers
+        load_task(request.task)  # Registers its custom layers.
     if lowers(model / KERAS_FILE, scheme, request.recurrent):
         return _lowered(request, folder)
     match scheme.backend:
@@ -233,7 +233,7 @@ def _by_tensorflow(request: ConversionRequest, folder: Path) -> ConversionResult
     known = None
     if fuses_lstm(model.parent / KERAS_FILE):
         if task is not None:
-            load_task(task)  # registers its custom layers
+            load_task(task)  # Registers its custom layers.
         if representative is not None and calibration and task:
             known = known_cells(model.parent, decode_examples(calibration, task, request.transform_graph))
         model = with_fixed_batch(model.parent, folder / "fixed")
@@ -276,7 +276,7 @@ def _injected(request: ConversionRequest, folder: Path) -> ConversionResult:
         final = postprocessed(task, outputs)
         return final[bound.output] if bound is not None and bound.output else only_output(final)
 
-    # The loss matters only to outputs that are compared with targets.
+    # The loss matters only for outputs that are compared with targets.
     from_logits = loss_takes_logits(request.task, Path(request.saved_model).parent, bound.output) if bound else None
     return recover(content, scheme, sample, bound, functools.partial(_enter, folder), from_logits, reads)
 

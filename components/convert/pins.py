@@ -2,7 +2,7 @@
 
 No converter accepts given scales. So the file gets a QUANTIZE operator between a pinned input and the tensor that
 the converter quantized, and between such a tensor and a pinned output. It converts integers to integers (Jacob et al.
-2018, arXiv:1712.05877, section 2.2), and adds at most half a step of the other side to the error.
+2018, arXiv:1712.05877, section 2.2), and adds at most half a step of its output to the error.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from components.upstream.tflite.objects import schema
 
 _TYPES = {"int8": schema.TensorType.INT8, "uint8": schema.TensorType.UINT8, "int16": schema.TensorType.INT16}
 _MOST_EXAMPLES = 256
-# As the gate compares scales.
+# The tolerance of the gate when it compares scales.
 _RELATIVE = 1e-4
 _Examples = Iterator[tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, npt.NDArray[Any]]]]
 
 
 def with_pins(content: bytes, pins: Pins) -> bytes:
-    """Requantize the pinned inputs and outputs of a file. Those that have the pinned values already stay as they are.
+    """Requantize the pinned inputs and outputs of a file. Those that already have the pinned values don't change.
 
     Raises:
         ConversionError: The file has no such input or output, or it is not a tensor of integers with one scale.
@@ -59,9 +59,9 @@ def measured_pins(
 
     Args:
         content: The file without pins.
-        pinned_content: The file with them.
+        pinned_content: The file with pins.
         pins: The pins.
-        examples: The calibration sample, of which the first 256 examples are run, or None.
+        examples: The calibration sample, whose first 256 examples are run, or None.
 
     Raises:
         ConversionError: A range clips more than its `max_clipped`.
@@ -133,7 +133,7 @@ def _pin(model: Any, graph: Any, kind: str, pinned: PinnedTensor) -> bool:
     outside.type = _TYPES[pinned.dtype]
     outside.quantization = schema.QuantizationParametersT()
     outside.quantization.scale, outside.quantization.zeroPoint = [pinned.scale], [pinned.zero_point]
-    # Outside, the tensor keeps its name, by which programs find it.
+    # The outer tensor keeps the name, by which programs find it.
     tensor.name = (tensor.name or b"") + b"/requantized"
     graph.tensors.append(outside)
     new = len(graph.tensors) - 1

@@ -55,8 +55,8 @@ def load_sample(
 
     Args:
         examples: Inputs and targets of one example per item, arrays [1, ...].
-        names: Names of the model's inputs.
-        target: The target to load as labels, the only one if it has a different name; None for no labels.
+        names: The names of the model's inputs.
+        target: The target to load as labels, or the only target if it has a different name; None for no labels.
 
     Raises:
         DataError: See `by_input_name`; or there is no such target.

@@ -18,7 +18,7 @@ class ConversionResult:
         kept_tensors: Names of the tensors of layers that stay float.
         ranges, sensitivity, search: See `Converted`.
         streaming, state_errors: See `Converted`.
-        encode_sparse: Converts again with sparse-encoded weights; None if the back-end cannot.
+        encode_sparse: Converts again with sparse-encoded weights; None if the back-end can't do that.
     """
 
     content: bytes

@@ -1,4 +1,4 @@
-"""What a child process and its parent share: the child's stage, its log, and its end with the parent.
+"""Shared by a child process and its parent: the child's stage, its log, and its end with the parent.
 
 Imports only the standard library, so that children start in a fraction of a second.
 """
@@ -25,14 +25,14 @@ def enter(folder: Path, stage: str) -> None:
 
 
 def stage_of(folder: Path) -> str:
-    """The last recorded stage; `starting` before the first."""
+    """The last recorded stage; `starting` before the first one."""
     with contextlib.suppress(FileNotFoundError):
         return (folder / STAGE_FILE).read_text() or "starting"
     return "starting"
 
 
 def how_it_ended(code: int) -> str:
-    """What a process died of: the name of the signal if its exit code is negative, or else the exit code."""
+    """The cause of a process's end: the name of the signal if its exit code is negative, otherwise the exit code."""
     if code >= 0:
         return f"exit code {code}"
     known = {one.value: one.name for one in signal.Signals}

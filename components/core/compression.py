@@ -8,7 +8,7 @@ from components.core.values import FrozenModel
 
 GZIP_LEVEL = 9
 ZSTD_LEVEL = 19
-_GZIP_FRAME = 31  # zlib's 32 KiB window in a gzip frame
+_GZIP_FRAME = 31  # zlib's 32 KiB window in a gzip frame.
 
 
 class CompressedBytes(FrozenModel):
@@ -24,12 +24,12 @@ class CompressedBytes(FrozenModel):
 
 
 def compressed_bytes(content: bytes) -> CompressedBytes:
-    """The size of a file after each method of compression."""
+    """The size of a file after each compression method."""
     return CompressedBytes(gzip=len(gzip_of(content)), zstd=len(zstd_of(content)))
 
 
 def gzip_of(content: bytes) -> bytes:
-    """Gzip at level 9 without a time stamp or a name, so that equal content gives equal bytes.
+    """Gzip at level 9 without a timestamp or a name, so that equal content gives equal bytes.
 
     This function doesn't use the module `gzip`, whose frame differs between versions of Python.
     """

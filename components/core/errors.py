@@ -11,11 +11,11 @@ import os
 import re
 from collections.abc import Iterable
 
-# What TensorFlow adds to its messages: nodes, operators, and the name of an unnamed example.
+# Details that TensorFlow adds to its messages: nodes, operators, and the name of an unnamed example.
 _WRAPPING = re.compile(r"\{\{.*?\}\} ?|Name: <unknown>, |^\(0\) [A-Z_]+: +|\s*\[Op:.*$")
 
 
-# Python's texts for objects, with their addresses, and for paths that are bytes.
+# Python's representations of objects, with their addresses, and of paths that are bytes.
 _OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at 0x[0-9a-f]+>")
 _BYTES_PATH = re.compile(r"(?<=file )b('[^']*')")
 
@@ -45,7 +45,7 @@ class EdgemillError(Exception):
         return f"{place}{self.what}{detail}. Remedy: {self.remedy}"
 
     def as_json(self) -> dict[str, object]:
-        """The error for programs: its class and its parts, null if absent; and `errors`, if it represents several."""
+        """The error as JSON: its class and its parts, null if absent; and `errors`, if it represents several."""
         parts = {"where": self.where, "expected": self.bound, "found": self.measured}
         found: dict[str, object] = {"kind": type(self).__name__, "what": self.what}
         found |= {name: None if part is None else str(part) for name, part in parts.items()}
@@ -66,7 +66,7 @@ class EdgemillError(Exception):
 
 
 class SpecError(EdgemillError):
-    """The pipeline file, or something that it names, is wrong. The user must correct it. Nothing has run yet."""
+    """The pipeline file, or something that it refers to, is wrong. The user must correct it. Nothing has run yet."""
 
 
 class DataError(EdgemillError):
@@ -86,7 +86,7 @@ class RegistryError(EdgemillError):
 
 
 class RegistryUnreachableError(RegistryError):
-    """The registry can't be reached, or refuses writes now. The release stays in the run, and a later push finishes."""
+    """The registry can't be reached or refuses writes. The release stays in the run, and a later push finishes."""
 
 
 class UnblessedError(EdgemillError):
@@ -114,7 +114,7 @@ class ClusterError(EdgemillError):
 
 
 class RunFailedError(EdgemillError):
-    """A node of the run failed, which the message names with its cause; or native code ended the process."""
+    """A node of the run failed, and the message has its name and the cause; or native code ended the process."""
 
 
 def damaged(place: object, error: Exception) -> StorageError:
@@ -159,7 +159,7 @@ _OTHERWISE = "check the free space, the permissions, and the type of the file, t
 
 
 def system_error(error: OSError, where: str | None = None) -> StorageError:
-    """The error for an operation that the operating system refused, at `where` if the error names no file."""
+    """The error for an operation that the operating system refused, at `where` if the error doesn't name a file."""
     return StorageError(
         f"the operating system refused an operation: {error.strerror or error}",
         where=os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else where,
@@ -168,7 +168,7 @@ def system_error(error: OSError, where: str | None = None) -> StorageError:
 
 
 def system_remedy(text: str) -> str:
-    """How to fix what the operating system refused, as a message of TensorFlow or Beam quotes it; empty for others."""
+    """How to fix an error of the operating system that TensorFlow or Beam quotes; empty for other messages."""
     return next((remedy for code, remedy in _REMEDIES.items() if os.strerror(code).lower() in text.lower()), "")
 
 

@@ -26,7 +26,7 @@ def is_file(path: Path) -> bool:
 
 
 def described(path: Path) -> str:
-    """What a path leads to, in a few words, without opening it: `nothing` if there is nothing."""
+    """Describe what is at a path in a few words, without opening it: `nothing` if nothing is there."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
@@ -63,13 +63,13 @@ def read_regular(path: Path, limit: int = -1) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that, even after a crash, `path` holds either all of `content` or what it held before."""
+    """Write a file so that, even after a crash, `path` has either all of `content` or its previous content."""
     with _complete(path, content) as temporary:
         temporary.replace(path)
 
 
 def create_atomically(path: Path, content: bytes) -> None:
-    """Write a new file, which has all of `content` as soon as it exists.
+    """Write a new file that has all of `content` as soon as it exists.
 
     Raises:
         FileExistsError: `path` exists; it keeps its content.
@@ -80,7 +80,7 @@ def create_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _complete(path: Path, content: bytes) -> Iterator[Path]:
-    """A complete file next to `path`, to be moved or linked there."""
+    """A complete file next to `path`, to be moved or linked to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -135,7 +135,7 @@ def sha256_of(path: Path, of_file: Callable[[Path], str] | None = None) -> str:
 
 
 def check_unchanged(path: Path, found: str, expected: str) -> None:
-    """Check that the SHA-256 of what was read from a source is still the one that the lineage records.
+    """Check that the SHA-256 of the data read from a source is still the one that the lineage records.
 
     Raises:
         DataError: They differ.

@@ -1,4 +1,4 @@
-"""Records which files user code reads, because its results depend on them just as they do on its own source."""
+"""Records which files user code reads, because its results depend on them just like on its own source."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def recording() -> Iterator[None]:
     """
     global _recording, _hooked  # noqa: PLW0603
     if not _hooked:
-        sys.addaudithook(_hook)  # for good: Python has no way to remove it
+        sys.addaudithook(_hook)  # Permanently, because Python has no way to remove it.
         _hooked = True
     _recording += 1
     try:
@@ -42,13 +42,13 @@ def recording() -> Iterator[None]:
 
 
 def files_read(folders: Collection[Path]) -> list[Path]:
-    """Return what user code has read: Python modules from anywhere, and other files in these folders.
+    """Return the files that user code has read: Python modules from anywhere, and other files in these folders.
 
     Installed packages, Edgemill itself, hidden files and folders, and files that no longer exist are left out.
     """
     found: set[str] = set()
     known = -1
-    # What a module from elsewhere reads counts if a module of these folders imports it.
+    # The files that a module from elsewhere reads count if a module in these folders imports it.
     while known < (known := len(found)):
         for name, readers in _READ.items():
             # Python and TensorFlow also read the source of the module that runs, which counts anyway.
@@ -80,7 +80,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _reader(frame: FrameType | None) -> str:
-    """The file of the user's code that is closer in the stack than Edgemill, which called it; empty if none is."""
+    """The file of the user's code that is nearest in the stack, if it is nearer than Edgemill; empty otherwise."""
     while frame is not None:
         file = frame.f_code.co_filename
         owner = _owner(file)

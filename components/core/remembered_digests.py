@@ -14,7 +14,7 @@ from components.core.errors import DataError
 from components.core.files import read_regular, sha256_of, write_atomically
 from components.core.values import FrozenModel, Watch, unwatched
 
-# File system clocks are coarse: a file that changed more recently may change again without a new time stamp.
+# File system clocks are coarse: a file that changed more recently may change again without a new timestamp.
 _SETTLED_NS = 2_000_000_000
 
 
@@ -50,8 +50,8 @@ def digests_of(
         files: The files to hash.
         memory: File that stores the digests. If it is missing or damaged, the memory is empty.
         rehash: Read every file, regardless of the memory.
-        now_ns: The current time in nanoseconds. By default, that of the clock.
-        watch: Called with how many files are done.
+        now_ns: The current time in nanoseconds. By default, the system clock's.
+        watch: Called with the number of files that are done.
 
     Raises:
         DataError: A file can't be read, or changes while it is read.

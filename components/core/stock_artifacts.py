@@ -20,7 +20,7 @@ EMPTY = sha256_of_bytes(b"")
 
 
 def digest_to_record(path: Path, properties: Iterable[str]) -> str:
-    """The digest of what a node wrote. Empty for an artifact that has a manifest or doesn't exist."""
+    """The digest of a node's output. Empty for an artifact that has a manifest or doesn't exist."""
     return "" if "manifest_sha256" in properties or not path.exists() else content_digest(path)
 
 

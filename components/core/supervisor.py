@@ -1,8 +1,7 @@
 """A parent process that accepts an exit status of 0 only if the work reports that it is done.
 
 Native code can end a process with any status, and Python can't prevent it: `_exit(0)` of the C
-library, called by user code or by a library. Imports only the standard library, so that commands start as fast as
-before.
+library, called by user code or by a library. Imports only the standard library, so that commands start fast.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from components.core.errors import RunFailedError
 _FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 # A signal to the whole process group reaches the child by itself, within microseconds.
 _OF_GROUP_S = 0.1
-# To write its status after an end that the child could not write.
+# Called to write the status if the child ended without writing it.
 _LEFT_BEHIND_S = 5.0
 _FAILED = 1
 
 
 def supervised(work: Callable[[], object]) -> NoReturn:
-    """Do the work in a child process, and exit as it does; with 1 if it ends with 0 before the work is done.
+    """Do the work in a child process, and exit with its status, or with 1 if it ends with 0 before the work is done.
 
     Call this before any thread starts and before anything is printed. Signals to this process reach the child once,
     whether they are sent to this process alone or to both. The child ends with this process, and a signal that kills
-    the child kills this process too.
+    the child also kills this process.
 
     Args:
-        work: Returns, or raises SystemExit, as the main function of a command does.
+        work: Returns, or raises SystemExit, like the main function of a command.
     """
-    # Whoever ignores this signal when it starts a process makes that process ignore it too: it would wait forever.
+    # If the program that starts this process ignores this signal, this process also ignores it, and would wait forever.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Block before the fork, so that no signal is lost between the fork and the wait.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
@@ -54,7 +53,7 @@ def supervised(work: Callable[[], object]) -> NoReturn:
     os.close(done)
     os.close(received)
     end_with_parent()
-    if os.getppid() != parent:  # which ended before the kernel was asked
+    if os.getppid() != parent:  # The child ended before this call.
         raise SystemExit(_FAILED)
     # The C library's handler writes the number of each signal, even while native code runs.
     signal.set_wakeup_fd(receive, warn_on_full_buffer=False)
@@ -71,7 +70,7 @@ def supervised(work: Callable[[], object]) -> NoReturn:
 
 
 def _limit_threads(status: int) -> None:
-    """Give remaining threads, for which Python waits at exit, at most the time limit of user code."""
+    """Give remaining threads, which Python waits for at exit, at most the time limit of user code."""
     if not any(map(_is_waited_for, threading.enumerate())):
         return
     from components.core.user_code import limit_s
@@ -102,7 +101,7 @@ def _status_of(child: int, received: int) -> int:
         # The terminal sends its signals (a positive code) to the whole group.
         elif info.si_code <= 0 and not _reaches(child, received, info.si_signo):
             os.kill(child, info.si_signo)
-            _reaches(child, received, info.si_signo)  # so that its byte does not count for the next signal
+            _reaches(child, received, info.si_signo)  # Otherwise, its byte would count for the next signal.
 
 
 def _reaches(child: int, received: int, number: int) -> bool:
@@ -114,7 +113,7 @@ def _reaches(child: int, received: int, number: int) -> bool:
                 return True
         except BlockingIOError:
             pass
-        # It stays a zombie, whose process ID no other process gets, until it is waited for.
+        # Until it is waited for, it stays a zombie, so no other process gets its process ID.
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return True
         time.sleep(_OF_GROUP_S / 20)
@@ -122,7 +121,8 @@ def _reaches(child: int, received: int, number: int) -> bool:
 
 
 def _exit_as(status: int, done: int) -> NoReturn:
-    # A process that the child left behind, such as the one that writes the end of the status file, holds the other end.
+    # A process that the child left running, such as the one that writes the end of the status file, has the other end
+    # open.
     ready, _, _ = select.select([done], [], [], _LEFT_BEHIND_S)
     complete = bool(ready) and os.read(done, 1) == b"."
     code = os.waitstatus_to_exitcode(status)

@@ -47,7 +47,7 @@ def interleaved_times(
     """Name -> time of one call in each round, in seconds, [rounds]."""
     repeats = {}
     for name, run in runs.items():
-        run()  # the first run allocates memory
+        run()  # The first run allocates memory.
         repeats[name] = max(1, round(BLOCK_S / max(_time(run, 1), 1e-9)))
     random = np.random.default_rng(seed)
     names = list(runs)
@@ -86,7 +86,7 @@ def shows_agreement(twins: Interval) -> bool:
 
 
 def ratio_to_twins(times: Times, reference: Times, twin: Times) -> Interval:
-    """How long something takes, as a ratio to a file that was measured twice in the same rounds.
+    """A time as a ratio to the time of a file that was measured twice in the same rounds.
 
     The interval covers the noise of the rounds. It is 5 % wider on both sides, because twins that agree can be that far
     apart: where a file lies in memory makes it slower or faster in all rounds.

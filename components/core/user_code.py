@@ -26,7 +26,7 @@ _BAD_INPUT = 2
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 _COMPONENTS = str(Path(__file__).parents[1])
 
-# All other functions of `os` that end the process from within call one of these.
+# All other functions of `os` that end their own process call one of these.
 _ENDING = ("_exit", "execv", "execve")
 _end_process = os._exit
 # Called with the error before the process is ended because user code can't be stopped in any other way.

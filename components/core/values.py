@@ -11,7 +11,7 @@ SEEDS = 1 << 32
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 # A number of examples, epochs without improvement, or hash buckets. TFX and TensorFlow store some of them in 32 bits.
 Count = Annotated[int, Field(gt=0, lt=1 << 31)]
-# No training needs more epochs than this. A larger number is a typing error, and such a run would never end.
+# No training needs more epochs than this. A larger number is a typo, and such a run would never end.
 Epochs = Annotated[int, Field(gt=0, le=1_000_000)]
 
 

@@ -34,7 +34,7 @@ LIBRARIES = (
 OURS = ("components", "pipelines", "kubeflow", "edgemill")
 _INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
 _STANDARD_LIBRARY = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
-# Folders that `find_source` searches before those of Python, which therefore imports nothing from them.
+# Folders that `find_source` searches before Python's folders, so that Python imports nothing from them.
 LOOKED_INTO: list[str] = []
 
 
@@ -82,7 +82,7 @@ def find_source(module: str) -> Path | None:
     try:
         # A folder without `__init__.py` is a package only if there is no other.
         spec = looked_up if looked_up is not None and looked_up.loader else importlib.util.find_spec(top) or looked_up
-    except ValueError:  # `__main__`, or a module that was created by hand
+    except ValueError:  # `__main__`, or a module that was created in code.
         return None
     if spec is None:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 from components.core.errors import SpecError
 from components.data.task import CompilingTask
 
-# Argument of Keras' `compile` -> what it is called, and what it takes.
+# Argument of Keras' `compile` -> its name in messages, and what it accepts.
 _TAKEN = {
     "optimizer": ("optimizer", "a name, or an optimizer object of tf.keras"),
     "loss": ("loss", "names, functions, or loss objects"),

@@ -100,7 +100,7 @@ class ExampleDecoder:
         batch = tf.TensorSpec([None], tf.string)
         self._decode = tf.function(self._parse_and_decode, input_signature=[batch], autograph=False)
         self._supervise = tf.function(self._parse_and_supervise, input_signature=[batch], autograph=False)
-        # By the features that are read.
+        # One parser for each set of features to read.
         self._compare: dict[frozenset[str], Any] = {}
 
     def _parse_and_supervise(self, serialized: tf.Tensor) -> tuple[Any, Any, Any, list[tf.Tensor]]:
@@ -160,12 +160,12 @@ class ExampleDecoder:
         return Decoded(named, dense, *self._checked(own, held, dense, label, len(serialized)))
 
     def supervision(self, serialized: Serialized, label: str, read: Collection[str]) -> Decoded:
-        """What `decode_all` returns, without inputs, and with only some features. Doesn't call the task's `decode`.
+        """Like `decode_all`, but without inputs, and with only some features. Doesn't call the task's `decode`.
 
         Args:
             serialized: N serialized tf.Examples.
             label: The feature that is the target if the task declares no targets; "" for none.
-            read: Names of the dense features to return, with that of the label.
+            read: Names of the dense features to return, including the label's.
 
         Raises:
             DataError: As for `decode_all`.
@@ -200,11 +200,11 @@ class ExampleDecoder:
         if not isinstance(serialized, tf.Tensor):
             serialized = tf.constant(list(serialized), dtype=tf.string)
         try:
-            # Calling the only trace skips what TensorFlow does to find it.
+            # Calling the only trace directly skips TensorFlow's search for it.
             if traced not in self._traces:
                 self._traces[traced] = traced.get_concrete_function()
             return self._traces[traced](serialized)
-        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record.
             raise DataError(
                 f"an example does not have the features that the task declares: {summary_line(error)}",
                 where="examples",
@@ -241,7 +241,7 @@ class ExampleDecoder:
             SpecError: There are neither targets nor a label.
         """
         if not label and not isinstance(self._task, TaskWithTargets):
-            # TensorFlow would wrap an error of the function that it traces.
+            # TensorFlow would wrap an error from the function that it traces.
             raise nothing_to_learn(outputs, "task")
         tf = self._tf
         records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
@@ -264,7 +264,7 @@ def _named(values: Any) -> Inputs:
 
 
 def read_serialized(files: Sequence[str]) -> Iterator[bytes]:
-    """Serialized tf.Examples of gzipped TFRecord files, in the order of the files. Raises as `serialized_batches`."""
+    """Serialized tf.Examples of gzipped TFRecord files, in their order. Raises the errors of `serialized_batches`."""
     # Without batches, TensorFlow takes longer to return a record than to read it.
     for records in serialized_batches(files, 64):
         yield from records

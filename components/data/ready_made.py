@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Stored = Literal["uint8", "int16", "int64", "float32", "bool"]
 Objective = Literal["classes", "two_classes", "labels", "values"]
 LabelType = Literal["int64", "float32"]
-# Features of these types hold bytes, row by row.
+# Features of these types contain bytes, row by row.
 _RAW = frozenset({"uint8", "int16"})
 _LOSSES = {
     "classes": ("SparseCategoricalCrossentropy", "SparseCategoricalAccuracy"),
@@ -29,7 +29,7 @@ class Input:
 
     Attributes:
         features: Feature name -> type of its values. Several features are columns of numbers, in the order of the
-            input. A column of type `bool` contains texts: true and false in any case, or 1 and 0.
+            input. A column of type `bool` contains strings: true and false in any case, or 1 and 0.
         shape: Shape of one example of the input.
         scale, offset: The input is `value * scale + offset`. With tuples, each column has its own.
         dtype: Type of the input.
@@ -75,8 +75,8 @@ class OneInputTask:
 
     Attributes:
         features, shape, scale, offset, dtype: As in `edgemill.Input`.
-        objective: `classes` if the model has one output for each class, `two_classes` if it has one output for both,
-            or `values` for regression.
+        objective: `classes` if the model has one output value for each class, `two_classes` if it has one value for
+            both, or `values` for regression.
         label: Feature of the label.
         label_type: Type of its values.
         logits: Whether the outputs are logits instead of probabilities.
@@ -142,7 +142,7 @@ class SeveralInputsTask:
 
 
 def _truths(texts: tf.Tensor) -> tf.Tensor:
-    """Converts texts [N] to 1 for true or 1, and 0 for false or 0, [N, 1]. Raises an InvalidArgumentError for words."""
+    """Converts texts [N] to 1 for true or 1, and 0 for false or 0, [N, 1]. Others raise an InvalidArgumentError."""
     import tensorflow as tf
 
     digits = tf.strings.lower(tf.strings.strip(texts))
@@ -192,7 +192,7 @@ class LabelsTask:
 
 @dataclass(frozen=True)
 class Target:
-    """What one of several outputs is compared with.
+    """The label that one of several outputs is compared with.
 
     Attributes:
         label: Feature of its label.
@@ -210,7 +210,7 @@ class Target:
 
     @property
     def made(self) -> Input:
-        """The label as it is read."""
+        """Declare the label as it is read."""
         return Input({self.label: self.stored}, self.shape or (1,), dtype="float32" if self.shape else "int64")
 
 

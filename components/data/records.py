@@ -18,7 +18,7 @@ _NUMBERS = itertools.count()
 
 
 def serialized_batches(files: Sequence[str], batch_size: int) -> Iterator[npt.NDArray[Any]]:
-    """The records of files, as object arrays of up to `batch_size` serialized tf.Examples of one file.
+    """The records of files, as object arrays of up to `batch_size` serialized tf.Examples from one file.
 
     Raises:
         DataError: A file is truncated or damaged.
@@ -31,7 +31,7 @@ def serialized_batches(files: Sequence[str], batch_size: int) -> Iterator[npt.ND
 def serialized_tensors(path: str, batch_size: int) -> Iterator[tf.Tensor]:
     """The records of a file, as string tensors [N] with N up to `batch_size`.
 
-    tf.data moves records one by one, which takes a third of the time to read small examples. TensorFlow's older
+    tf.data moves records one by one, which accounts for a third of the time to read small examples. TensorFlow's older
     reader fills a tensor in one call.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a model is trained and evaluated against: a target for each output, and a weight for each example."""
+"""The targets that a model is trained and evaluated on, one for each output, and the weights of examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.core.user_code import exits_reported, raised_at
 from components.data.task import PostprocessingTask, Task, TaskWithTargets, WeighingTask, is_uneven
 
 Array = npt.NDArray[Any]
-# The name of a model's only output where nothing else names it.
+# The name of a model's only output if it has no other name.
 ONLY = ""
 
 
@@ -78,7 +78,7 @@ def weights_of(task: Task, features: Mapping[str, Any]) -> Any:
 
 
 def check_supervision(targets: Mapping[str, Array], weights: Array | None, count: int) -> None:
-    """Check that each target has a row for each of N examples, and that the weights are weights.
+    """Check that each target has a row for each of N examples, and that the weights are valid.
 
     Raises:
         SpecError: A target has a different number of rows.
@@ -110,9 +110,9 @@ def fit_targets(targets: Mapping[str, Any], outputs: Sequence[str], where: str) 
     """The targets in the form in which Keras trains a model: one tensor, or tensors by output.
 
     Args:
-        targets: Targets by output; `ONLY` names the label where the task declares no targets.
+        targets: Targets by output; `ONLY` names the label if the task declares no targets.
         outputs: Names of the model's outputs.
-        where: What is trained, for the message.
+        where: A description of the trained model, for the message.
 
     Raises:
         SpecError: The model has several outputs, but the task declares no targets; or it declares none of its outputs;
@@ -124,7 +124,7 @@ def fit_targets(targets: Mapping[str, Any], outputs: Sequence[str], where: str) 
         if len(outputs) > 1:
             raise no_targets(outputs, where)
         return targets[ONLY]
-    # Other targets are those of outputs that `postprocess` returns.
+    # Other targets are for outputs that `postprocess` returns.
     known = {name: targets[name] for name in outputs if name in targets}
     if not known:
         raise unknown_output("the task's targets names no output of the model", min(targets), outputs, where)
@@ -146,7 +146,7 @@ def label_or_targets(own: Mapping[str, Any], features: Mapping[str, Any], label:
     """The targets that a task declares, or the label as the target of the output `ONLY`, or nothing.
 
     Args:
-        own: What `targets_of` returns.
+        own: The result of `targets_of`.
         features: Name -> parsed feature [N, ...].
         label: Name of the label; "" for none.
     """

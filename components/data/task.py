@@ -1,6 +1,6 @@
 """The user's code for a model: how to turn examples into inputs, and how to build the float baseline.
 
-What its methods return is checked here.
+This module also checks the return values of its methods.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CompilingTask(Task, Protocol):
 
 @runtime_checkable
 class TaskWithTargets(Task, Protocol):
-    """A task that declares what each output is compared with. Without `targets`, it is the label."""
+    """A task that declares the target of each output. Without `targets`, the target is the label."""
 
     def targets(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
         """Compute the targets of losses and metrics from a batch of parsed features. Runs inside a `tf.function`.
@@ -81,7 +81,7 @@ class PostprocessingTask(Task, Protocol):
     """A task whose metrics read something computed from the model's outputs, such as boxes after suppression."""
 
     def postprocess(self, outputs: dict[str, npt.NDArray[Any]]) -> Mapping[str, Any]:
-        """Compute what metrics read. Runs identically for the float model and every candidate.
+        """Compute the values that metrics read. Runs identically for the float model and every candidate.
 
         Args:
             outputs: Name of an output of the model -> real values float32 [N, ...].
@@ -170,7 +170,7 @@ def load_task(reference: str) -> Task:
 
 
 def features_of(task: Task) -> dict[str, Any]:
-    """The result of the task's `feature_spec`.
+    """Return the result of the task's `feature_spec`.
 
     Raises:
         SpecError: It fails, or doesn't return a mapping of names to features that `tf.io.parse_example` accepts.
@@ -230,7 +230,7 @@ def check_decoded(decoded: Any) -> None:
 
 
 def check_rows(decoded: Any, examples: int) -> None:
-    """Check that `decode` returned a row for each example of a batch, in what `check_decoded` accepts.
+    """Check that `decode` returned a row for each example of a batch, in a form that `check_decoded` accepts.
 
     Raises:
         SpecError: It returned more or fewer rows.

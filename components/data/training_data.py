@@ -18,8 +18,8 @@ _LOG = logging.getLogger(__name__)
 # A split of at most this decoded size is decoded once and kept in memory, because decoding images in each epoch would
 # take longer than training small models. Concatenating the split needs twice as much memory.
 IN_MEMORY_BYTES = 512 << 20
-# For a larger split, the maximum number of examples in the shuffle buffer. It has fewer if they exceed the same size
-# when decoded.
+# For a larger split, the maximum number of examples in the shuffle buffer. The buffer has fewer if they would exceed
+# the same size when decoded.
 _MAX_SHUFFLED = 10_000
 _DECODED_AT_ONCE = 64
 _FEW = 4

@@ -59,7 +59,7 @@ def check_candidates(
 
     Raises:
         DataError: A tool runs files, but there are no inputs.
-        SpecError: A tool is missing, or has a different version than the profile asks for.
+        SpecError: A tool is missing, or has a different version than the profile requires.
         TamperedError: A candidate has changed since it was written.
     """
     check_tools(device, evaluators)
@@ -73,7 +73,7 @@ def check_tools(device: str, evaluators: Sequence[DeviceEvaluator]) -> None:
     """Check that a device's tools are installed.
 
     Raises:
-        SpecError: A tool is missing, or has a different version than the profile asks for.
+        SpecError: A tool is missing, or has a different version than the profile requires.
     """
     for error in tool_errors(device, evaluators):
         raise error
@@ -85,8 +85,8 @@ def check_candidate(
     """Run every tool on one candidate, without checking that the tools are installed.
 
     Returns:
-        The findings without metrics, and the outputs under the tools that ran it. None if the conversion failed, and
-        for a champion that does not exist.
+        The findings without metrics, and the outputs under the tools that ran it. None if the conversion failed, or for
+        a champion that does not exist.
 
     Raises:
         DataError, TamperedError: As for `check_candidates`.

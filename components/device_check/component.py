@@ -106,7 +106,7 @@ class DeviceCheckSpec(component_spec.ComponentSpec):
     """The interface that all device checks share.
 
     `candidate_node` adds an input for each candidate, and one for its measurement. If a tool runs files, their outputs
-    are compared with `predictions`, those of the baseline. `spec` is the JSON of a `DeviceCheckRequest`.
+    are compared with `predictions`, the predictions of the baseline. `spec` is the JSON of a `DeviceCheckRequest`.
     """
 
     PARAMETERS = {
@@ -123,7 +123,7 @@ class DeviceCheckSpec(component_spec.ComponentSpec):
 
 
 class DeviceCheck(base_component.BaseComponent):
-    """Combines what a device's tools measured on all candidates, and evaluates the predictions that they made."""
+    """Combines the measurements of a device's tools on all candidates, and evaluates the outputs of these tools."""
 
     SPEC_CLASS = DeviceCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DeviceCheckExecutor)

@@ -1,6 +1,6 @@
-"""Whether this machine has the tools of a device profile, in the versions that the profile asks for.
+"""Checks that this machine has the tools of a device profile, in the versions that the profile requires.
 
-It imports no tool, so that a pipeline can be checked before anything runs.
+It doesn't import the tools, so that a pipeline can be checked before anything runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DISTRIBUTIONS = {
 _ADB_SECONDS = 30
 # An emulated Python needs a few seconds to start.
 _PYTHON_SECONDS = 120
-# The machine of an ELF file (`e_machine`) -> the ABI of Android.
+# The machine of an ELF file (`e_machine`) -> Android's ABI.
 _MACHINES = {0xB7: "arm64-v8a", 0x28: "armeabi-v7a", 0x3E: "x86_64", 0x03: "x86", 0xF3: "riscv64"}
 
 
@@ -96,7 +96,7 @@ def _python_errors(evaluator: RuntimesEvaluator, where: str) -> Iterator[SpecErr
 
 
 def _lacks_litert(python: str) -> str | None:
-    """Why a Python has no LiteRT; None if it has."""
+    """Why a Python has no LiteRT; None if it does."""
     asked = "import importlib.metadata; print(importlib.metadata.version('ai-edge-litert'))"
     try:
         done = subprocess.run(

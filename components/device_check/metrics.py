@@ -49,7 +49,7 @@ def with_metrics(
 
     Raises:
         SpecError, DataError, ModelError: As for `run_evaluation`.
-        TamperedError: Predictions belong to other examples.
+        TamperedError: Predictions belong to different examples.
     """
     ran = {name: each for name, each in measurements.items() if each.report.runs}
     if not ran:
@@ -107,7 +107,7 @@ def with_metrics(
 def _take_first(
     count: int, files: Sequence[str], floats: StoredPredictions, batch_size: int, examples: Path, output: Path
 ) -> None:
-    """Write the first examples of files to one file, and the baseline's predictions for them as those of that file."""
+    """Write the first examples of files to one file, and the baseline's predictions for them to match that file."""
     with PredictionWriter(output, 0) as predictions:
         for number, row, chosen in first_examples_of(count, files, batch_size, examples):
             digests = digests_of(chosen)
@@ -120,7 +120,7 @@ def first_examples_of(
     """Write the first examples of files to one file.
 
     Yields:
-        Number of a file, number of an example in it, and the examples from there on that were written.
+        Number of a file, number of an example in it, and the examples written from there on.
     """
     options, left = tf.io.TFRecordOptions(compression_type="GZIP"), count
     with tf.io.TFRecordWriter(str(output), options) as writer:

@@ -31,7 +31,7 @@ def run_on_inputs(
     options: Sequence[str],
     python: str = sys.executable,
 ) -> tuple[dict[str, Array], str] | ToolFailure:
-    """Run a file. A file of a single time step runs through whole sequences, with states from the tool itself.
+    """Run a file. A file of a single time step runs through complete sequences, with states from the tool itself.
 
     Args:
         name, kind, timeout_s, options, python: As for `run_tool`.

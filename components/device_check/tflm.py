@@ -1,7 +1,7 @@
 """Runs TensorFlow Lite for Microcontrollers (TFLM) on one candidate, and compares it with the desktop runtime.
 
 The interpreter in the package `tflite-micro` uses TFLM's reference kernels (David et al. 2021, arXiv:2010.08678), so
-its outputs are those of a device without optimized kernels.
+its outputs equal those of a device without optimized kernels.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RunOutputs:
 
     @property
     def all(self) -> dict[str, dict[str, Array]]:
-        """Suffix of a model's name -> its outputs: none for TensorFlow Lite Micro, and one for each other runtime."""
+        """Suffix of a model's name -> its outputs. The suffix is empty for TensorFlow Lite Micro."""
         found = {"": self.device, DESKTOP_SUFFIX: self.desktop}
         found |= {f"-on-{runtime}": outputs for runtime, outputs in self.runtimes.items()}
         return {suffix: outputs for suffix, outputs in found.items() if outputs}
@@ -57,7 +57,7 @@ def measure_with_tflm(content: bytes, inputs: Mapping[str, Array], evaluator: Tf
 def run_with_tflm(
     content: bytes, inputs: Mapping[str, Array], evaluator: TflmEvaluator
 ) -> tuple[TflmFacts, RunOutputs] | ToolFailure:
-    """Run a file. A file of a single time step runs through whole sequences, with states from TFLM itself.
+    """Run a file. A file of a single time step runs through complete sequences, with states from TFLM itself.
 
     Args:
         content: The TFLite file, which the desktop runtime must accept.

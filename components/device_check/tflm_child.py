@@ -90,7 +90,7 @@ def _in_parallel(
     processes = [_fork(folder / f"part{index}.npz", one, share, until) for index, share in enumerate(shares)]
     for code in [os.waitpid(process, 0)[1] for process in processes]:
         if os.WIFSIGNALED(code):
-            # The caller names the signal. The child of a crashed tool ends as the tool does.
+            # The caller names the signal. This process ends in the same way as the crashed tool.
             os.kill(os.getpid(), os.WTERMSIG(code))
         if code:
             return os.WEXITSTATUS(code), []
@@ -128,7 +128,7 @@ def _fork(path: Path, one: Callable[[int], Row], share: Sequence[int], until: fl
 
 
 def infer(interpreter: Any, example: Row) -> Row:
-    """Run one example, arrays [1, ...]. The reset clears variables of the previous example."""
+    """Run one example, arrays [1, ...]. The reset clears the variables of the previous example."""
     interpreter.reset()
     for index, values in enumerate(example):
         interpreter.set_input(values, index)
@@ -168,8 +168,8 @@ def allocations(log: str) -> tuple[int, int]:
 
 
 def least(used: int, works: Callable[[int], bool]) -> int:
-    """Return the smallest multiple of `STEP` >= `used` that works, assuming that all larger sizes work too."""
-    low, width = -(-used // STEP), 1  # In steps. Nothing below `low` works.
+    """Return the smallest multiple of `STEP` >= `used` that works, assuming that all larger sizes also work."""
+    low, width = -(-used // STEP), 1  # Sizes are in steps. Nothing below `low` works.
     while not works((low + width - 1) * STEP):
         low, width = low + width, width * 2
     high = low + width - 1  # This size works.

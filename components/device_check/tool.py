@@ -88,7 +88,7 @@ def _failure(name: str, code: int, folder: Path, last: str) -> ToolFailure:
         message=f"{name} died of {how_it_ended(code)} while {stage_of(folder)}"
         + (f"; its last log lines: {last}" if last else ""),
         remedy="use another scheme for this model, because the same code may also fail on the device",
-        # SIGKILL mostly comes from the out-of-memory killer.
+        # SIGKILL usually comes from the out-of-memory killer.
         transient=-code == signal.SIGKILL,
     )
 

@@ -90,7 +90,7 @@ def facts(
     if all(layer["Target"] == "CPU" for layer in layers):
         return known  # Vela's figures are all zero here, which would look like the best possible result.
     on_chip, off_chip = (_bytes(row[f"{place}_chip_flash_memory_used"]) for place in ("on", "off"))
-    # If weights are in SRAM, Vela reports them as on-chip flash that is as fast as SRAM.
+    # If weights are in SRAM, Vela reports them as being in on-chip flash that is as fast as SRAM.
     in_sram = on_chip if evaluator.memory_mode == SRAM_ONLY else 0
     return known.model_copy(
         update={

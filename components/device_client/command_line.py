@@ -1,4 +1,4 @@
-"""The command line of `edgemill-device`, and its completion in shells. One table describes both."""
+"""The command line of `edgemill-device`, and shell completion. One table describes both."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ COMMANDS: dict[str, tuple[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as a JSON document too, if it has --json."""
+    """Also reports an invalid command line as a JSON document if it has --json."""
 
     asked_json = False
 
@@ -80,7 +80,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Parse the command line. Ends the process if it is wrong, or asks for help."""
+    """Parse the command line. Ends the process if it is invalid or asks for help."""
     words = sys.argv[1:] if arguments is None else arguments
     _Parser.asked_json = "--json" in words
     parser = _Parser(prog=COMMAND, description="Keep the model of this device up to date.")
@@ -93,7 +93,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def print_error(error: dict[str, object], status: DeviceStatus, found: dict[str, object] | None = None) -> None:
-    """Print an error as JSON, as `edgemill` does, after what was found before it."""
+    """Print an error as JSON, as `edgemill` does, after the results so far."""
     document = {**(found or {}), "error": error, "exit_status": int(status), "exit_meaning": status.name}
     print(json.dumps(document, indent=2))
 

@@ -1,4 +1,4 @@
-"""How an update ends, for the device's monitoring."""
+"""The outcomes of an update, for the device's monitoring."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SettingsError(DeviceError):
 
 
 class AlarmError(DeviceError):
-    """What the registry serves can't be trusted."""
+    """The files that the registry serves can't be trusted."""
 
     status = DeviceStatus.ALARM
 

@@ -13,13 +13,13 @@ from components.device_client.readers import reader_at
 
 
 class ResumingFetcher(FetcherInterface):
-    """Fetches for the client of The Update Framework, and keeps the beginning of files in a folder.
+    """Downloads files for the client of The Update Framework, and keeps partial downloads in a folder.
 
-    What is kept isn't trusted: the complete file is verified. If that fails, call `forget`.
+    Partial downloads aren't trusted: the complete file is verified. If that fails, call `forget`.
 
     Attributes:
-        reader: What it reads from.
-        continued: Whether the last file began with what an earlier attempt left.
+        reader: The reader of the registry.
+        continued: Whether the last download continued an earlier attempt.
     """
 
     def __init__(self, folder: Path, url: str, device_class: str) -> None:
@@ -28,11 +28,11 @@ class ResumingFetcher(FetcherInterface):
         self.continued = False
 
     def part(self, url: str) -> Path:
-        """The file with what has arrived of an address."""
+        """The file with the partial download from an address."""
         return self._folder / f"{hashlib.sha256(url.encode()).hexdigest()}.part"
 
     def forget(self) -> None:
-        """Remove everything that is kept."""
+        """Remove all partial downloads."""
         for path in self._folder.glob("*.part"):
             path.unlink()
 
@@ -46,7 +46,7 @@ class ResumingFetcher(FetcherInterface):
         answer = self.reader.file(url, {"Range": f"bytes={len(kept)}-"} if kept else {})
         try:
             self.continued = bool(kept) and answer.status in {206, 416}
-            # The file is complete: the range behind its end can't be satisfied.
+            # The file is complete: a range beyond its end can't be satisfied.
             if answer.status == 416 and kept:
                 yield kept
                 return

@@ -1,9 +1,9 @@
 """The folder of a device.
 
-    device.json, root.json     settings, and the root that the device trusts from the start
+    device.json, root.json     settings, and the root that the device trusts initially
     metadata/                  the signed metadata that was verified last, which later ones must not be older than
-    models/<version>/          a model and what is signed about it; in a gateway, also the role file
-    current, previous          links to two of them; programs read current/model.tflite
+    models/<version>/          a model and its signed metadata; in a gateway, also the role file
+    current, previous          links to two of the versions; programs read current/model.tflite
     trial.json                 exists while the self-test runs; after a crash, the device returns to the previous model
     failures.json              how often a version failed
     status.json                how the last pull ended
@@ -36,7 +36,7 @@ _VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 class DeviceFolder:
-    """The folder, and the changes that an update makes in it."""
+    """The folder, and the changes that an update makes to it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class DeviceFolder:
         """Write the settings and the trusted root.
 
         Raises:
-            SettingsError: A setting can't be used, or the folder is that of a device.
+            SettingsError: A setting can't be used, or the folder already belongs to a device.
         """
         settings.check()
         if (self.path / "device.json").exists():
@@ -86,7 +86,7 @@ class DeviceFolder:
             yield
 
     def version(self, link: str = CURRENT) -> str | None:
-        """The version that a link leads to, or None if there isn't one, or it leads out of the folder."""
+        """The version that a link points to, or None if there isn't one, or if it points outside the folder."""
         try:
             target = (self.path / link).readlink()
         except OSError:
@@ -121,13 +121,13 @@ class DeviceFolder:
         write_atomically(folder / MODEL_NAME, model)
 
     def keep_role(self, version: str, role: bytes) -> None:
-        """Write the role file of an installed model if it differs. A later state of a channel has a new one."""
+        """Write the role file of an installed model if it differs. A later state of a channel has a new role file."""
         path = self.models / version / ROLE_NAME
         if not path.is_file() or path.read_bytes() != role:
             write_atomically(path, role)
 
     def begin_trial(self, version: str) -> None:
-        """Switch to a version. If the trial doesn't end, `recover` returns to the one before."""
+        """Switch to a version. If the trial doesn't end, `recover` goes back to the previous version."""
         before = self.version()
         trial = {"version": version, "before": before}
         write_atomically(self.path / "trial.json", json.dumps(trial).encode())
@@ -136,7 +136,7 @@ class DeviceFolder:
         self._link(CURRENT, version)
 
     def end_trial(self) -> None:
-        """Keep the version, and remove the models that no link leads to."""
+        """Keep the version, and remove the models that no link points to."""
         (self.path / "trial.json").unlink()
         sync_folder(self.path)
         kept = {self.version(), self.version(PREVIOUS)}
@@ -145,7 +145,7 @@ class DeviceFolder:
                 shutil.rmtree(path, ignore_errors=True)
 
     def return_from_trial(self, failures: int) -> str | None:
-        """Return to the version before the trial, and count the failures. Return that version."""
+        """Go back to the version before the trial, and count the failures. Returns that version."""
         version, before = self._trial()
         if version is not None:
             counts = {**self._failures(), version: self.failures(version) + failures}
@@ -159,7 +159,7 @@ class DeviceFolder:
         return self.version()
 
     def recover(self) -> None:
-        """Return from a trial that a crash ended."""
+        """Go back to the previous version if a crash ended the trial."""
         if (self.path / "trial.json").exists():
             self.return_from_trial(1)
 
@@ -169,15 +169,15 @@ class DeviceFolder:
         return found if isinstance(found.get("status"), int) else None
 
     def failures(self, version: str) -> int:
-        """How often a version failed."""
+        """The number of failures of a version."""
         return self._failures().get(version, 0)
 
     def forget_failures(self) -> None:
-        """Let every version be tried again."""
+        """Allow every version to be tried again."""
         (self.path / "failures.json").unlink(missing_ok=True)
 
     def _trial(self) -> tuple[str | None, str | None]:
-        """The version under trial, and the one before. If the file is damaged, the links still say so."""
+        """The version under trial, and the one before. If the file is damaged, the links show them."""
         found = _object(self.path / "trial.json")
         version, before = found.get("version"), found.get("before")
         if _is_version(version) and (before is None or _is_version(before)):

@@ -1,7 +1,7 @@
 """Gateways: devices that pass models on to microcontrollers, which check a role file with the key of their channel.
 
 The gateway can't sign a role file itself. It compares what the registry signed for the microcontroller with the release
-that The Update Framework verified, so that it passes nothing on that the microcontroller would refuse.
+that The Update Framework verified, so that it doesn't pass on anything that the microcontroller would refuse.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def role_file_of(custom: Mapping[str, Any], state: ChannelState, release: Releas
         keys: The keys of the channel's role.
 
     Raises:
-        RoleFileError: It says something other than the state, or no key of the channel signed it.
+        RoleFileError: The role file disagrees with the state, or wasn't signed with a key of the channel.
     """
     found = custom.get(role_file.CUSTOM)
     text = found.get(release.version) if isinstance(found, Mapping) else None

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _print(content: Mapping[str, object], text: str, options: argparse.Namespace) -> None:
-    """Print as the options say."""
+    """Print a result in the form that the options select."""
     if options.json:
         print(json.dumps(content, indent=2))
     elif not options.quiet:
@@ -110,7 +110,7 @@ def _pull(folder: DeviceFolder, options: argparse.Namespace) -> int:
             _record(folder, error.status, str(error))
         raise
     except Exception as error:
-        # Monitoring must notice what nobody foresaw, too.
+        # Monitoring must also notice unforeseen errors.
         message = f"{COMMAND} failed: {type(error).__name__}: {error}"
         _record(folder, DeviceStatus.UNREACHABLE, message)
         if options.json:
@@ -133,7 +133,7 @@ def _status(folder: DeviceFolder, options: argparse.Namespace) -> int:
 
 
 def _record(folder: DeviceFolder, status: DeviceStatus, message: str, warning: str | None = None) -> None:
-    """Write how the last pull ended, for monitoring."""
+    """Write the outcome of the last pull, for monitoring."""
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     value = {"time": now, "status": int(status), "meaning": status.name, "message": message, "warning": warning}
     try:

@@ -21,9 +21,9 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 CHUNK = 4_096
-# An answer must begin, and each chunk of it arrive, within this time.
+# An answer must begin within this time, and each of its chunks must arrive within this time.
 CHUNK_SECONDS = 60.0
-# Without a single byte for this long, a connection counts as lost.
+# A connection without a single byte for this long counts as lost.
 _SOCKET_SECONDS = 30.0
 _MOST_ATTEMPTS = 3
 _MOST_REDIRECTS = 5
@@ -32,7 +32,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Network:
-    """Connections to a registry, through the proxy that the environment names."""
+    """Connections to a registry, through the proxy that the environment variables select."""
 
     def __init__(self) -> None:
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -167,7 +167,7 @@ class Watch:
                 continue
             self.late = True
             for one in list(self._sockets):
-                with suppress(OSError):  # It is closed already.
+                with suppress(OSError):  # It is already closed.
                     socket.socket.shutdown(one, socket.SHUT_RDWR)
             return
 

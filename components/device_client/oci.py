@@ -20,7 +20,7 @@ _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _LONGEST_ANSWER = 100_000
 _UNAUTHORIZED = 401
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# What an HTTP header can hold.
+# The characters that an HTTP header can contain.
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -39,7 +39,7 @@ class OciReader:
         self._authorization: dict[str, str] = {}
 
     def is_metadata(self, url: str) -> bool:
-        """Whether the URL of The Update Framework's client is that of metadata."""
+        """Whether a URL that The Update Framework's client requests is for metadata."""
         return url.startswith(f"{self._url}/{FOLDER}/")
 
     def metadata(self, url: str) -> Iterator[bytes]:
@@ -50,7 +50,7 @@ class OciReader:
         yield from self._get(repository, f"blobs/{_only_layer(artifact, tag)}", {}).chunks()
 
     def file(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Ask for a file of a release. The answer can have any status."""
+        """Request a file of a release. The answer can have any status."""
         repository, _, digest = url.removeprefix(f"{self._url}/").partition("/blobs/")
         return self._ask(f"{self._prefix}/{repository}", f"blobs/{digest}", headers)
 

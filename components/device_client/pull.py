@@ -1,4 +1,4 @@
-"""One update of a device: fetch, verify, switch, test, and return if the test fails."""
+"""One update of a device: fetch, verify, switch, test, and switch back if the test fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FILES = (MODEL_NAME, f"{MODEL_NAME}.gz")
 
 @dataclass(frozen=True)
 class Update:
-    """What an update did.
+    """The result of an update.
 
     Attributes:
         version: The version that the device runs now; None if it has none.
@@ -82,7 +82,7 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
     _check_release(release, settings)
     role = source.role_file(state, release) if settings.gateway else None
     if release.version == before:
-        # The folder's storage can have lost a bit since the model was installed.
+        # A bit of the stored model can have flipped since it was installed.
         damaged = not folder.holds(before, release.sha256)
         if damaged:
             folder.restore(before, _model(source.fetch(release), release))
@@ -118,7 +118,7 @@ def _failure(folder: DeviceFolder, settings: Settings, release: ReleaseRef) -> s
     """Run the self-test; return why it failed, or None."""
     command = [*settings.self_test, str(folder.path / "current" / MODEL_NAME)]
     try:
-        # A group of its own, so that what the program started ends with it.
+        # A separate process group, so that the processes that the program started end with it.
         test = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     except (OSError, ValueError) as error:
         return f"it could not be started: {getattr(error, 'strerror', None) or error}"

@@ -1,4 +1,4 @@
-"""What a device reads from: the URLs of a web server, or an OCI registry."""
+"""The sources that a device reads from: the URLs of a web server, or an OCI registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Reader(Protocol):
         """Yield a file of the metadata. Raises a DownloadHTTPError if the answer is an error."""
 
     def file(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Ask for a file of a release, at a path of `path_of` below the registry. The answer can have any status."""
+        """Request a file of a release, at a path from `path_of` below the registry. The answer can have any status."""
         ...
 
     def path_of(self, place: str, version: str, file: str, sha256: str) -> str:
@@ -51,10 +51,10 @@ class WebReader:
         return f"{place}/{version}/{file}"
 
 
-# By the scheme of the address. Add another kind of server here.
+# URL scheme -> reader. Add another kind of server here.
 _READERS: dict[str, Callable[[str, Network], Reader]] = {"oci": OciReader, "http": WebReader, "https": WebReader}
 
 
 def reader_at(url: str, network: Network) -> Reader:
-    """Open the registry at an address that the device's settings can hold."""
+    """Open the registry at an address from the device's settings."""
     return _READERS[urlsplit(url).scheme](url, network)

@@ -23,7 +23,7 @@ class Settings:
     Attributes:
         url: Address of the registry's root over HTTP, or `oci://HOST/PREFIX`.
         device_class, name, channel: The channel.
-        device_id: Text that identifies the device; it decides when a staged roll-out reaches it.
+        device_id: Text that identifies the device; it determines when a staged roll-out reaches the device.
         self_test: Program and arguments. It gets the path of the model as its last argument.
         self_test_seconds: Time limit of the self-test.
         gateway: Whether the device passes the model on to microcontrollers, with its role file.
@@ -67,7 +67,7 @@ def settings_from(value: Any) -> Settings:
 
     Raises:
         SettingsError: One of them can't be used.
-        TypeError, KeyError, AttributeError: It holds something else.
+        TypeError, KeyError, AttributeError: The value has a different structure.
     """
     known = {one.name for one in fields(Settings)}
     given = {name: one for name, one in value.items() if name in known}

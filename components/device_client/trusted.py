@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from components.device_client.settings import Settings
 
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-# A clock may differ from that of the machine that signs by this much.
+# A device's clock may differ from the clock of the signing machine by this much.
 _CLOCK_TOLERANCE = timedelta(hours=1)
 _LONGEST_REASON = 300
 # Each key set needs at most a few kilobytes.
 _LONGEST_ROOT = 65_536
-# A rotation of a key makes one version. Each must be signed, so no server can make more of them.
+# Each key rotation creates one version. Each version must be signed, so no server can create more of them.
 _MOST_ROOTS = 10_000
 _KEPT = "the device keeps its model"
 
@@ -48,7 +48,7 @@ class Source:
         """Fetch and verify the channel.
 
         Raises:
-            AlarmError: What the registry serves is refused, or expired.
+            AlarmError: The metadata that the registry serves is refused or expired.
             UnreachableError: The registry can't be reached.
             SettingsError: The root that the device trusts is damaged.
         """
@@ -128,7 +128,8 @@ class Source:
                 self._fetcher.forget()
                 if not continued:
                     raise
-                # The registry can have replaced the file between two attempts, so that the halves are of two files.
+                # The registry can have replaced the file between two attempts, so that the two parts are from different
+                # files.
                 self._updater.download_target(target, str(file))
         except Exception as error:
             raise self._refused(error) from error
@@ -159,7 +160,7 @@ class Source:
         try:
             return Metadata.from_file(str(self._folder.metadata / "timestamp.json")).signed
         except Exception:
-            return None  # It is missing or damaged.
+            return None  # The file is missing or damaged.
 
     def _refused(self, error: Exception) -> DeviceError:
         reason = _printable(error)
@@ -174,7 +175,7 @@ class Source:
         if isinstance(error, OSError) and (error.errno in _OF_THE_DISK or error.filename is not None):
             raise error  # `pull` explains it.
         if not isinstance(error, DownloadError | OSError | urllib3.exceptions.HTTPError):
-            # An answer that no check foresaw must not keep the device from its alarm.
+            # An unforeseen answer must not keep the device from raising its alarm.
             return _alarm(
                 f"the registry serves something that can't be read: {type(error).__name__}: {reason}",
                 self._url,
@@ -206,7 +207,7 @@ def problem_of_root(content: bytes) -> str | None:
         if not isinstance(root.signed, Root):
             return f"it is metadata of the type {root.signed.type}"
         root.verify_delegate("root", root)
-    except Exception as error:  # Whatever is in the file.
+    except Exception as error:  # The file can contain anything.
         return f"it is not a root that its own keys signed: {_printable(error)}"
     return None
 

@@ -65,8 +65,8 @@ def assess(
         output: Folder for TFMA's files.
 
     Raises:
-        SpecError, DataError, ModelError: As for `run_evaluation`. DataError also if all examples belong to one group.
-        TamperedError: An artifact has changed since it was written, or predictions are of another model.
+        SpecError, DataError, ModelError: As for `run_evaluation`. Also DataError if all examples belong to one group.
+        TamperedError: An artifact has changed since it was written, or predictions are from a different model.
     """
     for model, its in zip((baseline, *candidates.values()), predictions, strict=True):
         its.check_made_from("model", model.manifest.sha256)
@@ -121,7 +121,7 @@ def assess(
 
 
 def spans_of(spec: EvaluationSpec) -> dict[str, float]:
-    """Return what `components.facts.evaluation.EvaluationReport` calls the spans of metrics."""
+    """Return the spans of metrics, as defined in `components.facts.evaluation.EvaluationReport`."""
     return {
         metric.name: limits[1] - limits[0]
         for metric in spec.metrics
@@ -186,7 +186,7 @@ def _with_note(latency: Latency | None, note: str) -> Latency | None:
 
 
 def load_slices(folder: Path, models: Sequence[str], metrics: Sequence[str]) -> dict[str, tuple[SliceResult, ...]]:
-    """Load the slices of each model: the whole split first, then the others sorted by features and values.
+    """Load the slices of each model: the complete split first, then the others sorted by features and values.
 
     Args:
         folder: The output folder of `run_evaluation`.

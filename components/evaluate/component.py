@@ -82,7 +82,7 @@ def _input(input_dict: dict[str, list[Any]], name: str) -> Verified:
 class EvaluatorSpec(component_spec.ComponentSpec):
     """The interface that all evaluators share. `candidate_node` adds three named inputs per candidate.
 
-    They are the candidate, its predictions, and its latency. `predictions` are those of the baseline.
+    They are the candidate, its predictions, and its latency. `predictions` are the baseline's.
 
     `float_reference` is a Model with the baseline as a float32 TFLite file, the reference for sizes. It can be one of
     the candidates. `spec` is the JSON of an `EvaluationSpec`, and `label` the feature that the metrics compare

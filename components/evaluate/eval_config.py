@@ -32,11 +32,11 @@ def eval_config(
         spec: Slices, and the outputs that all metrics read.
         label: Name of the label; "" for none.
         candidates: Names of the models besides the baseline.
-        metrics: Metrics to compute, which need not be all of the spec.
+        metrics: Metrics to compute, not necessarily all metrics of the spec.
         weighted: Whether examples have weights.
     """
     read = sorted({metric.output for metric in spec.metrics if metric.output is not None})
-    # TFMA requires a key, but the extracts hold the labels.
+    # TFMA requires a key, but the extracts contain the labels.
     label = label or "label"
     config = config_pb2.EvalConfig(
         model_specs=[

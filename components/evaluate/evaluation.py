@@ -56,12 +56,13 @@ def run_evaluation(
     transform_graph: str | None = None,
     make_pipeline: Callable[[], Any] = beam.Pipeline,
 ) -> dict[str, OutputReading]:
-    """Evaluate, and write files for stock TFMA (`tfma.load_eval_result`, `tfma.load_metrics`) and what was observed.
+    """Evaluate, and write files for stock TFMA (`tfma.load_eval_result`, `tfma.load_metrics`) and the observed facts.
 
     Args:
         files: Gzipped TFRecord files of tf.Examples.
-        baseline: Serving folder of the float model, which says how to read its outputs.
-        predictions: Model -> its predictions for these files, in the same order of files. One is the `BASELINE`.
+        baseline: Serving folder of the float model, which determines how to read its outputs.
+        predictions: Model -> its predictions for these files, in the same order of files. One of the models is the
+            `BASELINE`.
         spec: Metrics, slices, and batch size.
         label: Feature that the metrics compare predictions with if the task declares no targets; "" for none.
         task: Reference of the task that decodes examples, `package.module:NAME`.
@@ -74,7 +75,8 @@ def run_evaluation(
 
     Raises:
         SpecError: A metric, its output, the label, or a slice is unknown. This is raised before the evaluation starts.
-        DataError: An example lacks a feature, contains NaN, or has a label out of range, or all are of one class.
+        DataError: An example lacks a feature, contains NaN, or has a label out of range, or all examples have one
+            class.
         ModelError: The baseline cannot be run.
         TamperedError: Predictions have changed since they were written, or belong to different examples.
     """
@@ -132,13 +134,13 @@ def run_evaluation(
 
 
 class Scored:
-    """Whether a metric reads the scores of an output, by its name. A function gets all outputs."""
+    """Whether a metric reads the scores of an output, by its name. A metric that is a function gets all outputs."""
 
     def __init__(self, metrics: Sequence[MetricSpec]) -> None:
         self._metrics = [metric for metric in metrics if metric.reads_scores]
 
     def __call__(self, output: str) -> bool:
-        """Whether one does."""
+        """Whether any of the metrics reads scores."""
         return any(metric.function or metric.output == output for metric in self._metrics)
 
 
@@ -168,9 +170,9 @@ def ranked(metrics: Sequence[MetricSpec]) -> tuple[str, ...]:
 
 
 def _computed(metric: MetricSpec, readings: Mapping[str, OutputReading]) -> MetricSpec:
-    """A metric as it is computed: of probabilities, and without an output if there is only one.
+    """A metric in the form in which it is computed: from probabilities, and without an output if there is only one.
 
-    A function gets its outputs before TFMA computes anything.
+    A metric that is a function gets its outputs before TFMA computes anything.
     """
     if metric.function:
         return metric.model_copy(update={"output": None})

@@ -104,7 +104,7 @@ class _Join(beam.DoFn):
 
 
 def _refuse_nan(values: Array, output: str, model: str) -> None:
-    """Refuse predictions that are NaN. Keras would take them for the first class, or for a low score."""
+    """Refuse predictions that are NaN. Keras would treat them as the first class, or as a low score."""
     if values.dtype.kind == "f" and has_nan(values):
         raise DataError(
             f"{int(np.isnan(values).sum())} of {values.size} predictions are NaN",
@@ -135,12 +135,12 @@ def JoinExtractor(
 
     Args:
         models: Name -> predictions for the files of the split.
-        task: Reference of the task, whose feature_spec() and targets() say what outputs are compared with.
+        task: Reference of the task, whose feature_spec() and targets() define what outputs are compared with.
         transform_graph: As for `ExampleDecoder`.
         label: The feature that is the target if the task declares no targets.
         features: The parsed features to keep, for slices.
         applied: Output that a metric reads -> the activation that turns its values into probabilities, and the type of
-            these. If there is only one, predictions and labels are arrays, otherwise arrays by output.
+            the probabilities. If there is only one, predictions and labels are arrays, otherwise arrays by output.
         functions: Computes the metrics that are functions.
         group_by: The feature that names the group of an example; None if examples are independent.
         batch_size: Examples in a batch.

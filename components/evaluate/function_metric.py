@@ -20,12 +20,12 @@ Array = npt.NDArray[Any]
 
 # Extracts key of metric -> model -> the metric's accumulators of the examples, objects [N].
 FUNCTIONS_KEY = "function_metrics"
-# Key of that in the input of the metric's combiner.
+# Key of the accumulators in the input of the metric's combiner.
 KEPT = "kept"
 
 
 class FunctionValues:
-    """Computes what the metrics that are functions keep of each example. Loads them at first use, once per worker.
+    """Computes the accumulators of examples for metrics that are functions. Loads them at first use, once per worker.
 
     Attributes:
         features: The features that they read.
@@ -66,7 +66,7 @@ class FunctionValues:
 
 
 def named_targets(outputs: Arrays, targets: Arrays, label: str) -> Arrays:
-    """Targets by output, for a task without targets too: then the label has the name of the only output, or its own."""
+    """Targets by output. If the task has none, the label has the name of the only output, or its own name."""
     if ONLY not in targets:
         return targets
     return {next(iter(outputs)) if len(outputs) == 1 else label: targets[ONLY]}
@@ -95,14 +95,14 @@ def _computations(
 
 
 class Take(metric_types.Preprocessor):
-    """Takes what one metric keeps of an example, before the example is copied to its slices."""
+    """Selects one metric's accumulator of an example, before the example is copied to its slices."""
 
     def __init__(self, key: Any) -> None:
         super().__init__(name=f"take {key.name} of {key.model_name}")
         self.key = key
 
     def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Take it from the extracts of one example."""
+        """Select it from the extracts of one example."""
         yield {KEPT: extracts[FUNCTIONS_KEY][self.key.name][self.key.model_name].item()}
 
 

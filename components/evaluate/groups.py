@@ -23,7 +23,7 @@ _BITS = 1 << 14
 
 
 def group_numbers(values: npt.NDArray[Any]) -> list[int]:
-    """Return a number of 32 bits for the group of each example, which depends only on the value.
+    """Return a 32-bit number for the group of each example, which depends only on the value.
 
     Args:
         values: Values of the feature that names the group, [N, ...].
@@ -33,19 +33,19 @@ def group_numbers(values: npt.NDArray[Any]) -> list[int]:
 
 
 def together(number: int) -> int:
-    """The part of a group where there are many. It is negative, and so differs from all groups."""
+    """The part of a group if there are many. It is negative, so it differs from the number of every group."""
     return number if number < 0 else -1 - number % BUCKETS
 
 
 def are_together(numbers: Iterable[int]) -> bool:
-    """Whether these keys, of groups or of parts of many, must become parts of many."""
+    """Whether these keys, each of a group or of a part of many groups, must become parts of many groups."""
     keys = tuple(numbers)
     return len(keys) > MOST_PARTS or any(key < 0 for key in keys)
 
 
 def bit(number: int) -> int:
     """The bit that a group sets. The bits of several groups are combined by `|`."""
-    # Other digits of the number than `together` uses.
+    # Not the digits of the number that `together` uses.
     return 1 << (number // BUCKETS % _BITS)
 
 

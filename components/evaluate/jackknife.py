@@ -1,7 +1,7 @@
 """Computes metrics and changes from the baseline per slice and model, with 95 % confidence intervals.
 
 TFMA's own intervals are sound but expensive: its evaluator builds one Beam sub-graph per jackknife bucket or bootstrap
-sample. This evaluator keeps all buckets in one accumulator, so that an evaluation is a single combine. Except for means
+sample. This evaluator keeps all buckets in one accumulator, so an evaluation is a single combine. Except for means
 over examples (`components.evaluate.means`), the metrics are TFMA's unchanged computations.
 
 Method: delete-m_j jackknife with Student's t (Busing, Meijer & van der Leeden 1999, "Delete-m Jackknife for Unequal
@@ -138,7 +138,7 @@ class _BucketedMetrics(beam.CombineFn):
         return metrics | dict.fromkeys(self._counts, before[-1].size), resampled
 
     def _areas(self, part: Part, keys: Any) -> Iterator[tuple[str, str, Sample]]:
-        """The samples of areas under a curve, whose accumulators hold the scores of all examples."""
+        """The samples of areas under a curve, whose accumulators contain the scores of all examples."""
         for computation, accumulator in zip(self.computations, part.accumulators, strict=True):
             (key, *_) = computation.keys
             if keys is not None and key.name in self._ranked:
@@ -246,7 +246,7 @@ class _FanOut(beam.DoFn):
 
 
 class _MergedParts(_BucketedMetrics):
-    """The same, of parts that were added up before."""
+    """The same for parts that were combined before."""
 
     # Otherwise, AutoGraph converts Keras metrics, as in `_BucketedMetrics`.
     @do_not_convert
@@ -277,9 +277,9 @@ def JackknifeEvaluator(
     Args:
         eval_config: TFMA's config. Its metrics_specs name the metrics that aren't means.
         terms: The columns of `TERMS_KEY`. Its means are the metrics in `MEANS_KEY`.
-        grouped: Whether examples belong to groups, whose numbers `BUCKET_KEY` has.
-        ranked: Names of the metrics that are areas under the ROC curve, whose accumulators hold all scores.
-        batched: Whether extracts are of batches. All metrics must be means or functions.
+        grouped: Whether examples belong to groups, whose numbers are in `BUCKET_KEY`.
+        ranked: Names of the metrics that are areas under the ROC curve, whose accumulators contain all scores.
+        batched: Whether each of the extracts is a batch. All metrics must be means or functions.
 
     Raises:
         ValueError, TypeError: TFMA doesn't know a metric or doesn't accept its config.

@@ -32,7 +32,7 @@ Extracts = dict[str, Any]
 # `flip_columns`; then the weight itself.
 MEANS_KEY = "mean_values"
 # Classes of TFMA with the same name and the same values as Keras's -> the arguments that both take. TFMA computes them
-# from sums over all examples, which say nothing about single ones.
+# from sums over all examples, which don't contain the values of single examples.
 _SAME_IN_TFMA = {
     "BinaryAccuracy": {"threshold"},
     **dict.fromkeys(("MeanAbsoluteError", "MeanSquaredError", "MeanAbsolutePercentageError"), frozenset[str]()),
@@ -41,7 +41,7 @@ _SAME_IN_TFMA = {
 
 
 def mean_metrics(metrics: Sequence[MetricSpec]) -> tuple[MetricSpec, ...]:
-    """Return the metrics that Keras defines as a mean over examples, unless TFMA has another one of the same name."""
+    """Return the metrics that Keras defines as a mean over examples, unless TFMA has its own of the same name."""
     return tuple(
         metric
         for metric in metrics
@@ -58,7 +58,7 @@ def _is_of_keras(metric: MetricSpec) -> bool:
 
 
 def is_of_user(class_name: str) -> bool:
-    """Whether a metric class is neither TFMA's nor one of Keras itself."""
+    """Whether a metric class belongs to neither TFMA nor Keras."""
     return not (metric_types.is_registered_metric(class_name) or hasattr(tf_keras.metrics, class_name))
 
 
@@ -66,7 +66,7 @@ def registered_name(class_name: str) -> str:
     """The name by which Keras knows a metric class: `package>Name` for a class that user code registered.
 
     Args:
-        class_name: Its name, with or without the package.
+        class_name: The class's name, with or without the package.
     """
     if not is_of_user(class_name):
         return class_name
@@ -152,7 +152,7 @@ class _MeanValues(beam.DoFn):
 
     def process(self, element: Mapping[str, Any]) -> Sequence[Extracts]:
         """Add the values of one batch."""
-        # There are none if all metrics are functions.
+        # If all metrics are functions, there are no means.
         labels, predictions = element.get(tfma.LABELS_KEY, {}), element.get(tfma.PREDICTIONS_KEY, {})
         weights = element[tfma.EXAMPLE_WEIGHTS_KEY].astype(np.float64)
         columns = [
@@ -179,7 +179,7 @@ def _sums(kept: Array) -> Array:
 
 
 def _of(values: Any, output: str | None) -> Array:
-    """Values by output, or those of the only output that metrics read."""
+    """Values by output, or the values of the only output that metrics read."""
     return values[output] if isinstance(values, Mapping) else values
 
 

@@ -76,7 +76,7 @@ def _compute(metric: MetricSpec, labels: Array, predictions: Array) -> None:
     for computation in metric_specs.to_computations([spec], config):
         if isinstance(computation, metric_types.DerivedMetricComputation):
             results.update(computation.result(results))
-        # Computations with preprocessors are skipped: they need more of an example than its label and prediction.
+        # Computations with preprocessors are skipped: they need more than the label and prediction of an example.
         elif isinstance(computation, metric_types.MetricComputation) and not computation.preprocessors:
             combiner = computation.combiner
             combiner.setup()

@@ -20,9 +20,9 @@ class Part(NamedTuple):
     Attributes:
         size: Their number.
         sums: The sums of `MEANS_KEY`.
-        accumulators: One for each computation.
+        accumulators: One accumulator for each computation.
         groups: Bits of their groups (`components.evaluate.groups`); 0 without groups.
-        units: What the units of the slice add. Only the sum over all parts matters, so it can be in any part.
+        units: The contributions of the slice's units. Only the sum over all parts matters, so they can be in any part.
         keys: The units of the examples, in the order of the accumulators; empty if no metric needs them.
     """
 

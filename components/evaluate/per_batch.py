@@ -34,7 +34,7 @@ class AddUp(beam.DoFn):
         slicing: TFMA's slicing specs.
         computations: Computations of metrics that are functions.
         grouped: Whether examples belong to groups.
-        ranked: Whether a metric needs the units of the examples that its accumulators hold.
+        ranked: Whether a metric needs the units of the examples in its accumulators.
     """
 
     def __init__(self, slicing: Sequence[Any], computations: Sequence[Any], grouped: bool, ranked: bool) -> None:
@@ -86,7 +86,7 @@ class AddUp(beam.DoFn):
             )
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Yield the parts that were kept."""
+        """Yield the parts that were kept until now."""
         window = GlobalWindow()
         for number, units in enumerate(self._units):
             cells = range(number * BUCKETS, (number + 1) * BUCKETS)

@@ -39,8 +39,8 @@ class Slicer:
             count: N.
 
         Returns:
-            Numbers of slices, which are their positions in `keys`, and of examples of these slices, both [M]. An
-            example is there once for each of its slices. Examples are in ascending order.
+            Numbers of slices, which are their positions in `keys`, and numbers of examples in these slices, both [M].
+            An example occurs once for each of its slices. Examples are in ascending order.
         """
         alike = np.zeros(count, np.int64)
         for name in self._read:
@@ -75,7 +75,7 @@ class Slicer:
 
 
 def _codes(values: Array) -> tuple[Array, int]:
-    """Number the distinct rows of values [N, K]: numbers [N], and how many there are."""
+    """Number the distinct rows of values [N, K]. Returns the numbers [N], and how many distinct rows there are."""
     if values.shape[1] != 1:
         rows = np.empty(len(values), object)
         rows[:] = list(map(tuple, values.tolist()))

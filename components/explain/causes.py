@@ -1,4 +1,4 @@
-"""From the errors of operators to faults: the operators that add too much error, and why. Needs no TensorFlow."""
+"""Finds the operators that add too much error, and why, from their errors. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.facts.explanation import Cause
 # An operator is faulty if it adds an error of more than a tenth of the signal (20 dB). Sound 8-bit integers reach 30 dB
 # and more. Half of the channels must be above 10 dB, because a few channels without effect are common.
 MOST_ERROR, MOST_CHANNEL_ERROR = 1e-2, 1e-1
-# TFLite fixes the range of these: nothing is wrong if most of their channels are nearly constant.
+# TFLite fixes the output range of these operators, so it is normal if most of their channels are nearly constant.
 _FIXED = frozenset({"L2_NORMALIZATION", "LOGISTIC", "LOG_SOFTMAX", "SOFTMAX", "TANH"})
 # Operators whose output has the scale of their input.
 _SAME_SCALE = MOVING | STORAGE
@@ -26,7 +26,7 @@ _WEIGHTED = {
     "FULLY_CONNECTED": (1, 2, 0),
     "TRANSPOSE_CONV": (1, 3, 0),
 }
-# Ratio of a range to a usual one that makes it the cause of an error, 3 bits.
+# If a range is this many times a usual one, which costs 3 bits, it is the cause of an error.
 _UNEQUAL = 8.0
 # Largest magnitude over root mean square. Above it, 8 bits give less than about 25 dB.
 _CREST = 40.0
@@ -40,7 +40,7 @@ class Finding:
     Attributes:
         at: The operator that is at fault.
         cause: The kind of the cause.
-        evidence: The cause in words, with figures.
+        evidence: A description of the cause, with figures.
         also: Other operators that the fix must include.
     """
 
@@ -51,7 +51,7 @@ class Finding:
 
 
 def find_faults(comparison: Comparison, label: Callable[[Measured], str]) -> tuple[Finding, ...]:
-    """The faulty operators in the order of execution, each once. `label` names an operator in words."""
+    """The faulty operators in the order of execution, each once. `label` describes an operator."""
     found: dict[int, Finding] = {}
     for row in comparison.measured:
         if _is_faulty(row):
@@ -157,7 +157,7 @@ class _Look:
         yield Finding(row, "activations", "rounding its output adds the error, though no channel stands out")
 
     def _concatenated(self) -> Iterator[Finding]:
-        """The concatenation that this operator is, or whose scale its output has."""
+        """This operator if it is a concatenation, or the concatenation whose scale its output has."""
         graph = self._all.reference
         target: Measured | None = self._row
         index = self._row.output

@@ -1,4 +1,4 @@
-"""Two files, compared operator by operator."""
+"""The comparison of two files, operator by operator."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Measured:
 
     Attributes:
         operator: The operator of the float file; None for an input of the model.
-        counterpart: That of the candidate; None for an input of the model.
+        counterpart: The candidate's operator; None for an input of the model.
         output: Index of its output in the float file.
-        held: The candidate's tensor with that output.
+        held: The candidate's tensor for that output.
         errors: Its errors.
     """
 
@@ -30,11 +30,11 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two files, compared.
+    """The comparison of two files.
 
     Attributes:
         reference, candidate: The files.
-        measured: In the order of execution, the inputs of the model first.
+        measured: The errors, in the order of execution, the inputs of the model first.
         weights: Index of a constant of the float file -> the candidate's real values.
         outputs: Name of a model output -> its index in the float file.
         examples: Number of examples.

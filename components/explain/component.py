@@ -62,10 +62,10 @@ def Explainer(
     examples: InputArtifact[Examples] = None,
     transform_graph: InputArtifact[TransformGraph] = None,
 ) -> None:
-    """Explain a candidate. If that fails, the node succeeds, and the explanation says why there is none.
+    """Explain a candidate. If that fails, the node succeeds, and the explanation has the reason instead.
 
-    `model` is what the candidate was converted from. `float_reference` has it as a float32 TFLite file, if there is
-    one. The examples are the calibration sample, or else the first ones of a split of `examples`.
+    `model` is the model that the candidate was converted from. `float_reference` has it as a float32 TFLite file, if
+    there is one. The examples are the calibration sample or, without one, the first examples of a split of `examples`.
     """
     params = ExplainerSpec.model_validate_json(spec)
     inputs = {"candidate": verified(candidate), "model": verified(model)}

@@ -1,4 +1,4 @@
-"""From the cause of a fault to its fix, as a recipe for the pipeline file if possible. Pure functions."""
+"""Finds the fix for the cause of a fault, as a recipe for the pipeline file if possible. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.spec.schemes.limits import OPERATORS
 
 @dataclass(frozen=True)
 class Situation:
-    """What the fix depends on.
+    """The facts that the fix depends on.
 
     Attributes:
         recipe: Snapshot of the candidate's recipe.
@@ -40,13 +40,13 @@ class Situation:
 
     @property
     def training(self) -> str:
-        """What training under quantization can still do."""
+        """Describe what training under quantization can still do."""
         if self.trains:
             return "train the model under quantization for more epochs"
         return "add a `qat` step, which trains the model under quantization"
 
     def cured(self, scheme: str | dict[str, Any]) -> dict[str, Any]:
-        """The recipe with another scheme, and its own name."""
+        """The recipe with another scheme, under a new name."""
         changed = {name: value for name, value in self.recipe.items() if name in {"steps", "recurrent"} and value}
         return {"name": f"{str(self.recipe['name'])[:42]}_cured", **changed, "scheme": scheme}
 
@@ -131,7 +131,7 @@ def _one_scale(at: Situation) -> Remedy:
 
 
 def _bias_overflow(at: Situation) -> Remedy:
-    # The converter makes the weights of dense layers coarser with 16-bit activations too.
+    # The converter also makes the weights of dense layers coarser with 16-bit activations.
     if at.kind != "FULLY_CONNECTED" and (recipe := at.with_16_bits()):
         return Remedy(
             words="use 16-bit activations, whose biases have 64 bits, or make the bias smaller", recipe=recipe

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# Bounds the error of a value that is not finite, and of a tensor without a signal.
+# Bounds the error of a value that is not finite, and the error of a tensor without a signal.
 LARGEST = 1e12
 
 
@@ -24,11 +24,11 @@ class TensorErrors:
     Args:
         limits: Smallest and largest real value that the candidate's integers represent; None if they are floats.
         step: Real value of one integer step; 0 for floats.
-        parts: Sizes, along `axis`, of the parts that the tensor is concatenated of; empty for any other tensor.
+        parts: Sizes, along `axis`, of the parts that the tensor is concatenated from; empty for any other tensor.
         axis: Axis of the parts.
 
     Attributes:
-        limits, step: As given.
+        limits, step: See the arguments.
         low, high: Smallest and largest float value of each channel [C]. Channels are along the last axis.
         values: Number of values.
         beyond: Number of values beyond the limits by more than half a step.
@@ -41,7 +41,7 @@ class TensorErrors:
         self.low = self.high = np.empty(0)
         self.values = self.beyond = 0
         self._sums = self._squares = np.zeros(1)
-        # Of each channel: what the operator adds, and what its weights and its integers add.
+        # For each channel: the errors that the operator, its weights, and its integers add.
         self._noise = np.zeros((3, 1))
         self._total = self._clipped = 0.0
         self._of_parts = np.zeros((2, max(1, len(parts))))
@@ -50,10 +50,10 @@ class TensorErrors:
         """Add one example.
 
         Args:
-            wanted: The float model's values.
+            wanted: The values of the float model.
             found: The candidate's values, in real numbers.
-            alone: What the float operator computes from the candidate's inputs.
-            alone_weights: What it computes from them with the candidate's weights.
+            alone: The float operator's values for the candidate's inputs.
+            alone_weights: The float operator's values for them with the candidate's weights.
         """
         own, activations = _square(found - alone), _square(found - alone_weights)
         weights = _square(alone_weights - alone)
@@ -87,7 +87,7 @@ class TensorErrors:
 
     @property
     def total(self) -> float:
-        """Error of the candidate's values, including that of all operators before."""
+        """Error of the candidate's values, including the errors of all preceding operators."""
         return relative(self._total, self.signal)
 
     @property
@@ -113,12 +113,12 @@ class TensorErrors:
 
     @property
     def of_parts(self) -> tuple[float, ...]:
-        """The own error in each part of a concatenation, relative to the part's signal."""
+        """The operator's own error in each part of a concatenation, relative to the part's signal."""
         return tuple(relative(noise, signal) for signal, noise in self._of_parts.T) if self._parts else ()
 
     @property
     def medians(self) -> tuple[float, float, float]:
-        """Medians over channels: the own error, and what weights and activations add, relative to the variance.
+        """Medians over channels of the own, weight, and activation errors, relative to the variance.
 
         Channels that don't vary don't count. All are 0 if none varies.
         """

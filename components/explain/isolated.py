@@ -1,7 +1,7 @@
 """Takes a float file apart, so that each operator computes from given inputs. Imports TensorFlow.
 
-One run then returns what each operator makes of the values that the candidate's operator got. The difference is the
-error of this operator alone, without those before it, as in TensorFlow Lite's quantization debugger.
+One run then returns the results of each operator for the values that the candidate's operator got. The difference is
+the error of this operator alone, without the preceding operators, as in TensorFlow Lite's quantization debugger.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from components.upstream.tflite.objects import pack, schema
 
 
 def taken_apart(graph: Graph, constants: Mapping[int, Array]) -> tuple[bytes, tuple[int, ...], tuple[int, ...]]:
-    """Rewrite a float file, so that no operator reads what another one computes.
+    """Rewrite a float file so that no operator reads the result of another one.
 
     Args:
         graph: The float file.
         constants: Index of a constant -> other values for it, float32 of its shape.
 
     Returns:
-        The file, then the indexes in `graph` of the activations that it takes as inputs, and of those that it returns,
-        both in the order of the file.
+        The file, then the indexes in `graph` of the activations that it takes as inputs, and of the activations that it
+        returns, both in the order of the file.
     """
     model = read_model(graph.content)
     main = model.subgraphs[0]

@@ -27,11 +27,11 @@ class ExplanationRequest(FrozenModel):
     Attributes:
         recipe: Snapshot of the candidate's recipe.
         candidate: Path of the candidate's file.
-        reference: Path of the float file of the same model; None to make one of `serving`.
+        reference: Path of the float file of the same model; None to create one from `serving`.
         serving: Serving folder of the model that the candidate was converted from.
         examples: Number of examples.
         files: Gzipped TFRecord files with the examples.
-        source: Where the examples are from, in words.
+        source: A description of where the examples are from.
         task: Reference of the task that decodes them.
         transform_graph: Folder of their TensorFlow Transform graph, if they have one.
     """

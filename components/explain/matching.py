@@ -1,6 +1,7 @@
 """Finds the operator of a float file that each operator of a quantized file computes, by the structure of the graphs.
 
-Names alone don't identify operators: the converter generates many of them, and compaction removes those.
+Names alone don't identify operators, because the converter generates many of them, and compaction removes the generated
+ones.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ MOVING = frozenset(
 
 @dataclass(frozen=True)
 class Matched:
-    """Which parts of two files compute the same.
+    """The parts of two files that compute the same.
 
     Attributes:
         operators: Index of a float operator -> the operator of the candidate, in the order of the float file.
-        tensors: Index of an activation of the float file -> index of the tensor that holds it in the candidate,
-            integers where it has them.
+        tensors: Index of an activation of the float file -> index of the tensor for it in the candidate, with integers
+            if it has them.
     """
 
     operators: dict[int, Operator]
@@ -64,7 +65,7 @@ def _by_name(reference: Graph, candidate: Graph) -> list[tuple[int, int]]:
 
 
 def _held(candidate: Graph, index: int) -> int:
-    """The integers of a float tensor, if operators read only these."""
+    """The quantized version of a float tensor, if operators read only that."""
     readers = candidate.readers.get(index, [])
     if candidate.tensors[index].is_float and readers and all(one.kind == "QUANTIZE" for one in readers):
         return readers[0].outputs[0]

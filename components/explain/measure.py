@@ -18,7 +18,7 @@ from components.model.tflite_flags import by_name
 from components.ranges.affine import quantize
 from components.upstream.tflite.interpreter import interpreter
 
-# Runs of a file of one time step over all sequences together.
+# Maximum number of runs of a file of one time step over all sequences.
 MOST_RUNS = 512
 
 
@@ -82,7 +82,7 @@ def compare(reference: bytes, candidate: bytes, examples: Iterable[Mapping[str, 
 
 
 class _File:
-    """A loaded file whose tensors can all be read after a run."""
+    """A loaded file, all of whose tensors can be read after a run."""
 
     def __init__(self, content: bytes) -> None:
         self.graph, self.runs = Graph(content), 0
@@ -92,7 +92,7 @@ class _File:
         self.pairs = state_pairs(self.inputs, self.outputs)
 
     def begin(self) -> None:
-        """Reset the state that earlier examples left."""
+        """Reset the state from earlier examples."""
         self._interpreter.reset_all_variables()
         for name in self.pairs:
             detail = self.inputs[name]
@@ -129,7 +129,7 @@ class _File:
 
 
 class _Apart:
-    """The float operators, each computing from given values."""
+    """The float operators, each of which computes from given values."""
 
     def __init__(self, graph: Graph, constants: Mapping[int, Array]) -> None:
         content, self._given, self._returned = taken_apart(graph, constants)

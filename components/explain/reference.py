@@ -28,12 +28,12 @@ def float_reference(
 ) -> bytes:
     """The float file of the model that a candidate was converted from.
 
-    Recurrent layers are lowered in float as in the candidate. A model that was trained under quantization keeps
+    Recurrent layers are lowered as in the candidate, but in float. A model that was trained under quantization keeps
     its trained weights, without quantizers.
 
     Args:
         serving: The serving folder of the model's artifact.
-        scheme, form: Those of the candidate's recipe.
+        scheme, form: Scheme and form of the candidate's recipe.
         streaming: Whether the candidate is a file of one time step.
         examples: Model input -> array [1, ...]; "" names the only input. Their values don't matter.
         folder: A temporary folder.
@@ -86,10 +86,10 @@ def _lowered(
 
 
 def _with_trained_weights(serving: Path, folder: Path) -> Path:
-    """A SavedModel whose quantizers of weights have 16 bits; the same folder if it has none.
+    """A SavedModel whose weight quantizers have 16 bits; the same folder if it has none.
 
     The converter rounds weights to their quantizers, and the steps of 16 bits are too fine to matter. It can't write a
-    quantizer of 4 bits whose range has no negative values. Quantizers of activations get 8 bits, and keep the converter
+    4-bit quantizer whose range has no negative values. Quantizers of activations get 8 bits, and keep the converter
     from moving constants into other layers.
     """
     from components.upstream.saved_model import read_proto
@@ -132,7 +132,7 @@ def _from_inputs(function: Any) -> set[str]:
 
 
 def without_quantizers(content: bytes) -> bytes:
-    """Remove fake quantization, which float files have as pairs of QUANTIZE and DEQUANTIZE.
+    """Remove fake quantization, which float files represent as pairs of QUANTIZE and DEQUANTIZE.
 
     Returns:
         The file without such pairs; the same bytes if there are none.

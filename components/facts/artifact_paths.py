@@ -1,8 +1,8 @@
 """Paths of files inside artifacts, shared by the components that write and read them."""
 
-# In a Model artifact: where stock TFX expects a SavedModel and a TFLite file.
+# In a Model artifact: the paths at which stock TFX expects a SavedModel and a TFLite file.
 SERVING_FOLDER = "Format-Serving"
-# The signature of that SavedModel which is the model.
+# The signature of that SavedModel that is the model.
 SIGNATURE = "serving_default"
 TFLITE_FILE = f"{SERVING_FOLDER}/tflite"
 # In the same artifact, if there is one: the Keras model, for steps that train it further.
@@ -28,7 +28,7 @@ CHAMPION_FILE = "champion.json"
 CHALLENGE_FILE = "challenge.json"
 # In an artifact of predictions: its report and the stored outputs.
 PREDICTIONS_FOLDER = "predictions"
-# In the artifact of what changed: Changes.
+# In the artifact of changes: Changes.
 CHANGES_FILE = "changes.json"
 # In the artifact of a device check: a DeviceReport.
 DEVICE_REPORT_FILE = "device_report.json"

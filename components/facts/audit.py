@@ -15,7 +15,7 @@ class Finding(FrozenModel):
     Attributes:
         check: Name of the check (`non_finite`, `constant`, `missing_stratum`, `range`, `leak`, `stability`, `size`).
         where: The input or feature.
-        message: What was found, with figures.
+        message: The finding, with figures.
         remedy: How to fix it; empty if nothing needs fixing.
     """
 
@@ -32,7 +32,7 @@ class RangeFact(FrozenModel):
     Attributes:
         input: Name of the model input ("" if the model has one unnamed input).
         sample: Smallest and largest finite value in the sample.
-        split: Smallest and largest finite value in the whole split.
+        split: Smallest and largest finite value in the complete split.
         halves: Smallest and largest finite value in each of two disjoint halves of the sample.
         histogram: Counts of the sample's values in equal bins over `sample`.
         split_histogram: Counts of the split's values in the same bins. The outermost bins include values outside them.

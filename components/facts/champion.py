@@ -9,15 +9,15 @@ from components.facts.evaluation import SliceResult
 
 
 class Sighting(FrozenModel):
-    """What one registry says about a device's last release.
+    """The information of one registry about a device's last release.
 
     Attributes:
         registry: The registry and its channel.
-        state: `unknown` if the registry can't be reached, or what it holds is damaged.
+        state: `unknown` if the registry can't be reached, or its content is damaged.
         version: The release that the channel names; None without one.
-        content: Digest of what matters of that release here: its model, recipe, profile, and classes. A push of the
-            same bytes after another decision changes its manifest, but not this.
-        why: Why it is unknown; empty otherwise.
+        content: Digest of the parts of that release that matter for a comparison: its model, recipe, profile, and
+            classes. A push of the same bytes after another decision changes its manifest, but not this digest.
+        why: Why the state is unknown; empty otherwise.
     """
 
     registry: str
@@ -40,7 +40,7 @@ class Champion(FrozenModel):
         incomparable: Why metrics of the champion aren't comparable with those of candidates, judging by its
             manifest; empty if they are.
         notes: What else to keep in mind.
-        sightings: What each registry says, in the order of the pipeline file.
+        sightings: The information of each registry, in the order of the pipeline file.
     """
 
     device: str
@@ -56,13 +56,14 @@ class Champion(FrozenModel):
 
 
 class Challenger(FrozenModel):
-    """One candidate against the champion.
+    """The comparison of one candidate with the champion.
 
     Attributes:
         name: Name of the recipe.
         sha256: Digest of the candidate's file; None without one.
         same: Whether this is the champion's file, which is neither better nor worse than itself.
-        slices: Its metrics on each slice. Changes and flips are those from the champion. Empty if nothing was compared.
+        slices: Its metrics on each slice. Changes and flips are relative to the champion. Empty if nothing was
+            compared.
     """
 
     name: str
@@ -72,12 +73,12 @@ class Challenger(FrozenModel):
 
 
 class DeviceChallenge(FrozenModel):
-    """Candidates against the champion under TensorFlow Lite Micro, on the first examples that all of them ran there.
+    """The comparison under TensorFlow Lite Micro, on the first examples that the champion and all candidates ran there.
 
     Attributes:
         why: Why nothing was compared; empty if something was.
         slices: Metrics of the champion on each slice.
-        challengers: Name of a candidate -> its metrics on each slice. Changes and flips are those from the champion.
+        challengers: Name of a candidate -> its metrics on each slice. Changes and flips are relative to the champion.
     """
 
     why: str = ""
@@ -86,7 +87,7 @@ class DeviceChallenge(FrozenModel):
 
 
 class Challenge(FrozenModel):
-    """All candidates against the champion of one device, on the same examples.
+    """The comparison of all candidates with the champion of one device, on the same examples.
 
     Attributes:
         champion: The champion.

@@ -1,4 +1,4 @@
-"""How a candidate's answers differ from the float baseline's: counts, and the examples that changed most."""
+"""Differences between a candidate's answers and the float baseline's: counts, and the examples that changed most."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ChangedExample(FrozenModel):
 
 
 class Changes(FrozenModel):
-    """What changed in the answers of one candidate.
+    """The changes in the answers of one candidate.
 
     Attributes:
         recipe: Name of its recipe.
@@ -56,8 +56,8 @@ class Changes(FrozenModel):
         answered: Number of examples whose class differs from the baseline's; None if outputs are not classes.
         lost, gained: Number of examples that only the baseline, or only the candidate, gets right; None if answers are
             not right or wrong.
-        worst: The examples that changed most: those that were lost first, then by distance.
-        unavailable: Why there is nothing; empty if there is something.
+        worst: The examples that changed most: lost examples first, then by distance.
+        unavailable: Why there are no changes to show; empty if there are.
     """
 
     recipe: str

@@ -31,7 +31,7 @@ class TensorFact(FrozenModel):
 
     Attributes:
         name: As in the file. For a tensor without a name, its index (`tensor 12`).
-        shape: As in the file; -1 where the signature leaves a dimension open.
+        shape: As in the file; -1 for a dimension that the signature leaves open.
         dtype: Flatbuffer name (`INT8`, `FLOAT32`, `INT4`, `RESOURCE`).
         bytes: Size of its constant buffer; 0 for activations.
         scales: Number of quantization scales: 0 unquantized, 1 per tensor, more per channel.
@@ -92,13 +92,13 @@ class Inspection(FrozenModel):
         file_bytes: Size of the file, in bytes.
         weight_bytes: Bytes of constant buffers.
         operators: Operators, most frequent first.
-        dtype_counts: Tensor dtype -> number of tensors that hold data.
+        dtype_counts: Tensor dtype -> number of tensors that contain data.
         inputs, outputs: Inputs and outputs of the model, in the order of the file. The converter chooses that order, so
             use their names in the signature.
         weights: Constant tensors of at least 2 dimensions or 16 elements, largest first.
         float_tensors: Names of all float tensors. Empty if the file has only integers.
-        border_casts: Those of them between an integer or boolean input and the operator that quantizes it, or between
-            the operator that dequantizes an output and its cast to integers or booleans.
+        border_casts: The float tensors between an integer or boolean input and the operator that quantizes it, or
+            between the operator that dequantizes an output and its cast to integers or booleans.
         stateful: Whether the interpreter keeps variables between invocations.
         cells: Fused recurrent operators, with the dtypes of their tensors.
         runtime_floor: The oldest version of TensorFlow Lite that has all operators, as the converter wrote it into the
@@ -172,14 +172,15 @@ class LayerSensitivity(FrozenModel):
 
 
 class FloatSearch(FrozenModel):
-    """How `keep_float: auto` determined its number of float layers.
+    """The search by which `keep_float: auto` determined its number of float layers.
 
     Attributes:
         metric: The pipeline's first metric.
         examples: Size of the calibration sample that the metric was computed on.
         float_value: The float model's value on the sample.
         max_drop: How much worse a candidate can be.
-        drops: How much worse it is with the 0, 1, 2... most sensitive layers float. The last value meets the bound.
+        drops: How much worse the candidate is with the 0, 1, 2... most sensitive layers in float. The last value meets
+            the bound.
     """
 
     metric: str
@@ -195,7 +196,7 @@ class StateErrors(FrozenModel):
     For a fused LSTM, the state is the hidden state because the cell state is not available outside the operator.
 
     Errors are relative to the root mean square of the float model's state over all time steps. With several layers,
-    they are those of the worst state.
+    they are the errors of the worst state.
 
     Attributes:
         examples: Number of sequences in the measurement.
@@ -220,7 +221,7 @@ class PinnedFact(FrozenModel):
         kind: `input` or `output`.
         name: Its name in the file's signature.
         dtype, scale, zero_point: The pinned quantization.
-        converted_scale, converted_zero_point: What the converter chose.
+        converted_scale, converted_zero_point: The converter's values.
         requantized: Whether a QUANTIZE operator converts between the two.
         clipped: Share of the calibration sample's values outside the pinned range; None without a sample.
     """
@@ -268,7 +269,7 @@ class Converted(FrozenModel):
 
 
 class ConversionFailure(FrozenModel):
-    """A recipe that gave no usable file.
+    """A recipe that produced no usable file.
 
     Attributes:
         scheme: The recipe's scheme.

@@ -13,7 +13,7 @@ Verdict = Literal["pass", "fail", "not_enough_data"]
 
 # A drop or a rise is a change from the baseline for the worse.
 Operation = Literal["at_least", "at_most", "drop_at_most", "rise_at_most"]
-# Units of figures. `pipelines.report.wording` defines how each is shown. Metrics have none.
+# Units of figures. `pipelines.report.wording` defines how each unit is shown. Metrics have no unit.
 Unit = Literal[
     "",
     "bytes",
@@ -41,8 +41,8 @@ class BoundTest(FrozenModel):
         corrected: `p` with Holm's correction for all tests of the candidate.
         p_of_harm: How likely an outcome at least as bad is if the bound holds; None if the check passed.
         alpha: The check passes if `corrected` is at most this.
-        enough: About how many examples the slice needs to pass in 80 % of evaluations, if the true value is the
-            measured one; None if the check passed, or the estimate is beyond the bound.
+        enough: Approximate number of examples that the slice needs to pass in 80 % of evaluations, if the true value is
+            the measured one; None if the check passed, or the estimate is beyond the bound.
     """
 
     method: Method
@@ -58,7 +58,7 @@ class Check(FrozenModel):
 
     Attributes:
         quantity: The measured quantity (`accuracy`, `change of accuracy`, `file bytes`, `latency ratio`).
-        scope: The slice; for a budget, the name of the device.
+        scope: The slice or, for a budget, the name of the device.
         op: The required relation of the figure to the bound.
         bound: The bound.
         measured: The figure; None if it was not measured.
@@ -87,8 +87,8 @@ class Requirement(FrozenModel):
 
     Attributes:
         quantity, scope, verdict: As for `Check`.
-        bound: What is required, in words.
-        measured: What was found, in words.
+        bound: A description of the requirement.
+        measured: A description of the finding.
     """
 
     quantity: str
@@ -119,13 +119,13 @@ class CandidateDecision(FrozenModel):
 
 
 class AgainstChampion(FrozenModel):
-    """How one candidate compares with the device's champion.
+    """The comparison of one candidate with the device's champion.
 
     Attributes:
         candidate: Name of the recipe.
-        verdict: `same` if it is the champion's file; `fail` if it is worse; `not_enough_data` if neither that nor the
-            opposite is shown; else `pass`. None if nothing was compared.
-        checks: What was compared.
+        verdict: `same` if it is the champion's file; `fail` if it is worse; `not_enough_data` if it is shown to be
+            neither worse nor good enough; else `pass`. None if nothing was compared.
+        checks: The compared figures.
     """
 
     candidate: str
@@ -134,7 +134,7 @@ class AgainstChampion(FrozenModel):
 
 
 class ChampionVerdict(FrozenModel):
-    """All candidates against the device's champion.
+    """The comparison of all candidates with the device's champion.
 
     Attributes:
         mode: `report` if this is only reported; `require` if it decides.
@@ -174,7 +174,7 @@ class Decision(FrozenModel):
         metric: The metric that ranks accuracy.
         fronts: Cost (`bytes`, `gzip bytes`, `host time`, `NPU cycles`) -> the candidates on the Pareto front of that
             metric against the cost, among those that pass, from the lowest cost to the highest.
-        decide_on: What the bounds on metrics were compared with, as in `components.spec.gate.GateSpec`.
+        decide_on: The quantity that bounds on metrics were compared with, as in `components.spec.gate.GateSpec`.
         alpha: With `decide_on: test`, the highest probability of a wrong blessing.
         champion: How the candidates compare with the device's champion; None if the policy doesn't compare.
         candidates: All candidates, in the order of the pipeline file.

@@ -37,7 +37,7 @@ class CpuOperator(FrozenModel):
     """An operator that does not run on the NPU.
 
     Attributes:
-        name: In Vela's spelling (`ReverseV2`).
+        name: Its name in Vela's spelling (`ReverseV2`).
         output: Its output tensor.
         reason: Vela's reason; empty if it gives none.
     """
@@ -48,7 +48,7 @@ class CpuOperator(FrozenModel):
 
 
 class VelaFacts(FrozenModel):
-    """Results of Vela's compiler and cost model. Figures cover only the NPU because Vela doesn't estimate the CPU.
+    """Results of Vela's compiler and cost model. Figures cover only the NPU, because Vela doesn't estimate the CPU.
 
     Attributes:
         accelerator, system_config, memory_mode: Target of the compilation.
@@ -133,7 +133,7 @@ class TflmFacts(FrozenModel):
         outputs: Differences from the desktop runtime.
         slices: Metrics under TensorFlow Lite Micro, with changes from the baseline on the same examples.
         desktop_slices: The same under the desktop runtime, on the same examples.
-        golden_inputs, golden_outputs: The first example, in the order of the file, and what TFLM returned. Empty for
+        golden_inputs, golden_outputs: The first example, in the order of the file, and TFLM's results for it. Empty for
             files of one time step.
     """
 
@@ -221,7 +221,7 @@ class CandidateOnDevice(FrozenModel):
 
     @property
     def noisy(self) -> bool:
-        """Whether the time on the phone was measured but can't be judged, so that another measurement may help."""
+        """Whether the time on the phone was measured but can't be used, so another measurement may help."""
         return isinstance(self.adb, AdbFacts) and bool(self.adb.disagreement)
 
     @property

@@ -6,7 +6,7 @@ from components.core.values import FrozenModel
 
 
 class OutputDifference(FrozenModel):
-    """One output of a candidate under a runtime, compared with the same under another.
+    """One output of a candidate under a runtime, compared with the same output under another runtime.
 
     Attributes:
         output: Name of the output.
@@ -27,5 +27,5 @@ class OutputDifference(FrozenModel):
 
     @property
     def gross(self) -> bool:
-        """Whether the difference is more than one of rounding. NaN counts as gross."""
+        """Whether the difference is greater than rounding can explain. NaN counts as gross."""
         return not self.mean_lsb <= self.gross_lsb

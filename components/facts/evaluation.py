@@ -46,10 +46,10 @@ class SliceResult(FrozenModel):
         flips: Metric name -> how answers differ from the baseline's. Only for candidates, and for means over examples
             that are 0 or 1 on each example, all of which have the weight 1.
         parts: The number of examples in each part that the intervals leave out in turn.
-        groups: With `evaluate.group_by`, the number of groups; exact up to 16,384, about right above. None without it.
+        groups: With `evaluate.group_by`, the number of groups; exact up to 16,384, approximate above. None without it.
         without: Metric name -> its value without each part, for metrics with an interval.
-        samples: Metric name -> what each unit adds to it, for ratios of sums with a known range and for areas under the
-            ROC curve.
+        samples: Metric name -> the contribution of each unit, for ratios of sums with a known range and for areas under
+            the ROC curve.
     """
 
     slice: str
@@ -64,7 +64,7 @@ class SliceResult(FrozenModel):
 
     @property
     def shown(self) -> SliceResult:
-        """The same without what only tests read, which is longer than everything else."""
+        """The same without the fields that only tests read, which are longer than all others."""
         return self.model_copy(update={"parts": (), "without": {}, "samples": {}})
 
 
@@ -73,11 +73,11 @@ class Latency(FrozenModel):
 
     Attributes:
         microseconds: Minimum over the rounds.
-        ratio: Median over the rounds of its time divided by that of the float TFLite model. None if one of them is
+        ratio: Median over the rounds of its time divided by the float TFLite model's. None if one of them is
             under 20 microseconds, or the float model's twins did not agree, which makes a comparison impossible.
         lower, upper: 95 % confidence interval of the ratio. It is at least 5 % wide on both sides, because equal files
-            can differ by that.
-        note: Why there is no ratio, or what to keep in mind.
+            can differ by that much.
+        note: Why there is no ratio, or something else to keep in mind.
         transient: Whether the twins disagreed, so that another run may give a ratio.
     """
 
@@ -90,7 +90,7 @@ class Latency(FrozenModel):
 
 
 class UnequalRanges(FrozenModel):
-    """Channels of a quantized output that have few integers, because other channels of it need a wide range.
+    """Channels of a quantized output that have few integers, because its other channels need a wide range.
 
     Attributes:
         output: Name of the output.
@@ -127,9 +127,9 @@ class CandidateReport(FrozenModel):
             the share of the values that a final operator such as a sum combines, over a fifth of the examples. None if
             the output is not quantized, or its range covers all that the operator can return. With several outputs,
             the largest share of any.
-        saturated_by_output: With several outputs, the share of each that has one.
+        saturated_by_output: With several outputs, the share for each output that has one.
         unequal_ranges: Outputs whose quantization leaves few integers to some channels.
-        predicted_bytes: Size of the stored predictions; None if it could not be run.
+        predicted_bytes: Size of the stored predictions; None if the candidate could not be run.
     """
 
     recipe: Recipe
@@ -163,7 +163,7 @@ class EvaluationReport(FrozenModel):
         baseline_bytes: Size of the baseline as a float32 TFLite file, in bytes. Ratios of size refer to it.
         candidates: All candidates, in the order of the pipeline file.
         outputs: How the metrics interpret the only output that they read.
-        readings: If they read several, how they interpret each.
+        readings: If the metrics read several outputs, how they interpret each.
         spans: Metrics without samples, all of whose examples contribute, whose values have a minimum and a
             maximum -> the difference of the two.
     """

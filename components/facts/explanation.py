@@ -1,4 +1,4 @@
-"""Why a candidate differs from its float model: errors of its layers, their causes, and how to fix them."""
+"""The reasons why a candidate differs from its float model: errors of its layers, their causes, and their fixes."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class LayerError(FrozenModel):
         operator: Flatbuffer name of the builtin (`CONV_2D`), or `INPUT` for an input of the model.
         tensor: Name of its output tensor in the candidate's file.
         place: Index of the operator in the candidate's file; -1 for an input.
-        total: Of the candidate's values, including what the operators before it add.
-        own: What this operator adds.
-        weights: What it adds by weights and biases: computed in float, with those of the candidate.
-        activations: What it adds by the integers of its output, and by integer arithmetic.
+        total: Error of the candidate's values, including the errors of preceding operators.
+        own: Error that this operator adds.
+        weights: Error from its weights and biases: computed in float, with the candidate's weights and biases.
+        activations: Error from the integers of its output, and from integer arithmetic.
         channels: The median of its channels' own errors, each relative to the variance of the channel.
         beyond: Fraction of values beyond the range of its integers.
     """
@@ -74,7 +74,7 @@ class Fault(FrozenModel):
     Attributes:
         layer, operator, tensor: As for its `LayerError`.
         cause: The kind of the cause.
-        evidence: The cause in words, with figures.
+        evidence: A description of the cause, with figures.
         remedy: How to fix it.
     """
 
@@ -93,9 +93,9 @@ class Explanation(FrozenModel):
         recipe, scheme: Names of the recipe and of its scheme.
         sha256: Digest of the candidate's file; empty without one.
         examples: Number of examples.
-        source: The examples: `calibration sample`, or the first ones of a split.
-        layers: In the order of execution, the inputs of the model first.
-        faults: In the order of execution.
+        source: The examples: `calibration sample`, or the first examples of a split.
+        layers: The errors in the order of execution, the inputs of the model first.
+        faults: The faults in the order of execution.
         outputs: Error of each output of the model.
         unmatched: Number of the float file's operators that the candidate's file doesn't have.
         unavailable: Why there is no explanation; empty if there is one.

@@ -19,9 +19,9 @@ class LeftOut(FrozenModel):
     Attributes:
         split: The split; empty if a hash divides the files into splits.
         files: How many files match.
-        damaged: How many of them were left out.
+        damaged: How many of these files were left out.
         bound: The largest share that may be left out (`examples.max_unreadable`).
-        first: The first of them in alphabetical order, each with what is wrong with it.
+        first: The first of these files in alphabetical order, each with its defect.
     """
 
     split: str
@@ -37,7 +37,7 @@ class LeftOut(FrozenModel):
 
     @property
     def sentence(self) -> str:
-        """The counts in words."""
+        """Describe the counts."""
         place = f" of the split {self.split}" if self.split else ""
         return (
             f"{counted(self.damaged, 'damaged file')} of {self.files:,}{place} left out: {self.share:.2%}, "

@@ -40,7 +40,7 @@ class Manifest(FrozenModel):
     Attributes:
         role: Role of the artifact in the pipeline.
         recipe: Snapshot of a candidate's recipe, as JSON; None for other artifacts. The type is not `Recipe`, so that
-            artifacts without one don't depend on the fields of recipes.
+            artifacts without a recipe don't depend on the fields of recipes.
         parents: Input name -> SHA-256 of the input artifact, as in that artifact's own manifest.
         sha256: Digest of `content`.
         content: Path of the main content, relative to the artifact's folder.

@@ -1,6 +1,6 @@
 """The errors of a candidate's layers as node data of Model Explorer, which colors the graph of the file with them.
 
-The format is that of `ModelNodeData` in `model_explorer/node_data_builder.py`: graph -> results by the name of an
+The format matches `ModelNodeData` in `model_explorer/node_data_builder.py`: graph -> results by the name of an
 output tensor or the ID of a node, and colors by value. `model_explorer FILE.tflite` shows the file, and "Add node data"
 reads this file.
 """
@@ -34,7 +34,7 @@ def node_data(explanation: Explanation) -> dict[str, str]:
 
 
 def _file(explanation: Explanation, of: Callable[[LayerError], float]) -> str:
-    # The ID of a node is the position of its operator. Inputs share one node, and are found by their tensor.
+    # The ID of a node is the position of its operator. Inputs share one node, and are identified by their tensor.
     results = {
         one.tensor if one.place < 0 else str(one.place): {"value": round(min(decibels(of(one)), EXACT), 2)}
         for one in explanation.layers

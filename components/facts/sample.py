@@ -1,4 +1,4 @@
-"""What each independent unit of a slice adds to a metric, for tests that are valid for samples of any size."""
+"""The contribution of each independent unit of a slice to a metric, for tests that are valid for any sample size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Sample(FrozenModel):
     """A metric that is a ratio of two sums over units: examples, or groups of examples.
 
     Attributes:
-        numerators, denominators: What each unit adds to the two sums, packed. The units of all models of an evaluation
-            are the same, in the same order.
+        numerators, denominators: The contributions of each unit to the two sums, packed. The units of all models of an
+            evaluation are the same, in the same order.
         least, greatest: Limits of a unit's numerator, per denominator.
-        largest: The largest denominator of a unit. Several if units are of kinds that have different ones, such as the
+        largest: The largest denominator of a unit. Several if there are kinds of units with different ones, such as the
             positive and the negative examples of an area under a curve.
-        outside: How many units have a numerator that is not between these values.
+        outside: How many units have a numerator outside these limits.
     """
 
     numerators: str

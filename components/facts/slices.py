@@ -11,12 +11,12 @@ OVERALL = "overall"
 
 
 def overall(slices: Iterable[SliceResult]) -> SliceResult | None:
-    """The result on the whole split."""
+    """The result on the complete split."""
     return next((result for result in slices if result.slice == OVERALL), None)
 
 
 def features(name: str) -> tuple[str, ...]:
-    """The features that a slice or a requested kind of slice crosses; none for the whole split.
+    """The features that a slice or a requested kind of slice crosses; none for the complete split.
 
     Args:
         name: A slice as the evaluation names it (`age=30, sex=f`). A feature without a value means each of its values

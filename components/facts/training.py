@@ -16,7 +16,7 @@ Export = Literal["plain", "lowered", "fused_lstm"]
 
 
 class LayerPlan(FrozenModel):
-    """The treatment of one layer of the user's model: of any layer in a training step, of a recurrent layer always.
+    """The treatment of one layer of the user's model: in a training step, any layer; otherwise, a recurrent layer.
 
     Attributes:
         layer: Name of the layer; `outer/inner` in nested models.
@@ -27,7 +27,7 @@ class LayerPlan(FrozenModel):
             `unrolled` over the sequence, or a `loop`.
         weights: How its weights are quantized; empty if none are.
         outputs: How its outputs are quantized; empty if none are.
-        note: What earlier steps did to the layer, or why it is refused and how to fix that.
+        note: How earlier steps changed the layer, or why it is refused and how to fix that.
     """
 
     layer: str
@@ -109,7 +109,7 @@ class WeightFact(FrozenModel):
 
 
 class PruningSensitivity(FrozenModel):
-    """How much pruning only this layer changes the model's output.
+    """The effect of pruning only this layer on the model's output.
 
     Attributes:
         layer: Name of the layer.
@@ -130,7 +130,7 @@ class TrainingReport(FrozenModel):
     Attributes:
         recipe: In the artifact, the id of the node. Readers that know the run replace it with the names of the recipes.
         kind: Kind of the step.
-        epochs: One fact for each epoch; fewer than requested if training stopped early.
+        epochs: One entry for each epoch; fewer than requested if training stopped early.
         best_epoch: The epoch whose weights were kept.
         layers: Treatment of each layer.
         ranges: Trained ranges of activations.

@@ -103,13 +103,13 @@ def write_result(
     code_version: str,
     **facts: str | int | float,
 ) -> None:
-    """Write the manifest of what a node made of one model, and describe the TFX artifact by it. Call it last.
+    """Write the manifest of what a node made from one model, and describe the TFX artifact by it. Call it last.
 
     Args:
         artifact: The TFX artifact.
         content: Path of its main content, relative to its folder.
         role: Its role in the pipeline.
-        model: The model, whose recipe is also that of the result.
+        model: The model, whose recipe is also the result's.
         parents: Input name -> a verified artifact, or a folder of examples. None stands for an absent optional input.
         code_version: Version of the code that made it.
         facts: Further custom properties of the artifact.

@@ -19,7 +19,7 @@ class Checked:
         self.quantizer, self._layer = quantizer, layer
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Any:
-        """Build the quantizer, then try it, because errors at this point still reach the caller unchanged.
+        """Build the quantizer and try it here, because errors at this point still reach the caller unchanged.
 
         Raises:
             ModelError: The quantizer returns a different shape or type.

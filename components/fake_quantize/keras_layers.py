@@ -16,7 +16,7 @@ from components.fake_quantize.layers import NO_ACTIVATION, USING_MASKS
 from components.upstream.keras import is_graph, is_masked, layers_that_read, nodes_in_order
 
 _layers = tf.keras.layers
-# Size attributes of a one-dimensional convolution, which get a leading 1 in the two-dimensional one.
+# Size attributes of a one-dimensional convolution, which get a leading 1 in the two-dimensional version.
 SIZES = ("kernel_size", "strides", "dilation_rate")
 # One-dimensional convolution -> the two-dimensional one.
 UPRIGHT = {
@@ -92,7 +92,7 @@ def refusal_of(node: Any, model: Any) -> tuple[str, str] | None:
 
 
 def _dilated_twins(node: Any, model: Any) -> list[str]:
-    """The names of other depthwise convolutions in a model of a layer's input with the same windows and dilation."""
+    """The names of a model's other depthwise convolutions of a layer's input with the same windows and dilation."""
 
     def window(layer: Any) -> Any:
         if not type(layer).__name__.startswith(("Depthwise", "Separable")):
@@ -188,7 +188,8 @@ class Rewritten:
         model: A functional, uncompiled model with the weights of the original.
         origins: Name of each rewritten layer -> name of the original layer that it comes from.
         notes: Name of an original layer -> how it was rewritten. Unchanged layers have no note.
-        refusals: Name of an original layer that cannot be quantized for what it reads -> the reason and how to fix it.
+        refusals: Name of an original layer that cannot be quantized because of its inputs -> the reason and how to fix
+            it.
     """
 
     model: Any

@@ -31,7 +31,7 @@ class LayerConfig(QuantizeConfig):
     """Weight and output quantizers of one rewritten layer.
 
     Args:
-        kernel: The attribute that holds the weights; None quantizes no weights.
+        kernel: The attribute that contains the weights; None quantizes no weights.
         weight_quantizer: Quantizes the weights.
         output_quantizer: Quantizes the output; None for a layer without its own range.
     """
@@ -44,7 +44,7 @@ class LayerConfig(QuantizeConfig):
         return [] if self.kernel is None else [(getattr(layer, self.kernel), self.weight_quantizer)]
 
     def get_activations_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:  # noqa: ARG002
-        """None: activations are separate layers in a rewritten model."""
+        """Return None, because activations are separate layers in a rewritten model."""
         return []
 
     @do_not_convert

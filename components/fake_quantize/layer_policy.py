@@ -1,4 +1,4 @@
-"""How quantization-aware training treats each layer, resolved from a recipe. Needs no TensorFlow."""
+"""How quantization-aware training treats each layer, resolved from a recipe. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 

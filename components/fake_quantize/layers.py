@@ -1,4 +1,4 @@
-"""How TFLite's integer kernels compute each kind of Keras layer. A table of names; needs no TensorFlow.
+"""How TFLite's integer kernels compute each kind of Keras layer. A table of names, without TensorFlow.
 
 Measured with TensorFlow 2.16 by converting each layer alone after training under fake quantization, and comparing the
 file's output with the layer's. `tests/components/fake_quantize/test_layer_table.py` repeats the measurement.
@@ -18,7 +18,7 @@ WEIGHTED: dict[str, tuple[str, tuple[int, ...]]] = {
     "Conv2DTranspose": ("kernel", ()),
     "Embedding": ("embeddings", ()),
 }
-# Weights whose scale is that of the output.
+# Weights with the scale of the output.
 LOOKED_UP = frozenset({"Embedding"})
 
 # Layers whose output has its own range.

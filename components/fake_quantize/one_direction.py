@@ -18,7 +18,7 @@ def one_way(new: NewLayer, layer: Any, name: str, x: Any, origin: str = "", in_o
         layer: The layer.
         name: Name of the new layer.
         x: The sequences, [batch, time, features].
-        origin: Name of the layer of the user's model, if it is another.
+        origin: Name of the layer of the user's model, if it is different.
         in_order: Whether to reverse the outputs of a backward layer again.
     """
     cell = cell_of(layer, int(x.shape[-1]))

@@ -1,4 +1,4 @@
-"""Place quantizers in a rewritten model. Pure functions on a graph of names; needs no TensorFlow."""
+"""Place quantizers in a rewritten model. Pure functions on a graph of names, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def place(
         if node.kind == OPERATOR and integers.issuperset({node.name, *node.inputs}):
             plan.places[node.name] = QuantizerSlot(policy, "passing")
         elif node.kind == OPERATOR and node.activation == "cast" and node.inputs and integers.issuperset(node.inputs):
-            # A cast to floats, in front of the quantizer of what reads it.
+            # A cast to floats, in front of the quantizer of its reader.
             plan.places[node.name] = QuantizerSlot(replace(policy, mode="float"), "unknown")
         else:
             plan.places[node.name] = _placed(node, policy, plan)
@@ -181,7 +181,8 @@ def _recurrent_refusal(node: Node, policy: LayerPolicy) -> tuple[str, str] | Non
 
 
 def _folds(node: Node, plan: Plan) -> bool:
-    # The rewriting keeps a batch normalization only after a convolution, or if it does not support its axis.
+    # The rewriting keeps a batch normalization only after a convolution, or if it does not support the normalization's
+    # axis.
     source = plan.places.get(node.inputs[0])
     return source is not None and (source.role == "weighted" or node.inputs[0].endswith("/flat"))
 

@@ -1,4 +1,4 @@
-"""The graph that quantizers are placed in, the plan of their placement, and its description. Needs no TensorFlow."""
+"""The graph that quantizers are placed in, the plan of their placement, and its description. Without TensorFlow."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Plan:
         model_io: The subset of these that are inputs or outputs of the model. All their readers, float ones included,
             read the quantized values.
         joined: LSTMs or SRUs whose outputs share one range because they are concatenated, such as both directions of a
-            `Bidirectional`. The concatenation has no range of its own.
+            `Bidirectional`. The concatenation has no separate range.
         layers: How each layer of the user's model is quantized, in order.
         refused: Layers of the user's model that cannot be quantized, with the reason and how to fix it.
     """
@@ -110,7 +110,7 @@ def kind_of(node: Node) -> str:
 def layer_plans(
     nodes: Sequence[Node], plan: Plan, kinds: Mapping[str, str], notes: Mapping[str, str]
 ) -> Iterable[LayerPlan]:
-    """Describe how each layer of the user's model is quantized. Its classes and notes are by the layers' names."""
+    """Describe how each layer of the user's model is quantized. Classes and notes are keyed by the layers' names."""
     refused = {node.origin: f"{reason}; {remedy}" for node, reason, remedy in plan.refused}
     members: dict[str, list[Node]] = {origin: [] for origin, kind in kinds.items() if kind != "InputLayer"}
     for node in nodes:
@@ -125,7 +125,8 @@ def layer_plans(
         places = [plan.places[node.name] for node in own]
         weighted = [made for made in places if made.weights or made.role == "recurrent"]
         policy = weighted[0].policy if weighted else places[-1].policy
-        # The last range of a layer is that of its output. Without one, its kernel says more than a reshape after it.
+        # The last range of a layer is its output's. Without one, its kernel is more informative than a reshape after
+        # it.
         ends = [made for made in places if made.output != "none"] or [m for m in places if m.role != "passing"]
         enters = any(name in plan.input_quantizers for node in own for name in node.inputs)
         remarks = [notes.get(origin, ""), "its input also gets a range" if enters else ""]

@@ -131,7 +131,7 @@ def _quantized(
         raise
     except Exception as error:
         if own is None:
-            # A refused layer is the likely cause, for example one of several arguments, which no wrapper takes.
+            # A refused layer is the likely cause, for example a layer with several arguments, which no wrapper accepts.
             planned(flat, by_name, not getattr(scheme, "float_io", False))[1].refuse()
         # TFMOT passes on all errors of the user's layers, configs, and schemes.
         raise ModelError(
@@ -178,7 +178,7 @@ def trained_kernels(model: Any) -> tuple[WeightTensor, ...]:
 
 
 def held_ranges(model: Any) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
-    """Each range of a quantized model: its tensor, its layer, its quantizer, and its variables."""
+    """Yield each range of a quantized model: its tensor, layer, quantizer, and variables."""
     for layer in model.layers:
         if isinstance(layer, IntegerRecurrent):
             for point, (quantizer, variables) in layer.ranges().items():
@@ -192,12 +192,12 @@ def held_ranges(model: Any) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
 
 
 def trained_ranges(model: Any) -> tuple[TrainedRange, ...]:
-    """The activation ranges of a trained model that built-in quantizers hold."""
+    """The activation ranges of a trained model, from its built-in quantizers."""
     return tuple(_range(tensor, quantizer, variables) for tensor, _, quantizer, variables in held_ranges(model))
 
 
 def check_ranges(ranges: Sequence[TrainedRange]) -> None:
-    """Raise a ModelError if a range is not finite, which means that the activations were not."""
+    """Raise a ModelError if a range is not finite, which means that the activations weren't finite."""
     wrong = [one.tensor for one in ranges if not (math.isfinite(one.low) and math.isfinite(one.high))]
     if wrong:
         raise ModelError(
@@ -228,7 +228,7 @@ def _flat(model: Any, step: QatStep, scheme: Scheme) -> Any:
     """Return the model with nested models flattened and layers of several tensors replaced.
 
     Wrappers accept one argument, so tensor operations and attention become layers that take one argument. Attention
-    layers that have a config from the task stay as they are.
+    layers that have a config from the task stay unchanged.
     """
     own = [one.layers for one in step.configs if one.config]
     nested = {

@@ -3,7 +3,7 @@
 Imports TensorFlow. Outside training, the rewritten model computes the same as the original. Nested models are
 flattened, activations are separate layers, batch normalization only follows convolutions, and one-dimensional
 convolutions become two-dimensional convolutions of height 1. Layers and activations without an integer kernel are
-written out as those that have one, and operations on tensors become layers.
+written out as layers and activations that have one, and operations on tensors become layers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def rewrite(
 
     Args:
         model: A built functional or Sequential Keras model.
-        kept: Returns whether the layer of a name, `outer/inner` if nested, stays as it is: float, or by its own config.
+        kept: Whether the layer of a name, `outer/inner` if nested, stays unchanged: float, or with its own config.
         folds: Returns whether the batch normalization after the convolution of a name must be folded into its weights
             now. The converter folds it only if each channel has a scale.
         coarse: Whether activations have 8 bits.
@@ -72,7 +72,7 @@ class _Rewriter:
         self._kept, self._folds, self._coarse = kept, folds, coarse
         self.call_counts = call_counts(model)
         self._made: dict[tuple[str, str], Any] = {}
-        # Name of a layer of the user's -> what it calls; and the name of that which is being rewritten.
+        # Name of a user's layer -> the model of its calls; and the layer that is being rewritten, by name.
         self._models: dict[str, Any] = {}
         self._within = ""
         self.origins: dict[str, str] = {}
@@ -133,7 +133,7 @@ class _Rewriter:
                 return self._copy(layer, name, name)(*args, **kwargs)
 
     def _model_of(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
-        """What a layer of the user's calls, as a model that all its calls share; None if it can't be traced."""
+        """A user's layer as a model that all its calls share; None if it can't be traced."""
         if name not in self._models:
             model = self._models[name] = traced.traced_layer(layer, args, kwargs)
             if model is not None:
@@ -143,7 +143,7 @@ class _Rewriter:
         return self._models[name]
 
     def _inside(self, model: Any, tensors: list[Any], name: str, origin: str) -> Any:
-        """Call what a layer of the user's is rewritten as. All of it has the policy of that layer."""
+        """Call the layers that replace a user's layer. All of them have the policy of that layer."""
         before, self._within = self._within, self._within or origin
         outputs = self.follow(model, tensors, f"{name}/")
         self._within = before
@@ -153,7 +153,7 @@ class _Rewriter:
         return Parts(self._new, name, self._activate, coarse=self._coarse)
 
     def _unfolded(self, layer: Any, name: str, args: Any, kwargs: Any) -> Any:
-        """Rewrite an operation on tensors as layers, or keep it if its arguments can't be written down."""
+        """Rewrite an operation on tensors as layers, or keep it if a configuration can't contain its arguments."""
         function = called_function(layer)
         if function is not None:
             with suppress(NotDescribable):
@@ -205,7 +205,7 @@ class _Rewriter:
         """The output of a weighted layer, through its activation."""
         if activation_name(activation) != NO_ACTIVATION:
             return self._activate(y, activation, f"{name}/activation", name)
-        # The weights of a shared layer cannot absorb what follows only one of its calls.
+        # The weights of a shared layer can't absorb a layer that follows only one of its calls.
         if self.call_counts[name] == 1:
             self._sole[id(y)] = (made.layer, y)
         return y
@@ -267,7 +267,7 @@ class _Rewriter:
         return self._scaling(layer, name, x)
 
     def _folded(self, made: Any, layer: Any) -> Any:
-        """Replace a weighted layer by one that also normalizes."""
+        """Replace a weighted layer with one that also normalizes."""
         folded = folded_weights(made, *affine(layer))
         stored = next(one for one in self._made.values() if one.layer is made)
         config = {**made.get_config(), "use_bias": True}

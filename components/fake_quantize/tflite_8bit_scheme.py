@@ -1,6 +1,6 @@
 """Edgemill's quantization scheme for TFMOT: which layer gets which quantizers, so that the file has only integers.
 
-Imports TensorFlow. `Tflite8BitScheme` is a `tfmot.quantization.keras.QuantizeScheme`, so you can use it on its own:
+Imports TensorFlow. `Tflite8BitScheme` is a `tfmot.quantization.keras.QuantizeScheme`, so you can use it by itself:
 `quantize_apply(quantize_annotate_model(model), Tflite8BitScheme(weight_bits=4))`. Its layout transform applies
 `rewrite`, then adds quantizers wherever an integer kernel needs a range.
 """
@@ -68,7 +68,7 @@ class Tflite8BitScheme(QuantizeScheme):
         return _NothingByItself()
 
     def applied(self, model: Any, names: Collection[str]) -> Any:
-        """What `quantize_apply` returns for a model of which layers are annotated, without the copies that it makes.
+        """Return the same as `quantize_apply` for a model with annotated layers, but without the copies that it makes.
 
         Args:
             model: A functional model that the caller doesn't use elsewhere.

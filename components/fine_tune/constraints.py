@@ -1,7 +1,7 @@
 """Preserve zeros and shared values during training by projection after each batch. Imports TensorFlow.
 
 The weight tensors that are zero, or equal, at given positions form a linear subspace. After each optimizer step, the
-weights move to the nearest point of it. For zeros, the projection is a mask. For shared values, it is the mean of each
+weights move to the nearest point in it. For zeros, the projection is a mask. For shared values, it is the mean of each
 group: with plain gradient descent, this equals training the shared value with the mean gradient of its weights (Han et
 al. 2016, arXiv:1510.00149, section 3.3, uses the sum). The constraints are fully determined by the weights, so an
 interrupted training resumes from its checkpoint as if it had never stopped.

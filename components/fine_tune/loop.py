@@ -68,7 +68,7 @@ def fine_tune(
             epoch that an earlier process saved. The caller removes the folder when the result is safe. None disables
             checkpoints.
         logs: A folder for TensorBoard logs; None writes none.
-        before_epoch: Called with each epoch's index from 0. Returns whether it changed how the model trains.
+        before_epoch: Called with each epoch's index from 0. Returns whether it changed the training of the model.
         after_batch: Called after each batch, and once before the first batch of this process with the weights to start
             from. Takes the number of batches since the start of the training, and the number of batches per epoch.
         counts_from: Number of first epochs that early stopping ignores: they are never the best, nor part of the
@@ -161,7 +161,7 @@ def _compile_again(model: Any, task: CompilingTask) -> None:
 
 
 class _Loop:
-    """Runs one epoch after the other, and saves each before the next one starts."""
+    """Runs one epoch after another, and saves each before the next one starts."""
 
     def __init__(
         self,

@@ -73,7 +73,7 @@ class StepInputs:
         return fine_tune(model, maker, data, step, **hooks)
 
     def report(self, step: Any, state: TrainingState, **facts: Any) -> TrainingReport:
-        """The report of the step. Unless `facts` names a sparsity target, it is that of the previous step."""
+        """The report of the step. Unless `facts` has a sparsity target, the previous step's applies."""
         earlier = self.earlier()
         facts = {"sparsity_target": earlier.sparsity_target if earlier is not None else None, **facts}
         epochs = {"epochs": state.epochs, "best_epoch": state.best_epoch}

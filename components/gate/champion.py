@@ -1,4 +1,4 @@
-"""How candidates compare with a device's champion, by the same checks and tests as with the baseline."""
+"""Compares candidates with a device's champion, with the same checks and tests as for the baseline."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _FROM = "the champion"
 
 
 def champion_margins(policy: GateSpec, less_is_better: Mapping[str, bool]) -> Iterator[MetricBound]:
-    """Yield what is compared with the champion, as bounds on the change from it.
+    """Yield the comparisons with the champion, as bounds on the change from it.
 
     Args:
-        policy: Its bounds that declare a margin from the champion. If none does, all of them, with a margin of 0.
+        policy: The bounds that declare a margin from the champion apply. If none does, all bounds apply, with a margin
+            of 0.
         less_is_better: Metric -> whether smaller values are better. For other metrics, the kind of bound
             shows it, unless it is a range.
     """
@@ -52,7 +53,7 @@ def champion_checks(
     compared = [(one.slices, challenge.slices, "")]
     if there is not None and own_there is not None:
         here, on_device = overall(challenge.slices), overall(there.slices)
-        # As for bounds on changes from the baseline, what covers all examples takes the place of the desktop's.
+        # As for bounds on changes from the baseline, metrics that cover all examples replace the desktop's.
         complete = here is not None and on_device is not None and on_device.examples >= here.examples
         compared = [*([] if complete else compared), (own_there, there.slices, f" on {TFLM}")]
     return [
@@ -64,7 +65,7 @@ def champion_checks(
 
 
 def requirement(candidate: CandidateReport, challenge: Challenge) -> Requirement | None:
-    """What `champion: require` asks of a candidate that was not compared; None for one that was."""
+    """What `champion: require` requires of a candidate that was not compared; None for a compared candidate."""
     champion, one = challenge.champion, _challenger(candidate, challenge)
     bound = "not worse than the champion"
     verdict: Verdict
@@ -105,8 +106,8 @@ def champion_verdict(
 
     Args:
         candidates: The candidates.
-        checks: Of each candidate, the judged checks from `champion_checks`.
-        challenge: What was compared.
+        checks: For each candidate, the judged checks from `champion_checks`.
+        challenge: The comparisons.
         policy: The policy.
     """
     if policy.champion == "none":
@@ -145,7 +146,7 @@ def _against(candidate: CandidateReport, checks: Sequence[Check], challenge: Cha
 
 
 def _challenger(candidate: CandidateReport, challenge: Challenge) -> Challenger | None:
-    """What was compared of a candidate's file; None if another file was."""
+    """The comparison of a candidate's file; None if a different file was compared."""
     one = challenge.of(candidate.name)
     return one if one is not None and one.sha256 == candidate.sha256 else None
 
@@ -155,7 +156,7 @@ def _change(bound: MetricBound, drop: float | None, rise: float | None) -> Metri
 
 
 def _direction(bound: MetricBound) -> bool | None:
-    """Whether less of a bounded metric is better, as far as its bounds say."""
+    """Whether less of a bounded metric is better, as far as its bounds show."""
     more = bound.at_least is not None or bound.max_drop_from_baseline is not None
     less = bound.at_most is not None or bound.max_rise_from_baseline is not None
     return less if more != less else None

@@ -63,7 +63,7 @@ def device_checks(
 
 def _pinned(device: DeviceProfile, outcome: ConversionOutcome, inspection: Inspection) -> Iterator[Requirement]:
     contract = outcome.streaming if isinstance(outcome, Converted) else None
-    # States can't be pinned, so a pin without a name means the only other tensor.
+    # States can't be pinned, so a pin without a name refers to the only other tensor.
     states = {name for state in contract.states for name in (state.input, state.output)} if contract else set()
     for kind, pinned, tensors in (
         ("input", device.pinned_inputs, [one for one in inspection.inputs if one.signature not in states]),
@@ -122,9 +122,9 @@ def bound_checks(
         slices: Results of a candidate, with changes from the reference.
         reference: Results of the model that the bounds on changes are relative to.
         bound: The bounds.
-        policy: What decides.
-        span: That of the metric, as in `components.facts.evaluation.EvaluationReport`.
-        changed_from: What the reference is.
+        policy: Whether estimates, intervals, or tests decide.
+        span: The metric's span, as in `components.facts.evaluation.EvaluationReport`.
+        changed_from: Name of the reference, for notes.
     """
     own, baseline = _named(slices), _named(reference)
     for wanted in bound.slices or (OVERALL,):
@@ -146,7 +146,7 @@ def _on_slice(
     metric = result.metrics.get(bound.name) if result else None
     reference = baseline.metrics.get(bound.name) if baseline else None
     change = result.change.get(bound.name) if result else None
-    # The precision of a difference is that of the values that were subtracted.
+    # A difference is as precise as the values that were subtracted.
     scale = max((abs(m.value) for m in (metric, reference) if m and math.isfinite(m.value)), default=0.0)
     pair = f" ({metric.value:.6g} against {reference.value:.6g})" if metric and reference else ""
     op: Operation
@@ -185,7 +185,7 @@ def _on_slice(
 
 
 def contradictions(reference: Sequence[SliceResult], policy: GateSpec) -> Iterator[str]:
-    """Yield what is wrong with bounds that no candidate can meet, given the baseline's values."""
+    """Yield the errors of bounds that no candidate can meet, given the baseline's values."""
     for result in reference:
         for name, metric in result.metrics.items():
             least, most = [-math.inf], [math.inf]
@@ -217,7 +217,7 @@ def _compare(
     if math.isnan(value.value):
         return "not_enough_data", f"{note}: could not be computed"
     if policy.decide_on == "test":
-        return "pass", note  # If the evidence says so.
+        return "pass", note  # If the evidence supports it.
     slack = FLOAT32_EPSILON * max(scale, abs(value.value) if math.isfinite(value.value) else 0.0, abs(edge))
     if policy.decide_on == "estimate":
         return ("pass" if sign * (value.value - edge) >= -slack else "fail"), note

@@ -37,7 +37,7 @@ class GateRequest(FrozenModel):
         device: The device to decide for.
         policy: The bounds and the preference.
         less_is_better: Whether smaller values of the policy's first metric are better; None if unknown.
-        directions: Metric -> the same, of all metrics of which it is known.
+        directions: Metric -> the same, for all metrics for which it is known.
     """
 
     device: DeviceProfile
@@ -106,7 +106,7 @@ class GateExecutor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         folder = Path(blessing.uri)
         _write_decision(folder, decision)
-        # The mark and the properties are those of TFX's Evaluator, so that TFX's Pusher and latest-blessed-model
+        # The mark and the properties equal those of TFX's Evaluator, so that TFX's Pusher and latest-blessed-model
         # resolver can read them. Their names are in tfx/components/evaluator/constants.py, which is slow to import.
         write_atomically(folder / ("NOT_BLESSED" if winner is None else "BLESSED"), b"")
         if winner is not None:

@@ -1,14 +1,14 @@
-"""What the evaluation's examples say for and against a bound: p-values, and how many examples would be enough.
+"""The evidence of an evaluation's examples for and against a bound: p-values, and how many examples would be enough.
 
 Right-or-wrong metrics are tested exactly: a change by `components.gate.statistics.paired`, a value by the binomial
 distribution. Means, ratios of sums, and areas under the ROC curve are tested by `components.gate.statistics.bounded`
 and `ratios`. Other functions with a range use the jackknife's standard error with Student's t. By itself, that passes
 too many candidates whose errors are rare and large: if no such error is among the examples, the standard error doesn't
-show it. So the variance includes what errors that are not among the examples would add to it if the bound did not hold:
+show it. So the variance includes the contribution of errors that are not among the examples if the bound did not hold:
 the gap between estimate and bound, times the size of one error. That is the variance that a score test uses under its
 null hypothesis (Rao 1948, "Large sample tests of statistical hypotheses concerning several parameters", Mathematical
-Proceedings of the Cambridge Philosophical Society 44:50-57). The size of one error is unknown for such a metric, and
-assumed to be at most `MOST_TIMES` what it is for a mean.
+Proceedings of the Cambridge Philosophical Society 44:50-57). The size of one error is unknown for such a metric, and is
+assumed to be at most `MOST_TIMES` the size for a mean.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ from components.gate.statistics.bounded import POWER_QUANTILE, first_enough
 from components.gate.statistics.ratios import of_samples
 from components.metrics.jackknife_error import standard_error
 
-# A metric that is no ratio of sums says too little about errors it has not shown on fewer examples than this, or as few
-# groups.
+# On fewer examples or groups than this, a metric that isn't a ratio of sums says too little about unseen errors.
 LEAST_EXAMPLES = 1000
-# How much more than the range of the metric one example or group can change its sum over all examples.
+# The factor by which one example or group can change the metric's sum over all examples more than the metric's range.
 MOST_TIMES = 10
 # With more flips than this, the normal distribution is close enough to say how many examples are.
 _NORMAL_FLIPS = 50
@@ -39,7 +38,7 @@ _LARGEST_MARGIN = 1 - 1e-9
 
 
 class Evidence(Protocol):
-    """What the examples say about one bound."""
+    """The evidence of the examples on one bound."""
 
     @property
     def method(self) -> Method:
@@ -54,9 +53,9 @@ class Evidence(Protocol):
         """How likely an outcome at least as bad is if the bound holds."""
 
     def enough(self, level: float) -> int | None:
-        """About how many examples make `p` at most this level in 80 % of evaluations; None if no number does.
+        """Approximate number of examples that make `p` at most this level in 80 % of evaluations; None if there's none.
 
-        The true value is taken to be the measured one. It is None if that is beyond the bound.
+        The true value is assumed to equal the measured one. The result is None if that is beyond the bound.
         """
 
 
@@ -72,16 +71,16 @@ class PairedCounts:
 
     @property
     def p(self) -> float:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         return paired.p_value(self.lost, self.gained, self.examples, self.margin)
 
     @property
     def p_of_harm(self) -> float:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         return paired.p_value_of_harm(self.lost, self.gained, self.examples, self.margin)
 
     def enough(self, level: float) -> int | None:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         if float(paired.score(self.lost, self.gained, self.examples, self.margin)) <= 0:
             return None
 
@@ -94,7 +93,7 @@ class PairedCounts:
         return first_enough(self.examples, holds)
 
     def _scaled(self, examples: int) -> tuple[int, int]:
-        """Flips of more examples, as many losses as in the worst of five evaluations. Rounded against the candidate."""
+        """Flips of more examples, with as many losses as in the worst of five evaluations, rounded up."""
         times = examples / self.examples
         more = POWER_QUANTILE * math.sqrt((self.lost + self.gained) * times)
         return min(examples, math.ceil(self.lost * times + more)), math.floor(self.gained * times)
@@ -112,16 +111,16 @@ class Share:
 
     @property
     def p(self) -> float:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         return _binomial(self.right, self.examples, self.bound, self.sign)
 
     @property
     def p_of_harm(self) -> float:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         return _binomial(self.right, self.examples, self.bound, -self.sign)
 
     def enough(self, level: float) -> int | None:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         share = self.right / self.examples
         if self.sign * (share - self.bound) <= 0:
             return None
@@ -137,14 +136,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Jackknife:
-    """An estimate with the values that it has without each part of the examples.
+    """An estimate, and its values without each part of the examples.
 
     Attributes:
         gap: By how much the estimate is on the right side of the bound; negative beyond it.
         error: Standard error of the estimate.
         parts: The number of parts.
         examples: The number of examples.
-        worst, best: By how much one error, and one improvement, can change the estimate's sum over all examples.
+        worst, best: How much one error, and one improvement, can change the estimate's sum over all examples.
     """
 
     gap: float
@@ -157,12 +156,12 @@ class Jackknife:
 
     @property
     def p(self) -> float:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         return self._tail(self.gap, self.worst)
 
     @property
     def p_of_harm(self) -> float:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         return self._tail(-self.gap, self.best)
 
     def _tail(self, gap: float, one: float) -> float:
@@ -172,13 +171,13 @@ class Jackknife:
         return float(special.stdtr(self.parts - 1, -gap / error))
 
     def enough(self, level: float) -> int | None:
-        """As in `Evidence`."""
+        """See `Evidence`."""
         if self.gap <= 0:
             return None
         t = float(special.stdtrit(self.parts - 1, 1 - level))
 
         def holds(examples: int) -> bool:
-            # What the worst of five evaluations measures.
+            # The measurement of the worst of five evaluations.
             gap = self.gap - POWER_QUANTILE * self.error * math.sqrt(self.examples / examples)
             error = math.sqrt((self.error**2 * self.examples + max(gap, 0.0) * self.worst) / examples)
             return gap > t * error
@@ -193,7 +192,7 @@ def evidence_on(
 
     Args:
         result: The candidate's results.
-        baseline: The baseline's, if the bound is on the change.
+        baseline: The baseline's results, if the bound is on the change.
         metric: Name of the metric.
         bound: The bound on the value or the change.
         sign: 1 if it must be at least the bound, -1 for at most.
@@ -211,7 +210,7 @@ def evidence_on(
 def evidence_of_values(
     result: SliceResult, reference: SliceResult | None, metric: str, bound: float, sign: int, span: float | None
 ) -> Evidence | str:
-    """The same without the flips, for a change from any other model on the same examples, the `reference`."""
+    """The same without the flips, for a change from any other model, the `reference`, on the same examples."""
     sample, theirs = (None if one is None else one.samples.get(metric) for one in (result, reference))
     if sample is not None and (reference is None or theirs is not None):
         return of_samples(sample, theirs, bound, sign, result.examples)
@@ -243,7 +242,7 @@ def of_parts(
     """Return the evidence of a metric that is neither right or wrong nor a ratio of sums, or why there is none.
 
     Args:
-        gap: As in `Jackknife`.
+        gap: See `Jackknife`.
         estimate: The metric or its change.
         deleted: The estimate without each of at least 2 parts.
         sizes: The number of examples in each part.
@@ -262,7 +261,7 @@ def of_parts(
         )
     values, m = np.asarray(deleted, np.float64), np.asarray(sizes, np.float64)
     whole = float((values * (1 - m / examples)).sum() / (parts - 1))
-    # What each part adds to the sum over all examples.
+    # The contribution of each part to the sum over all examples.
     added = sign * (examples - m) * (whole - values)
     assumed = MOST_TIMES * span * together
     return Jackknife(gap, error, parts, examples, max(-added.min(), assumed), max(added.max(), assumed))
@@ -271,7 +270,7 @@ def of_parts(
 def _group_of_an_example(sizes: Sequence[int], groups: int) -> float:
     """The mean size of the group that an example belongs to, all of which can be wrong at once.
 
-    That is the sum of the squares of the groups' sizes, divided by their sum. Where parts are random unions of groups,
+    That is the sum of the squares of the groups' sizes, divided by their sum. If parts are random unions of groups,
     the squared deviations of the parts' sizes have this sum times 1 - 1/parts as expectation.
     """
     examples, parts = sum(sizes), len(sizes)

@@ -1,8 +1,8 @@
-"""Judges the tests of all candidates together: a candidate that breaks a bound is blessed at most at the rate alpha.
+"""Judges the tests of all candidates together: the probability of blessing one that breaks a bound is at most alpha.
 
 Two corrections by Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
-Statistics 6:65-70. Within a candidate, over its tests on all slices, so that you can trust a pass on any slice. And
-between candidates, because the more there are, the more likely one of them looks good by chance.
+Statistics 6:65-70. One is within a candidate, over its tests on all slices, so that you can trust a pass on any slice.
+The other is between candidates, because the more there are, the more likely one of them looks good by chance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def judged(candidates: Sequence[Tested], eligible: Sequence[bool], alpha: float)
 
     Args:
         candidates: The checks of each candidate.
-        eligible: Whether nothing else keeps the device from accepting a candidate. The choice is among these.
+        eligible: For each candidate, whether nothing else keeps the device from accepting it. The choice is among these
+            candidates.
         alpha: The highest probability that a candidate passes although it breaks a bound.
     """
     p_values = [[1.0 if evidence is None else evidence.p for _, evidence in tested] for tested in candidates]
@@ -57,7 +58,7 @@ def _judge(check: Check, evidence: Evidence, all_of_candidate: Sequence[float], 
     verdict: Verdict = "pass" if harm is None else "fail" if harm <= alpha else "not_enough_data"
     enough = None
     if verdict == "not_enough_data":
-        # Holm's procedure asks this much of the test if all that are worse stay as they are.
+        # Holm's procedure requires this much of the test if all worse tests stay the same.
         behind = sum(each >= evidence.p for each in all_of_candidate)
         enough = evidence.enough(alpha / max(1, behind))
     test = BoundTest(method=evidence.method, p=evidence.p, corrected=p, p_of_harm=harm, alpha=alpha, enough=enough)

@@ -12,7 +12,7 @@ class OnDevice:
     """The metrics under the device's runtime, if it ran any examples.
 
     Attributes:
-        report: The evaluation's report with the metrics of the device's runtime, where it ran the candidate's file.
+        report: The evaluation's report with the metrics of the device's runtime if it ran the candidate's file.
         complete: Whether these metrics cover all examples of the evaluation, so that the desktop's add nothing.
     """
 

@@ -48,8 +48,8 @@ def decide(
         policy: The bounds and the preference. The first metric ranks accuracy.
         less_is_better: Whether smaller values of the first metric are better. If None, it is inferred from the metric's
             bounds: less is better only if it has neither `at_least` nor `max_drop_from_baseline`.
-        on_device: Facts from the device's own tools; None for a profile without evaluators. Where TensorFlow Lite
-            Micro ran a candidate, the bounds on metrics hold there too. If it ran all examples, only there.
+        on_device: Facts from the device's own tools; None for a profile without evaluators. If TensorFlow Lite Micro
+            ran a candidate, the bounds on metrics also apply there. If it ran all examples, they apply only there.
         challenge: How the candidates compare with the champion; None if the policy doesn't compare.
         directions: Metric -> whether smaller values are better, for the comparison with the champion.
 
@@ -133,11 +133,11 @@ def _judged(
         _of_the_metrics(candidate, measured, report, policy, there) if isinstance(candidate.outcome, Converted) else []
         for candidate, measured in zip(report.candidates, there.report.candidates, strict=True)
     ]
-    # None of the others looks at an evaluation example, so the choice among the rest is fair.
+    # None of the other checks uses evaluation examples, so the choice among the remaining candidates is fair.
     eligible = [worst(check.verdict for check in checks) == "pass" for checks in fixed]
     deciding = [[*own, *(rows if required else ())] for own, rows in zip(bounds, against, strict=True)]
     of_all = judged(deciding, eligible, policy.error_rate)
-    # What is only reported must not make it harder to pass.
+    # A check that is only reported must not make it harder to pass.
     on_champion = (
         [checks[len(own) :] for checks, own in zip(of_all, bounds, strict=True)]
         if required

@@ -1,4 +1,4 @@
-"""Which of the passing candidates a device gets, and the Pareto fronts that they form."""
+"""Chooses which of the passing candidates a device gets, and computes their Pareto fronts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from components.gate.holm import corrected
 from components.metrics.jackknife_error import standard_error
 from components.spec.gate import GateSpec
 
-# As for bounds: values that differ by rounding in float32 are equal.
+# As for bounds, values that differ by rounding in float32 are equal.
 _ROUNDING = 2.0**-23
 
 
@@ -30,10 +30,10 @@ def choose(
     less_is_better: bool,
     on_device: DeviceReport | None,
 ) -> tuple[CandidateReport, str]:
-    """Return the best of at least one candidate that pass, and why it was chosen.
+    """Return the best of the passing candidates, and why it was chosen.
 
     Args:
-        passing: The candidates, in the order of the pipeline file.
+        passing: The passing candidates, at least one, in the order of the pipeline file.
         spans: As in `components.facts.evaluation.EvaluationReport`.
         policy: The preference. The first metric ranks accuracy.
         less_is_better: Whether smaller values of that metric are better.
@@ -54,7 +54,7 @@ def fronts(
 ) -> dict[str, tuple[str, ...]]:
     """Return the Pareto front of each cost: the candidates that no other one beats in a metric without costing more.
 
-    Candidates whose cost or metric was not measured are left out, and costs that were not measured at all.
+    Candidates whose cost or metric was not measured are left out, and so are costs that were not measured at all.
 
     Args:
         passing: The candidates that pass.

@@ -80,7 +80,7 @@ def _tflm(facts: CandidateOnDevice, device: DeviceProfile) -> Iterator[Check | R
     found = facts.tflm
     note = f" over {found.examples} examples"
     for output in found.outputs:
-        # Fails even without `max_tflm_lsb`, because on TFLM the file doesn't compute what was evaluated.
+        # Fails even without `max_tflm_lsb`, because on TFLM, the file doesn't compute the evaluated values.
         if output.gross:
             what = f"output {output.output} on {TFLM}"
             yield at_most(what, device.name, output.gross_lsb, output.mean_lsb, "mean_LSB_from_desktop", note)

@@ -1,1 +1,1 @@
-"""Ingestion of examples and schemas where TFX's stock components lose information."""
+"""Ingestion of examples and schemas for which TFX's stock components lose information."""

@@ -76,7 +76,7 @@ def arrays_in(file: Path) -> Iterator[tuple[str, Array]]:
     """Yield the name and the content of each array of a `.npy` file, which is mapped, or of a `.npz` file.
 
     Raises:
-        DataError: The file is damaged, or holds Python objects.
+        DataError: The file is damaged, or contains Python objects.
     """
     try:
         if file.suffix == ".npy":
@@ -108,16 +108,16 @@ def rows_of(arrays: Mapping[str, Array]) -> Iterator[dict[str, Any]]:
 
 
 def feature(value: Any) -> Any:
-    """The value of a feature as `to_example` takes it: bytes of uint8 arrays, or else flat numbers or text."""
+    """The value of a feature as `to_example` takes it: bytes for uint8 arrays, otherwise flat numbers or text."""
     if isinstance(value, list | tuple):
-        value = np.asarray(value)  # mixed integers and floats are floats
+        value = np.asarray(value)  # Mixed integers and floats are floats.
     if isinstance(value, np.ndarray) and value.ndim:
         return np.ascontiguousarray(value).tobytes() if value.dtype == np.uint8 else value.ravel().tolist()
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def _kind(value: Any) -> str:
-    """The type of a feature's values in words; empty if there are none."""
+    """A description of the type of a feature's values; empty if there are none."""
     first = (value[0] if value else None) if isinstance(value, list) else value
     named = {bool: "integers", int: "integers", float: "floats", str: "text", bytes: "bytes", type(None): ""}
     return named.get(type(first), type(first).__name__)

@@ -1,4 +1,4 @@
-"""Class numbers for labels that are names, in tf.Examples from CSV and Parquet files."""
+"""Converts labels that are names to class numbers, in tf.Examples from CSV and Parquet files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.ingest.listing import class_number
 
 
 def with_class_number(example: tf.train.Example, label: str, classes: Sequence[str]) -> tf.train.Example:
-    """The same example with the number of its class as the label. Without a label, the example stays as it is.
+    """The same example with the number of its class as the label. Without a label, the example stays unchanged.
 
     Raises:
         DataError: The label is not one of the classes.
@@ -31,7 +31,7 @@ def with_class_number(example: tf.train.Example, label: str, classes: Sequence[s
 
 @beam.typehints.with_output_types(tf.train.Example)
 class Numbered(beam.PTransform):
-    """A transform from files to tf.Examples that replaces names of classes by their numbers."""
+    """A transform from files to tf.Examples that replaces names of classes with their numbers."""
 
     def __init__(self, inner: Any, label: str, classes: Sequence[str]) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ from components.ingest.sources import check_sources, configuration_in, descripti
 from components.ingest.tables import TableReader
 from components.upstream.tfx.dsl import OutputArtifact, Parameter, component
 
-# Key of the custom configuration, a JSON object, that holds the label and the names of the classes.
+# Key of the custom configuration, a JSON object, for the label and the names of the classes.
 CLASSES = "classes"
 # The file name that stock components look for in a Schema artifact.
 SCHEMA_FILE = "schema.pbtxt"
@@ -39,7 +39,7 @@ class _Checked(BaseExampleGenExecutor):
         super().Do(input_dict, output_dict, exec_properties)
         address = exec_properties["input_base"]
         description = description_in(exec_properties.get("custom_config") or "")
-        # Objects in a bucket are listed with their versions. Reading them all again would cost more than it saves.
+        # Objects in a bucket are listed with their versions. Reading all of them again would cost more than it saves.
         if description and "://" not in address:
             splits = json.loads(exec_properties["input_config"])["splits"]
             files = matching(Path(address), [split["pattern"] for split in splits])
@@ -51,7 +51,7 @@ class CheckedImport(_Checked, ImportExecutor):
 
 
 class _Numbering(BaseExampleGenExecutor):
-    """An ExampleGen executor that makes numbers of classes, if its parameter names them."""
+    """An ExampleGen executor that converts names of classes to numbers, if its parameter has the names."""
 
     def GetInputSourceToExamplePTransform(self) -> Any:
         """See the base class."""
@@ -112,7 +112,7 @@ def _typed(row: list[bytes], columns: list[Any]) -> tf.train.Example:
 
 
 class CsvExecutor(BaseExampleGenExecutor):
-    """ExampleGen executor for CSV tables. TFX's own (1.21) takes quotes and a byte order mark for parts of names."""
+    """ExampleGen executor for CSV tables. TFX's own (1.21) treats quotes and a byte order mark as parts of names."""
 
     def GetInputSourceToExamplePTransform(self) -> Any:
         """See the base class."""

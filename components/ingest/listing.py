@@ -15,7 +15,8 @@ from components.spec.examples import AudioSource, ImageSource, Source
 
 # Files that operating systems write into folders, besides hidden ones.
 _OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
-# Suffixes of notes and annotations next to images and sounds. Files with other suffixes are examples, damaged or not.
+# Suffixes of notes and annotations next to images and sounds. Files with other suffixes are examples, even if they are
+# damaged.
 _NOTES = frozenset({".csv", ".htm", ".html", ".json", ".md", ".pdf", ".txt", ".xml", ".yaml", ".yml"})
 
 
@@ -125,7 +126,7 @@ def _rows(table: Path, path_column: str, *columns: str) -> Iterator[tuple[int, P
 
 
 def label_errors(source: ImageSource | AudioSource, splits: Mapping[str, Sequence[Item]]) -> Iterator[DataError]:
-    """Yield what is wrong with the labels of all splits: classes that are missing, empty, or unknown.
+    """Yield the errors in the labels of all splits: classes that are missing, empty, or unknown.
 
     Args:
         source: The source.

@@ -27,15 +27,15 @@ from components.ingest.sources import check_sources, configuration_in, descripti
 from components.spec.examples import AudioSource, ImageSource, MadeSplits
 
 _LOG = logging.getLogger(__name__)
-# Key of the custom configuration, a JSON object, that holds a `MadeSplits`.
+# Key of the custom configuration, a JSON object, for a `MadeSplits`.
 MADE = "made"
 _UNREADABLE = "unreadable"
-# Files in the artifact, until the executor moves their content to a property. Workers of Beam write them.
+# Files in the artifact that Beam workers write, until the executor moves their content to a property.
 _LEFT_OUT_FILES = "left_out-*.json"
 
 
 class MadeExecutor(BaseExampleGenExecutor):
-    """ExampleGen executor for a `MadeSplits`, which the custom configuration holds."""
+    """ExampleGen executor for a `MadeSplits` in the custom configuration."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: dict[str, Any]) -> None:
         """See the base class. Fails if the files changed in the meantime. Records those that were left out."""
@@ -149,7 +149,7 @@ def _check_share(unreadable: list[str], count: int, most: float, split: str, pla
 
 
 def _record_left_out(artifact: Any) -> None:
-    """Move what workers wrote about files that were left out to a property of the artifact."""
+    """Move the workers' records of files that were left out to a property of the artifact."""
     found = []
     for name in sorted(fileio.glob(f"{artifact.uri}/{_LEFT_OUT_FILES}")):
         with fileio.open(name, "r") as file:

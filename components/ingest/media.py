@@ -15,13 +15,14 @@ from components.core.errors import DataError, summary_line
 from components.spec.examples import AudioSource, ImageSource
 
 Array = npt.NDArray[Any]
-# An image of more pixels is refused before it is decompressed: a small file can expand to gigabytes.
+# An image with more pixels is refused before it is decompressed, because a small file can expand to gigabytes.
 MOST_PIXELS = 100_000_000
-# Pillow reads others by other programs: it would run Ghostscript on PostScript, whatever the name of the file.
+# Pillow reads other formats with external programs: it would run Ghostscript on PostScript, regardless of the file's
+# name.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Samples per second. Resampling from a larger, wrong rate takes all memory.
 _HIGHEST_RATE = 768_000
-# Programs that write to a pipe don't know the number of bytes, and give one from here on.
+# Programs that write to a pipe don't know the number of bytes, and declare at least this number.
 _UNKNOWN_BYTES = 2**31 - 2**10
 
 
@@ -123,7 +124,7 @@ def _read_wav(file: Path, *, mapped: bool = False) -> tuple[int, Array]:
         _check_complete(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)
-            # SciPy can't map samples of 24 bits.
+            # SciPy can't map 24-bit samples.
             try:
                 rate, sound = wavfile.read(file, mmap=mapped)
             except ValueError:
@@ -141,7 +142,7 @@ def _read_wav(file: Path, *, mapped: bool = False) -> tuple[int, Array]:
 
 
 def _check_complete(file: Path) -> None:
-    """Check that a file has all samples that its header declares. SciPy returns those that exist."""
+    """Check that a file has all samples that its header declares. SciPy returns the samples that exist."""
     with file.open("rb") as content:
         if content.read(12)[:4] != b"RIFF":
             return
@@ -169,6 +170,6 @@ def _unreadable(file: Path, bound: str, error: Exception) -> UnreadableError:
         "the file cannot be decoded",
         where=str(file),
         bound=bound,
-        measured=summary_line(error).replace(f" {str(file)!r}", ""),  # `where` names it
+        measured=summary_line(error).replace(f" {str(file)!r}", ""),  # `where` has the name of the file.
         remedy="copy or write the file again, remove it, or set examples.max_unreadable",
     )

@@ -1,4 +1,4 @@
-"""From a source to rows of features, which `components.ingest.parquet.to_example` turns into tf.Examples."""
+"""Converts a source to rows of features, which `components.ingest.parquet.to_example` turns into tf.Examples."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def check_share(unreadable: list[str], count: int, most: float) -> None:
     """Check the share of files that can't be decoded.
 
     Args:
-        unreadable: The files, with what is wrong with them.
+        unreadable: The files, with their errors.
         count: How many files were read.
         most: The largest share.
 

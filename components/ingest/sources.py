@@ -15,7 +15,7 @@ from components.core.files import is_file, sha256_of, sha256_of_bytes
 
 # ML Metadata stores the parameter as one value. With more files than this, only the digest over all of them is kept.
 _MOST_LISTED = 1_000
-# Beam and TensorFlow read these characters of a path as a pattern, and nothing can quote all of them for both.
+# Beam and TensorFlow read these characters of a path as a pattern, and there is no way to quote all of them for both.
 _WILDCARDS = frozenset("*?[\\")
 _STRING_VALUE = "type.googleapis.com/google.protobuf.StringValue"
 
@@ -33,8 +33,8 @@ def wildcards_in(path: Path) -> str:
 def read_by_tfx(folder: Path, pattern: str) -> set[Path]:
     """Return the files that ExampleGen reads for a pattern, by the rules of Beam's `LocalFileSystem.match`.
 
-    They differ from the shell's: `**` matches at least one folder, links to folders are not followed, pipes and
-    sockets are files, and no name with a backslash matches `*`.
+    They differ from the shell's: `**` matches at least one folder, links to folders are not followed, pipes and sockets
+    are files, and a name with a backslash doesn't match `*`.
 
     Args:
         folder: A folder for which `wildcards_in` is empty.
@@ -45,7 +45,7 @@ def read_by_tfx(folder: Path, pattern: str) -> set[Path]:
     if prefix == whole:
         return {path for path in (Path(whole),) if path.exists()}
     matches = re.compile(_translated(whole), re.DOTALL).fullmatch
-    # Without these, a pattern matches no slash, and folders below its last part need not be listed.
+    # Without these, a pattern doesn't match a slash, and folders below its last part need not be listed.
     deepest = math.inf if re.search(r"\*\*|[?\[]", pattern) else whole.count("/")
     found = set()
     for at, folders, names in os.walk(prefix.rpartition("/")[0]):
@@ -102,13 +102,13 @@ def check_sources(folder: Path, files: Iterable[Path], before: Mapping[str, Any]
 
 
 def description_in(custom_config: str) -> dict[str, Any]:
-    """Extract the description from ExampleGen's custom configuration; empty if it holds something else."""
+    """Extract the description from ExampleGen's custom configuration; empty if there is something else."""
     found = configuration_in(custom_config)
     return found if {"all", "count"} <= found.keys() else {}
 
 
 def configuration_in(custom_config: str) -> dict[str, Any]:
-    """Extract the JSON object from ExampleGen's custom configuration; empty if it holds something else."""
+    """Extract the JSON object from ExampleGen's custom configuration; empty if there is something else."""
     try:
         packed = json.loads(custom_config)["custom_config"]
         found = json.loads(packed["value"]) if packed["@type"] == _STRING_VALUE else {}
@@ -118,11 +118,11 @@ def configuration_in(custom_config: str) -> dict[str, Any]:
 
 
 def shown(custom_config: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What the lineage shows of ExampleGen's custom configuration.
+    """Return what the lineage shows of ExampleGen's custom configuration.
 
     Returns:
-        Facts: the number of files and their common digest, and what else the configuration says. And the identity of
-        each file, if they are listed. Both are empty if the configuration holds no description.
+        Facts: the number of files, their common digest, and the other fields of the configuration. Then the identity of
+        each file, if they are listed. Both are empty if the configuration has no description.
     """
     description = description_in(custom_config)
     if not description:

@@ -10,13 +10,13 @@ from typing import IO
 
 from components.core.errors import DataError, counted
 
-# Of one row, of which a quote that is never closed would make the rest of the file.
+# Maximum size of one row. Otherwise, a quote that is never closed would extend a row to the end of the file.
 _MOST_BYTES = 16 << 20
 _MARK = "\ufeff"
 _SEPARATORS = (",", ";", "\t", "|")
-# What Excel writes and reads as a first line that is no header.
+# A first line that Excel writes and reads, and that isn't a header.
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*")
-# Spreadsheets write numbers so wherever they separate columns by something other than a comma.
+# Spreadsheets write numbers in this way if they separate columns with something other than a comma.
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _SAVE = (
     "save it in UTF-8: in Excel, File > Save As > `CSV UTF-8 (Comma delimited)`; in LibreOffice, File > Save As > "
@@ -28,14 +28,14 @@ class TableReader:
     """Reads a CSV table row by row.
 
     The table is UTF-8 with or without a byte order mark. Columns are separated by commas, semicolons, tabs, or bars;
-    with other than commas, numbers can have decimal commas, which become points. Cells and names can be quoted, and
-    quoted cells can hold line breaks. Blank rows are left out. So are a first column without a name, which numbers the
-    rows, and empty columns without names at the end.
+    unless commas separate them, numbers can have decimal commas, which become points. Cells and names can be quoted,
+    and quoted cells can contain line breaks. Blank rows are left out. So are a first column without a name, which
+    numbers the rows, and empty columns without names at the end.
 
     Attributes:
         names: Names of the columns.
-        separator: What separates them.
-        width: Cells of each row, those that are left out too.
+        separator: The separator of columns.
+        width: Number of cells of each row, including those that are left out.
         line: Number of the line on which the last row ended.
     """
 
@@ -43,7 +43,7 @@ class TableReader:
         """Read the first line.
 
         Args:
-            lines: The lines of the file with their ends, such as a file that is opened to read bytes.
+            lines: The lines of the file with their ends, such as a file that is opened in binary mode.
 
         Raises:
             DataError: This is not a CSV table.
@@ -149,16 +149,16 @@ def lines_of(content: IO[bytes]) -> Iterator[bytes]:
 
 
 def _separator(first: str, second: str) -> str:
-    """What separates the columns: what divides the first two rows into the same number of cells, and into the most.
+    """The separator of columns: it divides the first two rows into the same number of cells, and into the most cells.
 
-    Of several, it is the comma, then the semicolon, then the tab. Bars are also common within cells.
+    If there are several, it is the comma, then the semicolon, then the tab. Bars are also common within cells.
     """
     counts: dict[str, Sequence[int]] = {}
     for separator in _SEPARATORS:
         try:
             counts[separator] = [len(row) for row in csv.reader([first, second], delimiter=separator)]
         except csv.Error:
-            return ","  # which reports it
+            return ","  # `csv.reader` reports it.
     cells = {each: found for each, (found, *others) in counts.items() if found > 1 and {*others} <= {found}}
     usual = {each: found for each, found in cells.items() if each != "|"} or cells
     return max(usual, key=lambda each: usual[each], default=",")

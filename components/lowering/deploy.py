@@ -33,7 +33,7 @@ def deploy(model: Any, form: Form, folder: Path, outputs: Sequence[str], sample:
     """Write a trained model's SavedModel into the artifact of its training step, with the files that conversion needs.
 
     Lowered layers keep their trained ranges in the graph. LSTMs become Keras' own LSTMs again, which the converter
-    fuses. Sequences of the training split are saved with them, on which the converter measures untrained ranges.
+    fuses. Sequences of the training split are saved with them so that the converter can measure untrained ranges.
 
     Args:
         model: A trained model with recurrent layers from `components.fake_quantize.qat.quantized`.
@@ -108,7 +108,7 @@ def _in_floats(layer: Any, fuse: bool) -> Any:
 
 
 class _Lstm:
-    """Keras' LSTM, with reversed outputs where a `Bidirectional` reverses them."""
+    """Keras' LSTM, with reversed outputs if a `Bidirectional` reverses them."""
 
     def __init__(self, units: int, turned: bool, **options: Any) -> None:
         self.layer = tf.keras.layers.LSTM(units, **options)
@@ -128,7 +128,7 @@ def _take_weights(new: Any, old: Any) -> None:
         ]
         new.layer.set_weights(rows)
         return
-    # A wrapper holds the weights that it quantizes itself, so their order differs.
+    # A wrapper has the weights that it quantizes as its own attributes, so their order differs.
     by_name = {_last(weight): weight for weight in old.weights}
     for weight in new.weights:
         weight.assign(by_name[_last(weight)])

@@ -69,7 +69,7 @@ def export_form(model: Any, form: Form, folder: Path, outputs: Sequence[str]) ->
         return dict(zip(outputs, results, strict=True))
 
     module = tf.Module()
-    # Hold the variables, not the model, because Keras would trace each of its layers.
+    # Keep the variables, not the model, because Keras would trace each of the model's layers.
     module.held, module.serve = list(model.variables), serve
     path = str(folder / SERVING_FOLDER)
     tf.saved_model.save(module, path, signatures={"serving_default": serve.get_concrete_function(**specs)})

@@ -177,7 +177,7 @@ def trajectories(
     Args:
         model: A model whose recurrent layers are `IntegerRecurrent`s. Observing quantizers see all values.
         sample: Model input -> [N, time, ...].
-        whole: Whether to run the entire sample, not only the sequences whose states are returned.
+        whole: Whether to run the complete sample, not only the sequences whose states are returned.
         keep: Number of sequences whose states are returned.
     """
     layers = [layer for layer in model.layers if isinstance(layer, IntegerRecurrent)]

@@ -1,7 +1,7 @@
-"""Metrics that are not means over examples: what they keep of each example, and how they combine it.
+"""Metrics that are not means over examples: what they store for each example, and how they combine that.
 
-An evaluation computes a metric for every slice and, for its interval, without each jackknife bucket. Therefore a metric
-says what it keeps of one example, and how to combine that. The model's outputs are read once.
+An evaluation computes a metric for every slice and, for its interval, without each jackknife bucket. Therefore, a
+metric defines what to store for one example, and how to combine that. The model's outputs are read once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Accumulator(Protocol):
     """A metric as users can write it. Edgemill creates one object and never copies its state between examples.
 
     `add` can have a fourth parameter `features`, which gets the features that the pipeline file names. If the task
-    weighs examples, `add` needs a parameter `weights`, which gets their weights [N]; 1 for each without such a task.
+    weighs examples, `add` needs a parameter `weights`, which gets their weights [N]; 1 for each example otherwise.
     """
 
     def create(self) -> Any:
@@ -31,7 +31,7 @@ class Accumulator(Protocol):
         ...
 
     def add(self, accumulator: Any, predictions: Arrays, targets: Arrays) -> Any:
-        """Return the accumulator with further examples.
+        """Return the accumulator with more examples.
 
         Args:
             accumulator: From `create`, `add`, or `merge`. It may be changed and returned.
@@ -41,7 +41,7 @@ class Accumulator(Protocol):
         ...
 
     def merge(self, accumulator: Any, other: Any) -> Any:
-        """Return both together. The first may be changed and returned, but not the second."""
+        """Return the two accumulators combined. The first may be changed and returned, but not the second."""
         ...
 
     def result(self, accumulator: Any) -> float:
@@ -54,7 +54,7 @@ class RatioOfSums(abc.ABC):
 
     @abc.abstractmethod
     def sums(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Array:
-        """Return what each example adds to the sums, float64 [N, K]."""
+        """Return the contribution of each example to the sums, float64 [N, K]."""
 
     def ratio(self, sums: Array) -> float:
         """Return the metric for sums [K]; NaN if it is undefined. By default, the first sum divided by the second."""
@@ -78,11 +78,11 @@ class RatioOfSums(abc.ABC):
         return np.zeros(0)
 
     def add(self, accumulator: Array, predictions: Arrays, targets: Arrays, features: Arrays | None = None) -> Array:
-        """Return the sums with further examples."""
+        """Return the sums with more examples."""
         return self.merge(accumulator, self.sums(predictions, targets, features or {}).sum(axis=0))
 
     def merge(self, accumulator: Array, other: Array) -> Array:
-        """Return the sums of both."""
+        """Return the sums of both accumulators."""
         if not accumulator.size or not other.size:
             return other if other.size else accumulator
         return accumulator + other
@@ -93,11 +93,11 @@ class RatioOfSums(abc.ABC):
 
 
 class KeptExamples(abc.ABC):
-    """A metric that compares examples with each other, and therefore keeps something of each."""
+    """A metric that compares examples with each other, and therefore stores something for each."""
 
     @abc.abstractmethod
     def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> list[Any]:
-        """Return what to keep: for each of the N examples, a list of named tuples with a field `weight`."""
+        """Return what to store: for each of the N examples, a list of named tuples with a field `weight`."""
 
     @abc.abstractmethod
     def result(self, accumulator: list[Any]) -> float:
@@ -110,12 +110,12 @@ class KeptExamples(abc.ABC):
     def add(
         self, accumulator: list[Any], predictions: Arrays, targets: Arrays, features: Arrays | None = None
     ) -> list[Any]:
-        """Return the accumulator with further examples."""
+        """Return the accumulator with more examples."""
         for kept in self.examples(predictions, targets, features or {}):
             accumulator.extend(kept)
         return accumulator
 
     def merge(self, accumulator: list[Any], other: list[Any]) -> list[Any]:
-        """Return both together."""
+        """Return the two accumulators combined."""
         accumulator.extend(other)
         return accumulator

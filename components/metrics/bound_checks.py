@@ -16,7 +16,7 @@ _AVERAGE_FUNCTIONS = (
     *("step_accuracy", "word_error_rate", "character_error_rate", "cosine_similarity", "keypoint_error"),
     *("precision", "recall", "f1"),
 )
-# Classes of Keras that are means over examples. Those of TFMA and of the user keep nothing of single examples.
+# Classes of Keras that are means over examples. Classes of TFMA and of the user don't store values of single examples.
 MEANS = frozenset(
     {
         *("Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy", "TopKCategoricalAccuracy"),
@@ -26,7 +26,7 @@ MEANS = frozenset(
         "KLDivergence",
     }
 )
-# Classes of which a function is tested -> that function.
+# Classes for which a function is tested instead -> that function.
 _TESTED_INSTEAD = {"Precision": "precision", "Recall": "recall", "F1Score": "f1"}
 
 
@@ -37,7 +37,7 @@ def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Sp
         if metric := metrics.get(bound.name):
             wrong = list(_directions(bound, metric.less_is_better, f"gate.metrics[{index}]"))
             yield from wrong
-            # One error for each bound: a bound of the wrong direction often holds for every model, too.
+            # One error for each bound, because a bound in the wrong direction often also holds for every model.
             said = {error.where for error in wrong}
             idle = _idle_bounds(bound, values_of(metric), f"gate.metrics[{index}]")
             yield from (error for error in idle if error.where not in said)
@@ -48,7 +48,7 @@ def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Sp
 
 
 def untestable(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[SpecError]:
-    """Yield an error for each metric that must pass a test for which it is unfit, so that no candidate could pass."""
+    """Yield an error for each metric that can't pass a test that it must pass, so that no candidate could pass."""
     metrics = {metric.name: metric for metric in evaluated}
     for index, bound in enumerate(gate.metrics if gate.decide_on == "test" else ()):
         metric = metrics.get(bound.name)
@@ -75,7 +75,7 @@ def untestable(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Spec
 
 
 def _can_be_tested(metric: MetricSpec) -> bool:
-    """False for classes that are neither means of Keras nor areas, such as TFMA's precision, or one of the user."""
+    """False for classes that are neither means of Keras nor areas, such as TFMA's precision, or a user's class."""
     return bool(metric.function) or is_exact_auc(metric.class_name, metric.config) or metric.class_name in MEANS
 
 
@@ -136,7 +136,7 @@ def _idle_bounds(bound: MetricBound, values: tuple[float, float] | None, where: 
 
 
 def _impossible_averages(gate: GateSpec, metrics: Mapping[str, MetricSpec]) -> Iterator[SpecError]:
-    """Yield an error for each bound on the whole split that an average can't meet if each slice of a feature does."""
+    """Yield an error for each bound on all examples that an average can't meet if each slice meets its own bound."""
     for index, whole in enumerate(gate.metrics):
         metric = metrics.get(whole.name)
         if whole.slices or metric is None or not _is_average(metric):
@@ -161,7 +161,7 @@ def _impossible_averages(gate: GateSpec, metrics: Mapping[str, MetricSpec]) -> I
 
 
 def _is_average(metric: MetricSpec) -> bool:
-    """Whether the value on the whole split is known to be between those on the slices of a feature."""
+    """Whether the value on the complete split is known to be between the values on the slices of a feature."""
     return metric.class_name.lower().endswith(_AVERAGES) or metric.function in _AVERAGE_FUNCTIONS
 
 

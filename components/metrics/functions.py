@@ -45,11 +45,11 @@ CLASSES: dict[str, type[RatioOfSums] | type[KeptExamples]] = {
 
 
 class Computed(Protocol):
-    """What the evaluation calls. An accumulator of one example is not changed once it exists.
+    """The interface that the evaluation calls. An accumulator of one example is not changed once it exists.
 
     Attributes:
         weighable: Whether the metric can weight examples.
-        is_ratio: Whether it is the first sum divided by the second of what `examples` returns.
+        is_ratio: Whether it is the first sum divided by the second sum of the values that `examples` returns.
     """
 
     weighable: bool
@@ -69,7 +69,7 @@ class Computed(Protocol):
         ...
 
     def merge(self, accumulator: Any, other: Any) -> Any:
-        """Return both together. The first may be changed and returned."""
+        """Return the two accumulators combined. The first may be changed and returned."""
         ...
 
     def result(self, accumulator: Any) -> float:
@@ -126,7 +126,7 @@ def not_weighable(metric: MetricSpec) -> SpecError:
 
 
 def only_of(named: Arrays, output: str | None) -> Arrays:
-    """The values of a metric's output, without any if they have none; all if the metric names no output."""
+    """The values of the output that a metric names, empty if there are none; all values if it names no output."""
     return named if output is None else {name: values for name, values in named.items() if name == output}
 
 
@@ -211,7 +211,7 @@ class _Guarded:
 
 
 def _read_only(named: Arrays) -> dict[str, Array]:
-    """The same values, which one metric can't change for the others."""
+    """The same values, protected so that one metric can't change them for the others."""
     views = {name: np.asarray(values).view() for name, values in named.items()}
     for each in views.values():
         each.setflags(write=False)
@@ -234,12 +234,12 @@ def total(computed: Computed, kept: Sequence[Any]) -> float:
 def check_function(
     metric: MetricSpec, predictions: Arrays, targets: Arrays, features: Arrays, weights: Array | None = None
 ) -> None:
-    """Compute a metric on a few examples, and check that an accumulator keeps what `Accumulator` promises.
+    """Compute a metric on a few examples, and check that an accumulator does what `Accumulator` requires.
 
     Args:
         metric: A metric with a function.
         predictions, targets: Output name -> values [N, ...].
-        features: The features that it reads, [N, ...].
+        features: The features that the metric reads, [N, ...].
         weights: Weights of the examples [N]; None if all have the same weight.
 
     Raises:

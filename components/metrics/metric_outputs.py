@@ -1,4 +1,4 @@
-"""Which output of the model each metric reads, and which target it compares it with. Pure functions."""
+"""Determines which output of the model each metric reads, and which target it compares with it. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def with_outputs(
     Args:
         metrics: Metrics of the pipeline file.
         outputs: Names of the outputs of the model, or of the task's `postprocess`.
-        targets: Names of the task's targets; `ONLY` if it declares none and has the label; none without either.
+        targets: Names of the task's targets; `ONLY` if it declares none and has the label; none without targets and
+            label.
 
     Raises:
-        SpecError: There is no such output, it has no target, or a metric names none of several outputs.
+        SpecError: There is no such output, it has no target, or a metric names no output although there are several.
     """
     return tuple(
         metric.model_copy(update={"output": _output_of(metric, f"evaluate.metrics[{place}]", outputs, targets)})
@@ -48,7 +49,7 @@ def _output_of(metric: MetricSpec, where: str, outputs: Sequence[str], targets: 
     if output not in outputs:
         raise unknown_output(f"the metric {metric.name!r} reads an output that does not exist", output, outputs, where)
     if metric.function:
-        return output  # It can compare with a feature.
+        return output  # The metric can compare with a feature.
     if ONLY in targets and len(outputs) > 1:
         raise no_targets(outputs, where)
     if ONLY not in targets and output not in targets:

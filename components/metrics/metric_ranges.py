@@ -10,7 +10,7 @@ from components.spec.metric import MetricSpec
 _SHARES = ("accuracy", "auc", "precision", "recall", "sensitivity", "specificity", "iou")
 _SHARES_BY_END = (*_SHARES, "f1", "f1score", "fbetascore", "ndcg", "hammingloss", "fallout", "missrate")
 _NEVER_NEGATIVE = ("error", "crossentropy", "hinge", "divergence", "positives", "negatives", "examplecount")
-# Keras takes the logarithm of no probability below 1e-7.
+# Keras clips probabilities to at least 1e-7 before it takes the logarithm.
 _LARGEST_CROSS_ENTROPY = 1.01 * -math.log(1e-7)
 _OTHERS = {
     "cosinesimilarity": (-1.0, 1.0),
@@ -39,7 +39,7 @@ def metric_range(class_name: str) -> tuple[float, float] | None:
 
 
 def values_of(metric: MetricSpec) -> tuple[float, float] | None:
-    """Return the range of a metric's values: the declared one, or that of its class; None if it is unknown."""
+    """Return the range of a metric's values: the declared range, or its class's; None if it is unknown."""
     if metric.range is None:
         return metric_range(metric.class_name)
     low, high = metric.range
@@ -47,7 +47,7 @@ def values_of(metric: MetricSpec) -> tuple[float, float] | None:
 
 
 def limits_of(metric: MetricSpec) -> tuple[float, float] | None:
-    """Return the range of the values of single examples, for means and ratios of sums; None if it has no limits."""
+    """Return the range of the values of single examples, for means and ratios of sums; None if there are no limits."""
     found = values_of(metric)
     if metric.range is None and metric.class_name.lower().endswith("crossentropy"):
         found = (0.0, _LARGEST_CROSS_ENTROPY)

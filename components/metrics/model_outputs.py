@@ -129,7 +129,7 @@ def _needs_probabilities(metric: MetricSpec) -> bool:
 
 
 def _has_own_threshold(metric: MetricSpec) -> bool:
-    """Whether a threshold can't be one of probabilities. Curves of probabilities may begin at 0 and end at 1."""
+    """Whether this isn't a threshold of probabilities. Curves of probabilities may begin at 0 and end at 1."""
     thresholds = [float(each) for each in _thresholds(metric)]
     if len(thresholds) == 1:
         return not 0 < thresholds[0] < 1
@@ -162,8 +162,8 @@ def _probabilities(applied: Activation, wide: Array) -> Array:
 def of_probabilities(metric: MetricSpec, applied: Activation) -> MetricSpec:
     """Return the same metric for probabilities.
 
-    Its own conversion of logits (`from_logits`) is off. If its thresholds are logits, they get the same sigmoid as the
-    outputs, which changes no decision.
+    Its own conversion of logits (`from_logits`) is turned off. If its thresholds are logits, they get the same sigmoid
+    as the outputs, which changes no decision.
 
     Args:
         metric: A metric.

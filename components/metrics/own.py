@@ -55,7 +55,7 @@ class OfFunction(RatioOfSums):
 
 def _kind(value: Any) -> str:
     if isinstance(value, numbers.Number | str | bytes | None):
-        # NumPy 2 repeats the type in the text of a scalar.
+        # NumPy 2 repeats the type in a scalar's representation.
         plain = value.item() if isinstance(value, np.generic) else value
         return f"{type(value).__name__} {plain!r}"[:80]
     values = np.asarray(value)

@@ -32,13 +32,14 @@ def pools_classes(class_name: str, config: Mapping[str, Any]) -> bool:
 def macro_auc(labels: Array, scores: Array, weights: Array | None = None) -> float:
     """The mean of the areas of all outputs, like scikit-learn's `roc_auc_score(multi_class="ovr")`.
 
-    A class or output without positives or without negatives has no area and is skipped; scikit-learn returns no mean
-    then. Two outputs with class indexes are a binary model, whose second output is the score of the positive class.
+    A class or output without positives or without negatives has no area and is skipped; scikit-learn returns no mean in
+    this case. Two outputs with class indexes are a binary model, whose second output is the score of the positive
+    class.
 
     Args:
         labels: [N, ...] class indexes, each class against all others; or as many labels as scores, each 0 or 1.
         scores: [N, ..., C], or [N] for a single output.
-        weights: [N, ...], as often as an example counts; None if all count once.
+        weights: [N, ...], how often each example counts; None if all count once.
 
     Returns:
         The mean; NaN if no output has an area.
@@ -88,7 +89,7 @@ class AreaTerms(NamedTuple):
 
 
 def area_terms(labels: Array, scores: Array, weights: Array | None = None) -> AreaTerms | None:
-    """Return what each of N examples adds to `macro_auc`, whose arguments these are; None if it has no such terms.
+    """Return the contributions of N examples to `macro_auc` with the same arguments; None if there are no such terms.
 
     There are none if an example has several rows of scores, or a label that is neither 0 nor 1, or if no output has an
     area.
@@ -127,7 +128,7 @@ def _columns(labels: Array, wide: Array) -> Array:
 
 
 def _below(others: Array, weights: Array, scores: Array) -> Array:
-    """The share of the others, by weight, that each score is above. Equal scores count half."""
+    """The share of the other scores, by weight, that each score exceeds. Equal scores count half."""
     order = np.argsort(others, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(weights[order])])
     ranked = others[order]

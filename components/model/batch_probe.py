@@ -22,7 +22,7 @@ def random_values(detail: Mapping[str, Any], shape: Sequence[int], random: np.ra
         return random.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
     if dtype.kind == "f":
         return random.standard_normal(shape).astype(dtype)
-    # Token IDs and flags: 0 is the only value that every vocabulary has.
+    # Token IDs and flags: 0 is the only value in every vocabulary.
     return np.zeros(shape, dtype)
 
 

@@ -38,13 +38,13 @@ def _gross(expected: Array, unit: float, quantized: bool) -> float:
 
     Values that are independent of the expected ones have at least the mean difference of the best constant, the median.
     Half of that is gross. If the expected values hardly vary, differences in rounding order can also add up, so 1/16 of
-    the range is always allowed: in recurrent models, single values differ by up to 50 steps of 256, but the mean
+    the range is always allowed: in recurrent models, individual values differ by up to 50 of 256 steps, but the mean
     difference is far smaller.
     """
     values = expected.astype(np.float64)
     spread = float(np.mean(np.abs(values - np.median(values)))) / unit
     span = 256.0
     if expected.dtype.kind != "f":
-        # Integers without a scale are counts or indices. They have no range, and rounding changes some by one.
+        # Integers without a scale are counts or indices. They have no range, and rounding changes some of them by one.
         span = 2.0 ** (8 * expected.dtype.itemsize) if quantized else 8.0
     return max(spread / 2, span / 16)

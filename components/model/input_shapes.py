@@ -68,7 +68,7 @@ def with_plain_names(model: Any) -> Any:
     TensorFlow replaces what isn't a letter or a digit in the names of a signature's arguments.
 
     Args:
-        model: A functional or Sequential model with inputs. It is returned as it is if its names are plain, or if two
+        model: A functional or Sequential model with inputs. It is returned unchanged if its names are plain, or if two
             of them would be equal.
     """
     specs = input_specs(model)
@@ -82,7 +82,7 @@ def with_plain_names(model: Any) -> Any:
 
 
 def _plain(name: str) -> str:
-    """As TensorFlow does."""
+    """Return a name as TensorFlow changes it."""
     swapped = "".join(letter if letter.isalnum() else "_" for letter in name)
     return swapped if swapped[:1].isalpha() else f"arg_{swapped}"
 
@@ -99,7 +99,7 @@ def with_specs(model: Any, wanted: Specs, where: str) -> Any:
     Args:
         model: A functional or Sequential model.
         wanted: From `wanted_specs`.
-        where: What the model is, for messages.
+        where: A description of the model, for messages.
 
     Raises:
         ModelError: A layer doesn't take the shapes, or it computes something different for a different batch size.
@@ -112,7 +112,7 @@ def with_specs(model: Any, wanted: Specs, where: str) -> Any:
         changed = _replayed(model, inputs)
     except Exception as error:
         raise _untakeable(error, where) from error
-    # The new model names its outputs after the layers, as the given one does.
+    # The new model names its outputs after the layers, like the given one.
     prove_rows(_keras_rows(model, list(specs)), _keras_rows(changed, list(specs)), specs, wanted, where)
     return changed
 
@@ -133,12 +133,12 @@ def prove_rows(
     wanted: Specs,
     where: str,
 ) -> None:
-    """Verify that a model whose batch was opened computes each example as the original does. Other models pass.
+    """Verify that a model whose batch was opened computes each example like the original. Other models pass.
 
     Args:
         original, changed: Run both models on inputs by name, and return their outputs in the same order.
         specs, wanted: The inputs of both.
-        where: What the model is, for messages.
+        where: A description of the model, for messages.
 
     Raises:
         ModelError: The changed model fails, or computes something else.

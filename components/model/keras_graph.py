@@ -35,7 +35,7 @@ def replay(model: Any, inputs: Iterable[Any], call: Callable[[Any, Any, Any], An
 
 
 def all_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All layers by name, nested models too, each followed by its layers, which are called `outer/inner`."""
+    """All layers by name, including nested models. Each is followed by its layers, which are called `outer/inner`."""
     for layer in model.layers:
         yield f"{prefix}{layer.name}", layer
         if is_graph(layer):

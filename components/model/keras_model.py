@@ -63,8 +63,8 @@ def export(model: Any, folder: Path, outputs: Sequence[str] = (), batch: int | N
 def save_keras(model: Any, folder: Path) -> None:
     """Save the Keras model next to its SavedModel, for steps that train it further.
 
-    If Keras cannot save the model, for example because a layer is not registered, this only logs a warning. Only those
-    steps need the file, and `check_trains_on` reports the error before they run.
+    If Keras cannot save the model, for example because a layer is not registered, this only logs a warning. Only steps
+    that train it further need the file, and `check_trains_on` reports the error before they run.
     """
     path = folder / KERAS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def load_kept(folder: Path) -> Any:
             remedy="use a Keras file as the baseline, register its layers, or remove the steps",
         )
     try:
-        # Safe: a pretrained model was checked when it was imported, and any other model comes from the task.
+        # This is safe: a pretrained model was checked when it was imported, and any other model comes from the task.
         model = tf.keras.models.load_model(path, layers_of_applications(), compile=False, safe_mode=False)
     except Exception as error:
         raise _cannot_be_kept(error) from error
@@ -176,7 +176,7 @@ def check_learns(model: Any, where: str = "task") -> None:
 
     Args:
         model: The model, after `trainable` is set on all layers.
-        where: What is trained, for the error message.
+        where: A description of the trained model, for the error message.
 
     Raises:
         ModelError: The model has no trainable weights.
@@ -204,7 +204,8 @@ def _refuse_widths(model: Any) -> None:
     """Raise a ModelError if a layer computes in floats other than float32."""
     import tensorflow as tf
 
-    # The file doesn't contain what `compile` adds, and an Input of float64 is cast to the float32 of what follows.
+    # The file doesn't contain the parts that `compile` adds, and a float64 Input is cast to the float32 of later
+    # layers.
     found = {
         layer.name: layer.compute_dtype
         for layer in model.submodules
@@ -241,7 +242,7 @@ def check_exportable(model: Any, where: str = "task") -> None:
 
 
 def check_layers(model: Any, where: str = "task") -> None:
-    """Check what makes a Keras model impossible to export in any shape.
+    """Check for properties that make it impossible to export a Keras model in any shape.
 
     Raises:
         ModelError: The model is stateful, computes in 16 or 64 bits, or has no defined inputs.

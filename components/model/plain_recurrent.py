@@ -1,4 +1,4 @@
-"""Replace recurrent layers by ones that can be fused or lowered, and compute the same. Imports TensorFlow.
+"""Replaces recurrent layers with equivalent ones that can be fused or lowered. Imports TensorFlow.
 
 Keras computes an `RNN` of an `LSTMCell` as a loop, and an `LSTM` with the same weights as one operator. The state that
 a layer returns is often its last output.
@@ -23,7 +23,7 @@ _layers = tf.keras.layers
 _CELLS = {"LSTMCell": _layers.LSTM, "GRUCell": _layers.GRU, "SimpleRNNCell": _layers.SimpleRNN}
 # Layer -> the number of its states. The first one is the last output.
 _STATES = {"GRU": 1, "SimpleRNN": 1, "LSTM": 2}
-# Rounding of sums in another order.
+# Rounding of sums in a different order.
 _TOLERANCE = 1e-5
 _EXAMPLES = 3
 
@@ -34,8 +34,8 @@ def with_plain_recurrent(model: Any) -> Any:
     These are replaced:
 
     - an `RNN` of an `LSTMCell`, a `GRUCell`, or a `SimpleRNNCell`, and of several stacked ones;
-    - the hidden state that a GRU, a SimpleRNN, or an LSTM returns, by its last output, if nothing reads the cell state
-      and no state is an output of the model. The same applies to both directions of a `Bidirectional`.
+    - the hidden state that a GRU, a SimpleRNN, or an LSTM returns, with its last output, if nothing reads the cell
+      state and no state is an output of the model. The same applies to both directions of a `Bidirectional`.
 
     Args:
         model: A functional or Sequential Keras model with inputs of known shapes.
@@ -60,11 +60,11 @@ def with_plain_recurrent(model: Any) -> Any:
 
 
 def without_state(model: Any) -> Any:
-    """A functional model whose recurrent layers start each sequence from zeros, as `reset_states` lets them.
+    """A functional model whose recurrent layers start each sequence from zeros, as after `reset_states`.
 
     Args:
-        model: A functional or Sequential Keras model. It is returned as it is if no layer of its own is stateful, or if
-            the changed model returns something else after `reset_states`.
+        model: A functional or Sequential Keras model. It is returned unchanged if none of its own layers is stateful,
+            or if the changed model returns something else after `reset_states`.
     """
     if not any(getattr(node.layer, "stateful", False) for node in nodes_in_order(model)):
         return model
@@ -95,7 +95,7 @@ def _replaced(model: Any, call: Callable[[Any, Any, Any], Any], how: str) -> Any
             _LOG.info("Recurrent layers are replaced by ones %s.", how)
             return changed
     except Exception as error:
-        # The model is refused, or converted as it is.
+        # The model is refused, or converted unchanged.
         _LOG.info("Recurrent layers can't be replaced: %s", summary_line(error))
     return model
 
@@ -120,7 +120,7 @@ def _chain(layer: Any) -> list[Any]:
                 **config,
                 name=layer.name if last else f"{layer.name}_cell_{index}",
                 return_sequences=layer.return_sequences or not last,
-                # Later cells read what earlier ones return, in that order.
+                # Later cells read the results of earlier ones, in that order.
                 go_backwards=layer.go_backwards and index == 0,
                 unroll=layer.unroll,
             )

@@ -43,13 +43,13 @@ def load_serving(folder: Path, name: str = SIGNATURE) -> tuple[Any, Any]:
         raise _no_signature(folder, name, sorted(model.signatures))
     signature = model.signatures[name]
     if runs_as_written(operations_of(signature)):
-        # TensorFlow can't run each of its own fusions.
+        # TensorFlow can't run all of its own fusions.
         fuse_nothing()
     return model, signature
 
 
 def owner_of(function: Any, model: Any) -> Any:
-    """An object that owns what a concrete function of a model reads, for saving the function alone.
+    """An object that owns the variables that a concrete function of a model reads, for saving the function alone.
 
     The model has more: its other functions, and after training the variables that only training reads. Saving a
     variable takes milliseconds.
@@ -67,7 +67,7 @@ def owner_of(function: Any, model: Any) -> Any:
 
 
 def variables_among(objects: Iterable[Any], handles: Container[int]) -> list[Any]:
-    """The variables among some objects whose handles have these ids."""
+    """The variables among these objects whose handles have these ids."""
     return [one for one in objects if isinstance(one, tf.Variable) and id(one.handle) in handles]
 
 
@@ -133,7 +133,7 @@ def refuse_state(signature: Any, where: str) -> None:
 def operations_of(signature: Any) -> frozenset[str]:
     """The kinds of TensorFlow operations in a signature and in the functions that it calls.
 
-    Loops inside an LSTM of tf-keras are missing, because the converter replaces the LSTM by a fused operator.
+    Loops inside an LSTM of tf-keras are missing, because the converter replaces the LSTM with a fused operator.
     """
     graph = signature.graph.as_graph_def()
     found = {node.op for node in graph.node}
@@ -207,7 +207,7 @@ def by_input_name(inputs: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec])
 
 
 def check_takes(run: Callable[[], Any], specs: Mapping[str, tf.TensorSpec], inputs: Any) -> None:
-    """Check that a model accepts what the task's `decode` returned for a few examples, on which `run` runs it.
+    """Check that a model accepts the task's decoded inputs for a few examples, on which `run` runs it.
 
     Raises:
         DataError: Names or shapes differ.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# Name that the lowering gives the operator that computes a state: `<layer>/step_<index>/after_<state>`.
+# Name that the lowering gives to the operator that computes a state: `<layer>/step_<index>/after_<state>`.
 STATE_TENSOR = re.compile(r"([^;]*?)/step_(\d+)/after_(\w+?)(?:_\d+)?(?:[;/]|$)")
 _STATE, _NEXT = "state_", "next_"
 

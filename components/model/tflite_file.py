@@ -56,11 +56,11 @@ def inspect_model(content: bytes) -> Inspection:
     """Read the operators, tensors, and weights of all subgraphs of a TFLite file.
 
     Returns:
-        The facts. Inputs and outputs are those of the main subgraph, in the interpreter's order. A constant buffer that
+        The facts. Inputs and outputs are the main subgraph's, in the interpreter's order. A constant buffer that
         several tensors share counts once in `weight_bytes` and in `weights`.
 
     Raises:
-        ModelError: The bytes are not a TFLite flatbuffer, or end too early.
+        ModelError: The bytes are not a TFLite flatbuffer, or are truncated.
     """
     if content[4:8] != _IDENTIFIER:
         raise ModelError(
@@ -142,7 +142,7 @@ def _runtime_floor(model: Any) -> str | None:
 
 
 def _border(model: Any, places: list[int], facts: list[TensorFact], side: str) -> tuple[TensorFact, ...]:
-    """The inputs or outputs in the order of the file, under their names in its only signature if it has one."""
+    """The inputs or outputs in the order of the file, under their names in its only signature if there is one."""
     names: dict[int, list[str]] = {}
     if model.SignatureDefsLength() == 1:
         signature = model.SignatureDefs(0)
@@ -266,7 +266,7 @@ def _names(enumeration: Any) -> dict[int, str]:
 
 
 def fused_cells(model: Any, subgraphs: Sequence[Any], facts: Sequence[TensorFact]) -> Iterator[FusedCell]:
-    """The fused recurrent operators of a file. `facts` are those of all tensors, in the order of the subgraphs."""
+    """The fused recurrent operators of a file. `facts` describes all tensors, in the order of the subgraphs."""
     offset = 0
     for graph in subgraphs:
         for operator in (graph.Operators(index) for index in range(graph.OperatorsLength())):

@@ -17,7 +17,7 @@ def border_casts(graph: Any, kinds: Sequence[str], types: Sequence[str]) -> Iter
     """Positions of float tensors that only convert between integer inputs or outputs and quantized tensors.
 
     Args:
-        graph: The main subgraph, as the schema's reader.
+        graph: The main subgraph, as an object of the schema's reader.
         kinds: Names of the file's builtin operators by their index.
         types: Names of the types of its tensors.
     """
@@ -66,7 +66,7 @@ _EACH_STEP = "edgemill_each_step"
 
 
 def with_each_step(content: bytes) -> bytes:
-    """Mark a streaming file as one that returns an output for each time step, not only for the last."""
+    """Mark a streaming file to indicate that it returns an output for each time step, not only for the last."""
     from components.upstream.tflite.objects import pack, schema, unpack
 
     model = unpack(content)
@@ -87,7 +87,7 @@ def returns_each_step(content: bytes) -> bool:
 
 
 def has_fixed_shapes(content: bytes) -> bool:
-    """Whether an operator fixes its output shape, including the batch. XNNPACK writes past it when the batch grows."""
+    """Whether an operator fixes its output shape, including the batch. XNNPACK writes past it in a larger batch."""
     from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
@@ -98,8 +98,8 @@ def has_fixed_shapes(content: bytes) -> bool:
 def most_examples(content: bytes) -> int:
     """The maximum number of examples to run in a call of the runtime.
 
-    The activations of a full evaluation batch may not fit in memory. A model with small activations gets more
-    examples, because the overhead of a call exceeds the time of such a model.
+    The activations of a full evaluation batch may not fit in memory. A model with small activations gets more examples,
+    because the overhead of a call exceeds the run time of such a model.
     """
     from components.upstream.tflite.objects import schema
 
@@ -107,13 +107,13 @@ def most_examples(content: bytes) -> int:
     graph = model.Subgraphs(0)
     tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
     computed = [each for each in tensors if not model.Buffers(each.Buffer()).DataLength()]
-    # No type of TensorFlow Lite has more than 8 bytes.
+    # No TensorFlow Lite type has more than 8 bytes.
     size = sum(8 * math.prod(each.Shape(i) for i in range(each.ShapeLength())) for each in computed)
     return min(max(_USUAL_EXAMPLES, _SMALL_BYTES // max(size, 1)), _MOST_EXAMPLES)
 
 
 def by_name(interpreter: Any, side: str) -> dict[str, dict[str, Any]]:
-    """Details of the inputs or outputs, by their names in the file's signature or else their tensor names."""
+    """Details of the inputs or outputs, by their names in the file's signature or, without one, their tensor names."""
     details = interpreter.get_input_details() if side == "inputs" else interpreter.get_output_details()
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:

@@ -22,10 +22,11 @@ class TFLiteModel:
     """A TFLite file on this machine's TFLite runtime with its default delegate (XNNPACK).
 
     Examples run in batches if a batch returns the same as single examples. This is checked once, when the model is
-    loaded: bit for bit, if outputs are integers. A model that keeps state between invocations runs one example (one
-    complete sequence) at a time, from a reset state.
+    loaded. If outputs are integers, they must be equal bit for bit. A model that keeps state between invocations runs
+    one example (one complete sequence) at a time, from a reset state.
 
-    A streaming model (`components.model.streaming`) runs over complete sequences, as a model of the sequence does.
+    A streaming model (`components.model.streaming`) runs over complete sequences, like a model of the complete
+    sequence.
 
     Attributes:
         each_step: Whether a streaming model returns its output after each time step, or only after the last.
@@ -136,7 +137,7 @@ class TFLiteModel:
 
     def _batches(self, raw: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
         count = len(next(iter(raw.values())))
-        # Batches of one size, because a change takes time.
+        # Batches have one size, because a change takes time.
         step = math.ceil(count / math.ceil(count / self._step)) if self.batched and count else 1
         for start in range(0, count, step):
             yield {name: values[start : start + step] for name, values in raw.items()}

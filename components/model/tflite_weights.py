@@ -9,7 +9,7 @@ from components.facts.conversion import TensorFact
 from components.model.tflite_file import _fact, _names, constant_of
 from components.upstream.tflite.schema import load_schema
 
-# Operators with weight tensors (not tables or shapes), and the positions of these among their inputs.
+# Operators with weight tensors (not tables or shapes), and the positions of these tensors among their inputs.
 _WEIGHTS = {
     "FULLY_CONNECTED": (1,),
     "CONV_2D": (1,),
@@ -63,7 +63,7 @@ def weight_uses(content: bytes) -> tuple[WeightUse, ...]:
                     index, through = sources[index]
                     densify |= through == "DENSIFY"
                 if index < 0:
-                    continue  # an omitted optional input
+                    continue  # An omitted optional input.
                 tensor = graph.Tensors(index)
                 data = constant_of(model, content, tensor)
                 fact = _fact(tensor, data if data.size else None, index)

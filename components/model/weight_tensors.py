@@ -51,7 +51,7 @@ class WeightTensor:
         variable: The variable itself.
         input_axis: The input axis, counted from the front, or None if there isn't one.
         by_name_only: Whether it stays unchanged unless a step names the layer.
-        gates: Number of matrices concatenated on its last axis. TFLite stores each separately.
+        gates: Number of matrices concatenated along its last axis. TFLite stores each separately.
     """
 
     layer: str
@@ -69,7 +69,7 @@ class WeightTensor:
 
     @property
     def shapes_in_a_file(self) -> tuple[tuple[int, ...], ...]:
-        """The shape as one matrix, and per gate: the conversion of the layer decides which one a file has."""
+        """The shape as one matrix, and per gate. Which one a file has depends on the conversion of the layer."""
         gate = (*self.shape[:-1], self.shape[-1] // self.gates)
         return (self.shape,) if self.gates == 1 else (self.shape, gate)
 
@@ -97,7 +97,7 @@ def named_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def kernels(model: Any) -> tuple[WeightTensor, ...]:
     """The weight tensors of a built Keras model, each once, in the order of its layers.
 
-    A custom layer of the task lists its own in `get_prunable_weights`, like TFMOT's `PrunableLayer`.
+    A custom layer of the task lists its weight tensors in `get_prunable_weights`, like TFMOT's `PrunableLayer`.
     """
     found: dict[int, WeightTensor] = {}
     for name, layer in named_layers(model):
@@ -141,7 +141,7 @@ def chosen_kernels(
 def weight_fact(
     kernel: WeightTensor, wanted_sparsity: float | None = None, wanted_values: int | None = None
 ) -> WeightFact:
-    """The measured facts of a weight tensor, with the values that its step asks for."""
+    """The measured facts of a weight tensor, with the values that its step requests."""
     values = kernel.variable.numpy()
     return WeightFact(
         layer=kernel.layer,

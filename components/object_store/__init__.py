@@ -1,1 +1,1 @@
-"""Buckets of object stores, each through its own client."""
+"""Buckets of object stores, each accessed through its own client."""

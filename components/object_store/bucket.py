@@ -61,11 +61,11 @@ class Bucket(Protocol):
         """Read the content and the version of an object of a registry in one step; None if there is no such object.
 
         Raises:
-            TooLongError: It has more bytes than `limits.largest` says.
+            TooLongError: It has more bytes than `limits.largest` allows.
         """
 
     def write_if(self, key: str, content: bytes, version: str | None) -> bool:
-        """Create an object if there is none (`version` is None), or replace exactly this version.
+        """Create an object if there is none (`version` is None), or replace exactly the given version.
 
         Returns:
             Whether it was written by this request. After a lost answer, an earlier attempt can have written it: compare
@@ -92,15 +92,15 @@ class DeniedError(RefusedError):
 
 
 class NoCredentialsError(DeniedError):
-    """The object store asks for credentials, and there are none. So it is unknown whether anything is there."""
+    """The object store requires credentials, and there are none. So it is unknown whether anything is there."""
 
 
 class FullError(StorageError):
     """The object store has no space left, or a quota is used up."""
 
 
-# What object stores and OCI registries say then, in lowercase. 28 and 122 are the system's numbers for a full disk and
-# for a quota, which Docker's registry passes on.
+# The answers of object stores and OCI registries without space, in lowercase. 28 and 122 are the system's error numbers
+# for a full disk and for a quota, which Docker's registry passes on.
 _INSUFFICIENT_STORAGE = 507
 _FULL = re.compile(
     r"no space left|quota ?exceeded|exceeded.{0,20}quota|storage ?full|insufficient ?storage"
@@ -112,7 +112,7 @@ def says_full(status: int, text: str) -> bool:
     """Return whether an answer says that there is no space left.
 
     Args:
-        status: The status of HTTP.
+        status: The HTTP status.
         text: The code and the message, or the answer's body.
     """
     return status == _INSUFFICIENT_STORAGE or _FULL.search(text.lower()) is not None

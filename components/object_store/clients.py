@@ -29,7 +29,7 @@ def _client(scheme: str, name: str, environment: tuple[tuple[str, str], ...]) ->
 
             return S3Bucket(name)
         case "gs":
-            # About the versions of Python and gRPC, which are not the user's choice.
+            # Warnings about the versions of Python and gRPC, which the user doesn't choose.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
                 from components.object_store.gcs import GoogleBucket

@@ -1,4 +1,4 @@
-"""Turns errors of object stores and OCI registries into those of a registry."""
+"""Converts errors of object stores and OCI registries to registry errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.object_store.limits import DamagedError
 
 @contextmanager
 def as_registry_errors(what: str, where: str, needed: str | None = None) -> Iterator[None]:
-    """Convert a StorageError into a RegistryUnreachableError that says the same.
+    """Convert a StorageError to a RegistryUnreachableError with the same information.
 
     Content that is too long or damaged becomes a RegistryError, because it remains so until somebody restores it.
 

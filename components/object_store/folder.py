@@ -23,7 +23,7 @@ class FolderBucket:
 
     Attributes:
         root: The folder.
-        kept: Empty folders of so many levels below the root are never removed, because processes write into them.
+        kept: Empty folders up to this many levels below the root are never removed, because processes write into them.
     """
 
     def __init__(self, root: Path, kept: int = 0) -> None:
@@ -40,7 +40,7 @@ class FolderBucket:
             ]
             for key, path in sorted((path.relative_to(self.root).as_posix(), path) for path in found):
                 if key.startswith(prefix) and key > after:
-                    with suppress(FileNotFoundError):  # removed since
+                    with suppress(FileNotFoundError):  # Removed in the meantime.
                         facts = path.lstat()
                         yield Stored(key, facts.st_size, facts.st_mtime, f"{facts.st_mtime_ns} {facts.st_size}")
 
@@ -99,7 +99,7 @@ class FolderBucket:
                     try:
                         parent.rmdir()
                     except OSError:
-                        break  # something is in it, or another process was faster
+                        break  # It isn't empty, or another process was faster.
 
     def delete_folder(self, key: str, aside: str) -> None:
         """Rename a folder to `aside`, so that readers see all of it or nothing, and remove it there."""

@@ -97,7 +97,7 @@ class GoogleBucket:
                     blob.download_to_file(found, if_generation_match=generation, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
                     return Content(found.getvalue(), str(generation))
                 except PreconditionFailed:
-                    continue  # replaced between the two requests, and not found if it was removed
+                    continue  # Replaced between the two requests. If it was removed, it isn't found.
         raise StorageError(
             "this object changes all the time",
             where=f"gs://{self._name}/{key}",
@@ -139,7 +139,7 @@ class GoogleBucket:
                     continue
 
     def _bound(self, answer: requests.Response, **options: Any) -> None:
-        """Bound what the client reads as a whole: documents and errors. Downloads have their own bounds."""
+        """Bound the answers that the client reads as a whole: documents and errors. Downloads have their own bounds."""
         if not options.get("stream") or not answer.ok:
             place = f"gs://{self._name}"
             answer.raw = BoundedBody(answer.raw, lambda: too_long(place, LONGEST_DOCUMENT), LONGEST_DOCUMENT)

@@ -1,4 +1,4 @@
-"""How much is read from a registry, so that endless data is refused before it fills the memory."""
+"""Limits of reads from a registry, so that endless data is refused before it fills the memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 from components.core.errors import StorageError
 from components.core.files import read_regular
 
-# Signed metadata of ten thousand device classes needs a few megabytes; every other document is shorter.
+# The signed metadata of ten thousand device classes takes a few megabytes; every other document is shorter.
 LONGEST_DOCUMENT = 50_000_000
 # A model is a FlatBuffer, whose offsets have 31 bits, and the files next to it are smaller.
 LARGEST_FILE = 2**31 - 1
-# A list of a registry with a hundred thousand releases has fewer names. A store gives about a thousand of them at once.
+# A list of a registry with a hundred thousand releases has fewer names. A store returns about a thousand of them at
+# once.
 MOST_LISTED = 1_000_000
 MOST_PAGES = 10_000
 
@@ -72,7 +73,7 @@ class BoundedBody:
 
     Args:
         raw: The body, with a method `stream`.
-        too_long: Makes the error.
+        too_long: Creates the error.
         most: How many bytes it can have.
     """
 
@@ -83,7 +84,7 @@ class BoundedBody:
         return getattr(self._raw, name)
 
     def stream(self, *arguments: Any, **options: Any) -> Iterator[bytes]:
-        """Yield the parts, as the body itself does."""
+        """Yield the parts, like the body itself."""
         received = 0
         for part in self._raw.stream(*arguments, **options):
             received += len(part)
@@ -94,7 +95,7 @@ class BoundedBody:
 
 
 def listed(pages: Iterable[Iterable[_Item]], where: str) -> Iterator[_Item]:
-    """Yield what is in the pages of a list. Raises a TooLongError if it is endless."""
+    """Yield the items on the pages of a list. Raises a TooLongError if the list is endless."""
     names = 0
     for number, page in enumerate(pages, 1):
         for one in page:

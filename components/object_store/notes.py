@@ -27,7 +27,7 @@ class Notes(Protocol):
         """Create or replace a note."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove notes. A missing one isn't an error."""
+        """Remove notes. A missing note isn't an error."""
 
     def now(self, name: str) -> float:
         """Return when a note was written, by the registry's clock, in seconds since the epoch."""

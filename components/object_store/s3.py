@@ -52,7 +52,7 @@ _OTHER_REGION = {
     "IllegalLocationConstraintException",
     "IncorrectEndpoint",
 }
-# Another version is there, or another request is about to write one.
+# There is a different version, or another request is about to write one.
 _CONFLICTS = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 _TOO_MANY, _SERVER_ERROR = 429, 500
 
@@ -98,7 +98,7 @@ class S3Bucket:
                         return False
                     raise
         except FileNotFoundError:
-            return False  # the version to replace was removed
+            return False  # The version to replace was removed.
         return True
 
     def write(self, key: str, content: bytes) -> None:

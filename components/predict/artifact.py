@@ -28,7 +28,7 @@ class Predictions:
     """The predictions of one model.
 
     Attributes:
-        artifact: Their artifact.
+        artifact: The artifact with the predictions.
         report: Facts about them.
         stored: The outputs by example.
     """
@@ -46,7 +46,7 @@ class Predictions:
             digest: Its digest.
 
         Raises:
-            TamperedError: They were made from another one.
+            TamperedError: They were made from a different artifact.
         """
         found = self.artifact.manifest.parents.get(name)
         if found != digest:
@@ -67,8 +67,8 @@ def predict_model(
 ) -> PredictionReport:
     """Predict with the model of an artifact, and write the content of an artifact of predictions.
 
-    A candidate without a file, and one that cannot run on the first example, has a report only. So has a champion
-    whose outputs are not those of the baseline, or that fails on any example: it may be a release of another model.
+    A candidate without a file, and one that cannot run on the first example, has a report only. So does a champion
+    whose outputs are not the baseline's, or that fails on any example: it may be a release of another model.
 
     Args:
         model: The float baseline, a candidate, or a champion.
@@ -78,7 +78,7 @@ def predict_model(
         files, request, task, transform_graph, make_pipeline: As for `predict`.
 
     Raises:
-        DataError, SpecError, ModelError: As for `predict`. DataError also if there are no examples.
+        DataError, SpecError, ModelError: As for `predict`. Also DataError if there are no examples.
         TamperedError: The model has changed since it was written.
     """
     example = first_inputs(files, 1, task, transform_graph, "evaluate on")

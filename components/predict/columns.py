@@ -45,7 +45,7 @@ class Steps(NamedTuple):
 
 
 def kind_of(name: str, values: Array) -> str:
-    """What the values of an output are: a type of numbers, or a kind of strings or bytes."""
+    """The type of an output's values: a numeric type, or a kind of strings or bytes."""
     kind = values.dtype.kind
     if kind in "biuf":
         return values.dtype.str
@@ -64,7 +64,7 @@ def kind_of(name: str, values: Array) -> str:
 
 
 def bytes_of(values: Array) -> int:
-    """Bytes of the values of an output."""
+    """Size of an output's values, in bytes."""
     return sum(map(len, values.flat)) if values.dtype.kind == "O" else values.nbytes
 
 
@@ -75,7 +75,7 @@ def digest_column(digests: Array) -> tuple[pa.Array, dict[str, Any]]:
 
 
 def column(values: Array, steps: Steps | None) -> tuple[pa.Array, dict[str, Any]]:
-    """One list of values for each example, and what restores the array."""
+    """One list of values for each example, and the metadata to restore the array."""
     kind, form = values.dtype.kind, {"dtype": values.dtype.str, "shape": list(values.shape[1:])}
     size = math.prod(values.shape[1:])
     if kind in "OUS":
@@ -105,7 +105,7 @@ def class_column(values: Array) -> tuple[pa.Array, dict[str, Any]]:
 
 
 def values_of(column: pa.ChunkedArray, field: pa.Field) -> Array:
-    """Restore the array of a column. Where only classes are stored, the score of the class is 1, and others are 0."""
+    """Restore the array of a column. If only classes are stored, the score of the class is 1, and others are 0."""
     form = json.loads(field.metadata.get(FORM, b"{}")) if field.metadata else {}
     whole = _values(column, field)
     if "classes" not in form:

@@ -17,7 +17,7 @@ from components.upstream.tfx.executors import pipeline_maker
 
 
 class PredictorExecutor(base_beam_executor.BaseBeamExecutor):
-    """Writes what `components.predict.artifact` reads, and `manifest.json`."""
+    """Writes the files that `components.predict.artifact` reads, and `manifest.json`."""
 
     def Do(
         self, input_dict: dict[str, list[Any]], output_dict: dict[str, list[Any]], exec_properties: dict[str, Any]

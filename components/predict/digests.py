@@ -28,7 +28,7 @@ def buckets_of(examples: Iterable[bytes]) -> npt.NDArray[np.int64]:
 
 
 def unit_numbers(digests: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
-    """A number of 32 bits for each of N examples, from their digests, [N]."""
+    """A 32-bit number for each of N examples, from their digests, [N]."""
     return digests.view("<u4").reshape(len(digests), -1)[:, 0].astype(np.int64)
 
 

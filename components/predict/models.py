@@ -19,7 +19,7 @@ from components.predict.saturation import Saturation
 from components.ranges.unequal import ranges_along_axes
 
 Array = npt.NDArray[Any]
-# How many of the `BUCKETS` are used to look inside a model, which costs another run of it.
+# Number of the `BUCKETS` whose examples are used to look inside a model, which costs another run of it.
 INSIDE_BUCKETS = BUCKETS // 5
 
 
@@ -27,7 +27,7 @@ class Predictor(Protocol):
     """A loaded model.
 
     Attributes:
-        output_names: Names of the outputs, or of none if the file has no names of its own.
+        output_names: Names of the outputs; empty if the file has no names for them.
         steps: Output -> its 256 real values, if it is quantized to 8 bits.
     """
 
@@ -35,7 +35,7 @@ class Predictor(Protocol):
     steps: dict[str, Steps]
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the outputs, in real values, of inputs; both name -> array [N, ...]."""
+        """Return the outputs for inputs, in real values; both are name -> array [N, ...]."""
         ...
 
     def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], examples: Serialized) -> Observed:
@@ -60,7 +60,7 @@ class FloatPredictor:
         return self._model.run(inputs)
 
     def observed(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], examples: Serialized) -> Observed:
-        """Take the ranges of the outputs."""
+        """Record the ranges of the outputs."""
         del inputs, examples
         return Observed(ranges={output: ranges_along_axes(values) for output, values in outputs.items()})
 

@@ -1,4 +1,4 @@
-"""What is observed of a model's outputs while it predicts: saturated values, and the float model's ranges."""
+"""Observations of a model's outputs during prediction: saturated values, and the float model's ranges."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from components.ranges.unequal import AxisRanges, union
 
 @dataclass
 class Observed:
-    """What was observed of the outputs for some examples, before `postprocess` unless said otherwise.
+    """Observations of the outputs for some examples, before `postprocess` unless noted otherwise.
 
     Attributes:
-        examples: Their number.
+        examples: Number of the examples.
         output_names: Names of the model's outputs.
         forms: Output after `postprocess` -> its form.
         counts: Saturated values of a TFLite file.
@@ -33,7 +33,7 @@ class Observed:
     ranges: dict[str, AxisRanges] = field(default_factory=dict)
 
     def add(self, other: Observed) -> None:
-        """Add what was observed of other examples."""
+        """Add the observations of other examples."""
         self.examples += other.examples
         self.output_names = self.output_names or other.output_names
         self.forms = self.forms or other.forms
@@ -42,7 +42,7 @@ class Observed:
             self.ranges[output] = union(self.ranges.get(output, {}), ranges)
 
     def to_json(self) -> str:
-        """Return it as JSON, which `from_json` reads."""
+        """Return the observations as JSON, which `from_json` reads."""
         return json.dumps(
             {
                 "examples": self.examples,
@@ -73,7 +73,7 @@ class Observed:
 
 
 def all_observed(parts: Iterable[Observed]) -> Observed:
-    """Merge what was observed of different examples."""
+    """Merge the observations of different examples."""
     total = Observed()
     for part in parts:
         total.add(part)

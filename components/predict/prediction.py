@@ -62,7 +62,7 @@ def predict(
         files: Gzipped TFRecord files of tf.Examples.
         request: The split, and the size of batches.
         task: Reference of the task, whose feature_spec(), decode(), and postprocess() are called.
-        output_names: Names of the float model's outputs. If there is only one, a file may name it differently. Empty
+        output_names: Names of the float model's outputs. If there is only one, a file may use a different name. Empty
             for the float model itself.
         output: Folder to write to.
         transform_graph: As for `ExampleDecoder`.
@@ -73,7 +73,8 @@ def predict(
 
     Raises:
         DataError: An example lacks a feature or contains NaN, or a file is damaged.
-        SpecError: `decode` or `postprocess` fails, or returns what cannot be stored or takes more bytes than allowed.
+        SpecError: `decode` or `postprocess` fails, or returns values that cannot be stored or take more bytes than
+            allowed.
         ModelError: The model cannot be run.
         TamperedError: `load` raised it.
     """
@@ -101,7 +102,7 @@ def predict(
 
 
 def _observed_path(output: Path, number: int) -> Path:
-    """Where a worker stores what it observed about a file of the split."""
+    """The path at which a worker stores its observations of a file of the split."""
     return output / f"{number:05d}{_OBSERVED}"
 
 
@@ -125,7 +126,7 @@ class _Predict(beam.DoFn):
         self._model = self._load()
         self._decoder = ExampleDecoder(self._task, self._transform_graph)
         task = load_task(self._task)
-        # Python takes longer to find out than a batch of a small model.
+        # Checking this in Python takes longer than a batch of a small model.
         self._processes = isinstance(task, PostprocessingTask)
         self._postprocess = functools.partial(postprocessed, task) if self._processes else dict
 
@@ -133,7 +134,7 @@ class _Predict(beam.DoFn):
         """Predict for all examples of a file."""
         number, path = element
         total = Observed(output_names=self._model.output_names)
-        # What postprocess returns has other values.
+        # The results of `postprocess` have other values.
         steps = {} if self._processes else renamed(self._model.steps, self._names)
         with PredictionWriter(Path(self._output), number, self._max_bytes) as writer:
             for records in serialized_tensors(path, self._batch_size):
@@ -169,7 +170,7 @@ def check_finite(inputs: Mapping[str, Array]) -> None:
 
 
 def renamed(outputs: Mapping[str, T], names: Sequence[str]) -> Mapping[str, T]:
-    """What outputs have, under the float model's names. A file without a signature has other names."""
+    """Values by output, under the float model's names. A file without a signature has other names."""
     if len(names) == len(outputs) == 1:
         return dict(zip(names, outputs.values(), strict=True))
     return outputs

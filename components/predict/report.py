@@ -1,4 +1,4 @@
-"""The outputs of one model for the examples of a split: facts about the stored files."""
+"""Facts about the stored outputs of one model for the examples of a split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from components.core.values import FrozenModel
 
 
 class StoredOutput(FrozenModel):
-    """One output as it is stored.
+    """One stored output.
 
     Attributes:
         dtype: NumPy's type.
@@ -28,10 +28,10 @@ class Rejection(FrozenModel):
 
 
 class PredictionReport(FrozenModel):
-    """One model on one split.
+    """The predictions of one model on one split.
 
     Attributes:
-        sha256: Digest of the TFLite file that ran; None for a SavedModel, and if conversion made no file.
+        sha256: Digest of the TFLite file that ran; None for a SavedModel, or if conversion produced no file.
         task: Reference of the task that decoded the examples and post-processed the outputs.
         task_version: Version of the task's code and of the files that it reads.
         split: The split.
@@ -41,7 +41,7 @@ class PredictionReport(FrozenModel):
         outputs: Stored output -> its form.
         max_bytes: The maximum number of bytes that could be stored.
         stored_bytes: Size of the stored outputs.
-        rejected: Why the file cannot run; None if it did, and if there is no file.
+        rejected: Why the file cannot run; None if it ran, or if there is no file.
         saturated: Output -> share of saturated values, without outputs that can't saturate.
         ranges: Output -> axis -> smallest and largest value of each channel along it, of the float model.
     """

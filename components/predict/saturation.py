@@ -14,11 +14,11 @@ from components.model.tflite_runtime import TFLiteModel
 from components.ranges.affine import quantize
 from components.upstream.tflite.objects import pack, schema, unpack
 
-# Operators that return their input values in another order or shape, or as floats.
+# Operators that return their input values in a different order or shape, or as floats.
 _PASSING = frozenset({"DEQUANTIZE", "EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE"})
 # Operators whose quantized range covers all possible results, so values at its ends aren't clipped.
 _FIXED = frozenset({"L2_NORMALIZATION", "LOGISTIC", "LOG_SOFTMAX", "SOFTMAX", "TANH"})
-# Operators whose inputs have their own ranges: values clipped in an input needn't be at an end of the result's range.
+# Operators whose inputs have their own ranges: values clipped in an input need not be at an end of the result's range.
 _MADE_OF_INPUTS = frozenset(
     {"ABS", "ADD", "ADD_N", "AVERAGE_POOL_2D", "CONCATENATION", "DIV", "LEAKY_RELU", "MEAN", "MUL", "NEG", "PRELU"}
     | {"QUANTIZE", "SUB", "SUM"}
@@ -41,7 +41,7 @@ class Grid:
     Attributes:
         scale, zero_point: A real value is scale x (integer - zero_point).
         dtype: NumPy's integer type.
-        low_loses, high_loses: Whether a value at this end may be a clipped one.
+        low_loses, high_loses: Whether a value at this end may have been clipped.
     """
 
     scale: float
@@ -62,7 +62,7 @@ class Count:
         return Count(self.lost + other.lost, self.values + other.values)
 
 
-# Name of an output, and index of a tensor that it is computed from, or its own -> count of the tensor's values.
+# Name of an output, and index of its tensor or of a tensor that it is computed from -> count of the tensor's values.
 Counts = dict[tuple[str, int], Count]
 
 
@@ -124,7 +124,7 @@ def merged(counts: Iterable[Counts]) -> Counts:
 
 
 def shares(counts: Counts) -> dict[str, float]:
-    """Output -> the largest share of any of its tensors, without outputs that have no range that can clip values."""
+    """Output -> the largest share of any of its tensors, except outputs without a range that can clip values."""
     found: dict[str, float] = {}
     for (output, _), count in counts.items():
         if count.values:

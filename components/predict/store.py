@@ -1,8 +1,8 @@
-"""Stored predictions: Arrow files with one row for each example, which pandas and `pyarrow.dataset` read too.
+"""Stored predictions: Arrow files with one row for each example, which pandas and `pyarrow.dataset` can also read.
 
 The column `example` has the example's digest. Each output has its own column, whose values [N, ...] are flattened
 to one list for each example. If outputs would take more bytes than allowed, only the class with the highest score is
-stored, which some metrics read. A file holds consecutive examples of one file of the split, in the same order:
+stored, which some metrics read. A file contains consecutive examples of one file of the split, in the same order:
 `00002-000000008000.arrow` begins with example 8,000 of the third file.
 """
 
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 SUFFIX = ".arrow"
 _OUTPUT = "output:"
-# A file has at least one batch, and no further one beyond these limits, so that readers need little memory.
+# A file has at least one batch, and no more batches beyond these limits, so that readers need little memory.
 _MOST_ROWS, _MOST_BYTES = 65536, 16 << 20
 
 
@@ -77,10 +77,11 @@ class PredictionWriter:
         Args:
             digests: Digests of the examples, [N].
             outputs: Output name -> values [N, ...].
-            steps: Name of an output that has at most 256 different values -> these, the same in every call.
+            steps: Name of an output that has at most 256 different values -> these values, the same in every call.
 
         Raises:
-            SpecError: An output has no numbers, strings, or bytes, or the files have more bytes than allowed.
+            SpecError: An output has values other than numbers, strings, or bytes, or the files have more bytes than
+                allowed.
         """
         self._steps = steps or {}
         form = tuple((name, kind_of(name, values), values.shape[1:]) for name, values in outputs.items())
@@ -132,7 +133,7 @@ class PredictionWriter:
 
 
 def _packed(whole: Mapping[str, Array], steps: Mapping[str, Steps], *, classes: bool) -> bytes:
-    """The content of a file. With `classes`, it has classes instead of scores, where there are scores."""
+    """The content of a file. With `classes`, it has classes instead of scores if there are scores."""
 
     def packed(name: str, values: Array) -> tuple[pa.Array, dict[str, Any]]:
         if name == EXAMPLE:
@@ -150,7 +151,7 @@ def _packed(whole: Mapping[str, Array], steps: Mapping[str, Steps], *, classes: 
 
 
 def _reduce(path: Path) -> bool:
-    """Store classes instead of the scores in a file. Another worker can do it too. Return whether there are scores."""
+    """Store classes instead of scores in a file, which another worker may also do. Returns whether there are scores."""
     with pa.ipc.open_file(pa.BufferReader(path.read_bytes())) as opened:
         table = opened.read_all()
     if any(b"classes" in field.metadata[FORM] for field in table.schema):
@@ -163,15 +164,15 @@ def _reduce(path: Path) -> bool:
 
 
 class StoredPredictions:
-    """Reads stored predictions in any order of batches. It can be pickled, and holds one file in memory.
+    """Reads stored predictions in any order of batches. It can be pickled, and keeps one file in memory.
 
     Args:
         names: Names of files that `PredictionWriter` wrote. Other names are ignored.
-        read: Returns the content of one of them, and may verify its digest.
-        place: Where they are, for messages.
+        read: Returns the content of one of the files, and may verify its digest.
+        place: Where the files are, for messages.
 
     Attributes:
-        place: As given.
+        place: See the arguments.
     """
 
     def __init__(self, names: Iterable[str], read: Callable[[str], bytes], place: str) -> None:
@@ -189,7 +190,7 @@ class StoredPredictions:
         self._scored: Callable[[str], bool] = _no_output
 
     def whose_scores_are_read(self, scored: Callable[[str], bool]) -> StoredPredictions:
-        """The same, but it refuses to read classes where scores are needed.
+        """The same, but it refuses to read classes if scores are needed.
 
         Args:
             scored: Whether the scores of an output are needed, by its name. It can be pickled.
@@ -270,7 +271,7 @@ def _no_output(_: str) -> bool:
 
 
 def in_folder(folder: Path) -> StoredPredictions:
-    """Read what `PredictionWriter` wrote to a temporary folder of this process, without verification."""
+    """Read files that `PredictionWriter` wrote to a temporary folder of this process, without verification."""
     return StoredPredictions(
         (path.name for path in folder.iterdir()), functools.partial(_read_from, folder), str(folder)
     )

@@ -1,7 +1,7 @@
-"""Pruning masks by magnitude, and the distribution of a sparsity over layers by their sensitivity. Pure NumPy.
+"""Computes pruning masks by magnitude, and distributes a sparsity over layers by their sensitivity. Pure NumPy.
 
-Masks keep single weights, two of four, or blocks. TFMOT's masks don't fit: its blocks are along the output axis, where
-no TFLite kernel executes them, and it supports blocks in matrices only.
+Masks keep single weights, two of every four, or blocks. TFMOT's masks don't fit: its blocks are along the output axis,
+where no TFLite kernel executes them, and it supports blocks only in matrices.
 
 Sensitivity is the error of the output when one layer alone is pruned, at several levels (the analysis of Han et al.
 2015, arXiv:1506.02626, figure 6). The distribution minimizes the sum of these errors at the required total sparsity:
@@ -99,7 +99,7 @@ def spread(
 
 def _hull(levels: Sequence[float], errors: Sequence[float]) -> list[tuple[float, float]]:
     """The slope and length of each piece of the lower convex hull, starting at (0, 0)."""
-    # If more zeros have a smaller error, that is noise.
+    # A smaller error with more zeros is noise.
     points = [(0.0, 0.0), *zip(levels, np.maximum.accumulate(errors).tolist(), strict=True)]
     hull: list[tuple[float, float]] = []
     for point in points:

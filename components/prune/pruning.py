@@ -1,4 +1,4 @@
-"""Pruning a Keras model: target sparsities of kernels, and masks during training. Imports TensorFlow."""
+"""Prunes a Keras model: target sparsities of kernels, and masks during training. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _check_divides(pruned: Sequence[Target], step: PruneStep) -> None:
 
 
 def preview(model: Any, step: PruneStep, scheme: Scheme) -> tuple[LayerPlan, ...]:
-    """What the step will do to each layer, and whether sparse kernels will execute the layer.
+    """How the step will treat each layer, and whether sparse kernels will execute the layer.
 
     Raises:
         SpecError, ModelError: See `targets`.
@@ -113,7 +113,7 @@ def preview(model: Any, step: PruneStep, scheme: Scheme) -> tuple[LayerPlan, ...
 def by_sensitivity(
     model: Any, pruned: Sequence[Target], step: PruneStep, inputs: Any
 ) -> tuple[tuple[Target, ...], tuple[PruningSensitivity, ...]]:
-    """Distribute the step's sparsity over kernels by sensitivity: how much pruning each one alone changes the output.
+    """Distribute the step's sparsity over kernels by sensitivity, the effect on the output of pruning each one alone.
 
     The model's weights are restored.
 
@@ -130,7 +130,7 @@ def by_sensitivity(
         for level in LEVELS:
             variable.assign(held * _mask(target.kernel, held, level, step))
             changes = zip(_outputs(model, inputs), outputs, scales, strict=True)
-            # The mean over the outputs, each in its own scale.
+            # The mean over the outputs, each relative to its own scale.
             of_kernel.append(float(np.mean([np.mean((new - old) ** 2) / scale for new, old, scale in changes])))
         variable.assign(held)
         errors.append(of_kernel)

@@ -55,7 +55,7 @@ def _target_of(step: PruneStep, pruned: Sequence[Target], weights: Sequence[Weig
         for target, fact in zip(pruned, weights, strict=True)
         if target.kernel.kind not in _NO_KERNEL
         for shape in target.kernel.shapes_in_a_file
-        # A kernel of so few weights that none was pruned promises nothing.
+        # If a kernel has so few weights that none was pruned, there is nothing to verify.
         if fact.sparsity > 0
     ]
     if not held:

@@ -1,8 +1,8 @@
 """The OCI manifest of a release, which conforms to the CNCF ModelPack specification.
 
-It depends only on the release's own manifest, not on the time or the machine. So every kind of
-registry holds the same bytes, and a repeated push gives the same digest. An OCI registry holds them as an artifact.
-Every other kind has two more files in the release, whose paths contain their digests:
+It depends only on the release's own manifest, not on the time or the machine. So every kind of registry has the same
+bytes, and a repeated push gives the same digest. An OCI registry stores them as an artifact. Every other kind has two
+more files in the release, whose paths contain their digests:
 
     content/<digest>/oci-manifest.json
     content/<digest>/oci-config.json
@@ -32,7 +32,7 @@ from components.push.release import (
     first_line,
 )
 
-# The form of what `artifact_of` makes. What it makes of a release must never change: add a form instead.
+# Version of the artifacts of `artifact_of`. Its result for a release must never change: add a version instead.
 ARTIFACT_FORM: Literal[1] = 1
 ARTIFACT_NAME = "oci-manifest.json"
 CONFIG_NAME = "oci-config.json"
@@ -73,7 +73,7 @@ def artifact_of(release: Release, written: bytes | None = None) -> tuple[bytes, 
 
     Args:
         release: The release.
-        written: Its manifest as it is stored; by default as a push writes it.
+        written: The stored bytes of its manifest; by default, the bytes that a push writes.
     """
     manifest, written = release.manifest, written or serialized(release.manifest)
     files = {
@@ -104,7 +104,7 @@ def artifact_of(release: Release, written: bytes | None = None) -> tuple[bytes, 
 
 
 def artifact_path(artifact: bytes) -> str:
-    """Return the path of an OCI manifest in a release whose files are files."""
+    """Return the path of an OCI manifest in a release that consists of files."""
     return content_path(sha256_of_bytes(artifact), ARTIFACT_NAME)
 
 
@@ -113,7 +113,7 @@ def artifact_files(release: Release, written: bytes | None = None) -> dict[str, 
 
     Args:
         release: The release.
-        written: Its manifest as it is stored; by default as a push writes it.
+        written: The stored bytes of its manifest; by default, the bytes that a push writes.
     """
     if not release.manifest.artifact:
         return {}
@@ -122,15 +122,15 @@ def artifact_files(release: Release, written: bytes | None = None) -> dict[str, 
 
 
 def check_artifact(release: Release, written: bytes, read: Callable[[str], bytes]) -> None:
-    """Check that a release in files holds its OCI manifest, and that it is the one that a push wrote.
+    """Check that a release in files contains its OCI manifest, and that this is the one that a push wrote.
 
     Args:
         release: The release.
-        written: Its manifest as it is stored.
+        written: The stored bytes of its manifest.
         read: Reads a file by its path in the release. Raises an OSError if it can't be read.
 
     Raises:
-        RegistryError: It is missing, or another one.
+        RegistryError: The OCI manifest is missing or differs.
     """
     for path, expected in artifact_files(release, written).items():
         try:
@@ -142,7 +142,7 @@ def check_artifact(release: Release, written: bytes, read: Callable[[str], bytes
 
 
 def other_artifact(where: str, bound: str, measured: str) -> RegistryError:
-    """The error for a release whose OCI manifest isn't the one that follows from it."""
+    """The error for a release whose OCI manifest doesn't match it."""
     return RegistryError(
         "the OCI manifest of this release is not the one that was pushed",
         where=where,

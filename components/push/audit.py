@@ -1,15 +1,15 @@
 """The audit log of a registry: who changed what, and when.
 
-Each entry is its own note. Its name holds its level and its digest, and it names all entries of the last three
-levels before it. So an entry that is changed or removed is missing from what its followers name. No write needs a
-condition: two processes that write at the same time make two entries of one level. Each of them then reads the log
-again. If others are so far ahead that their followers might not name its entry, it writes a link that does.
+Each entry is a separate note. Its name contains its level and its digest, and it names all entries of the last three
+levels before it. So later entries name an entry that is missing if it was changed or removed. No write needs a
+condition: two processes that write at the same time create two entries of one level. Each of them then reads the log
+again. If others are so far ahead that later entries might not name its entry, it writes a link that does.
 
 An entry is written before the change, except for the rollback of a channel without signatures. If the change fails, the
 entry stays.
 
 In a signed registry, the name of the entry about a change is signed with the timestamp. So nobody without its key can
-remove that entry, or one before it. Those after it are signed by the next change, or by `refresh`.
+remove that entry, or one before it. Later entries are signed by the next change, or by `refresh`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LINK = "link"
 _NAME = re.compile(r"(\d{8})-([0-9a-f]{32})")
 _HINT, _HINT_EVERY = "hint", 500
 _LONGEST_ACTOR = 200
-# An entry that is at most so many levels behind the newest one is named by the next one, also by one that was begun
+# The next entry names an entry that is at most this many levels behind the newest one, even if the next entry was begun
 # before it and is written after it.
 _NAMED_LEVELS, _LEAD = 3, 1
 
@@ -46,15 +46,15 @@ class Entry(FrozenModel):
     """One entry.
 
     Attributes:
-        level: 1 for the first entry, and one more than the highest of those before.
-        previous: Names of the entries before.
+        level: 1 for the first entry, then one more than the highest level before.
+        previous: Names of the preceding entries.
         id: Random, so that no two entries are the same.
         time: When it was written, by the clock of the machine that wrote it (UTC).
         who: EDGEMILL_ACTOR, or the user and the machine.
-        what: The change: push, promote, pause, rollback, refresh, rotate, init, delegate, gc, repair, mirror; or link,
-            for an entry that others might not name.
+        what: The change: push, promote, pause, rollback, refresh, rotate, init, delegate, gc, repair, or mirror; or
+            link, which names an entry that others might not name.
         where: What was changed, below the registry's root.
-        details: More about it.
+        details: More about the change.
     """
 
     level: int
@@ -68,12 +68,12 @@ class Entry(FrozenModel):
 
 
 class Log(FrozenModel):
-    """A log that was read.
+    """The content of a log.
 
     Attributes:
         entries: Name -> entry, oldest first.
-        heads: Names of the entries that no other one names: the last ones.
-        problems: What shows that the log was changed.
+        heads: Names of the last entries, which no other entry names.
+        problems: Evidence that the log was changed.
     """
 
     entries: dict[str, Entry]
@@ -82,10 +82,10 @@ class Log(FrozenModel):
 
 
 def record(root: str, where: str = "", *, what: str, also: Iterable[str] = (), **details: object) -> str:
-    """Append an entry, by `Entry`'s fields, and return the name of the newest entry, which leads to it.
+    """Append an entry with the fields of `Entry`, and return the name of the newest entry, which leads to it.
 
-    Registries of a kind without notes have no log, and the name is empty. `also` are names of entries that it names,
-    however old they are.
+    Registries of a kind without notes have no log, and the name is empty. `also` lists further entries for it to name,
+    regardless of their age.
 
     Raises:
         RegistryError: The log can't be written.
@@ -114,8 +114,8 @@ def copy_log(source: str, target: str) -> list[str]:
     """Copy the entries that another log doesn't have, byte by byte.
 
     Returns:
-        If there were any, the last entries of both logs: the next entry must name them, because levels of two logs
-        don't show what is new.
+        If there were any, the last entries of both logs. The next entry must name them, because the levels of two logs
+        don't show which entries are new.
 
     Raises:
         RegistryError: A log can't be read or written.
@@ -179,7 +179,7 @@ def read_log(root: str, contains: str | None = None, signed: str = "") -> Log:
 
 
 def actor() -> str:
-    """Who changes something, in the log."""
+    """The name in the log of who makes a change."""
     named = os.environ.get(ACTOR, "").strip()
     if not named:
         try:
@@ -193,7 +193,7 @@ def _listed(notes: Notes) -> list[str]:
     hint = (notes.read(_HINT) or b"").decode(errors="replace")
     after = f"{int(hint):08d}" if re.fullmatch(r"\d{1,8}", hint) else ""
     found = notes.names(after) if after else []
-    # A hint that leads behind the end counts for nothing.
+    # A hint that leads beyond the end is ignored.
     return [name for name in found or notes.names() if _NAME.fullmatch(name)]
 
 

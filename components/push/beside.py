@@ -1,6 +1,6 @@
-"""What a registry keeps next to its releases: where it is in each kind of registry.
+"""Files that a registry keeps next to its releases, and their location in each kind of registry.
 
-    <root>/_gc/       what a collection is about to remove (`claims`)
+    <root>/_gc/       releases that a collection is about to remove (`claims`)
     <root>/_audit/    who changed what (`audit`)
 
 In an OCI registry, whose names can't begin with an underscore, these are the repositories `edgemill-gc` and

@@ -28,7 +28,8 @@ def find_champion(
 ) -> tuple[Champion, bytes | None]:
     """Ask all registries, and return the champion with the content of its file, or None.
 
-    If registries name different releases, the first one that can be read counts. No error of a registry is raised.
+    If registries name different releases, the first registry that can be read counts. Errors of registries aren't
+    raised.
 
     Args:
         registries: The registries of the pipeline file.
@@ -59,14 +60,14 @@ def find_champion(
 
 
 def token_of(sightings: Sequence[Sighting]) -> str | None:
-    """What the registries name, as a text that changes with it; None if one of them can't be read."""
+    """A token of the releases that the registries name, which changes with them; None if a registry can't be read."""
     if any(one.state == "unknown" for one in sightings):
         return None
     return json.dumps([[one.registry, one.content] for one in sightings])
 
 
 def named_now(registries: Sequence[AnyRegistry], device_class: str, name: str) -> str | None:
-    """The token of what the registries name now, as in `token_of`."""
+    """The token of the releases that the registries currently name, as in `token_of`."""
     return token_of([_ask(one, device_class, name)[0] for one in registries])
 
 
@@ -91,20 +92,20 @@ def _content_of(release: Release) -> str:
 
 
 def _named(spec: BaseRegistry, device_class: str, name: str) -> str | None:
-    """The version that a channel names; None if nothing was released to it."""
+    """The version that a channel names; None if the channel has no release."""
     root = signed_root(spec)
     signed = open_signed(root) if root else None
     if signed is None:
         release = open_registry(spec).current(device_class, name)
         return None if release is None else release.version
     state = signed.channel(device_class, name, spec.channel)
-    # If nothing has reached all devices yet, the roll-out that began first.
+    # If no roll-out has reached all devices yet, the one that began first counts.
     released = state.complete or (state.stages[-1].release if state.stages else None)
     return None if released is None else released.version
 
 
 def _other_classes(copy: Copy, classes: Sequence[str]) -> str:
-    """Say how the classes of a release differ; empty if they don't, or either side has no names."""
+    """Describe how the classes of a release differ; empty if they don't, or if either side has no names."""
     form, own = copy.release.manifest.files.get(CLASSES_NAME), classes_file(classes).get(CLASSES_NAME)
     theirs = None if form is None else copy.files.get(form.path(CLASSES_NAME))
     if theirs is None or own is None or theirs == own:

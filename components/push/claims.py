@@ -1,10 +1,10 @@
-"""Claims: what a collection is about to remove, so that a push of the same content waits for it.
+"""Claims: lists of what a collection is about to remove, so that a push of the same content waits for it.
 
-A collection first writes a claim, then reads again what channels name, and then removes. A push first writes its
+A collection first writes a claim, then reads the channels again, and then removes files. A push first writes its
 content or its channel, then reads the claims, and then checks that everything is still there. So at least one of them
 sees the other. Neither needs conditional writes or a clock.
 
-A collection renews its claim while it works. A claim that doesn't change for `LEASE_SECONDS` belongs to a process that
+A collection renews its claim while it runs. A claim that doesn't change for `LEASE_SECONDS` belongs to a process that
 was killed. A collection that was paused for that long stops removing files.
 """
 
@@ -75,7 +75,7 @@ class Claim:
 
     def _write(self) -> None:
         self._beat += 1
-        # Before the request, because others can see the claim at any time during it.
+        # Set before the request, because others can see the claim at any time during the request.
         self._written = self._checked = time.monotonic()
         content = {"beat": self._beat, "releases": self._releases}
         self._notes.write(self.name, json.dumps(content).encode())
@@ -96,7 +96,7 @@ def collected(where: str) -> CollectedError:
 
 
 def settle(root: str, releases: Collection[str] | None) -> None:
-    """Wait until no collection claims any of these releases. If they are None, wait until no other collection runs.
+    """Wait until no collection claims any of the releases or, if they are None, until no other collection runs.
 
     The claims of killed collections are removed, if that is allowed.
     """
@@ -125,4 +125,4 @@ def _claims(content: bytes, releases: Collection[str] | None) -> bool:
     try:
         return not set(json.loads(content)["releases"]).isdisjoint(releases)
     except (ValueError, RecursionError, KeyError, TypeError):
-        return True  # It can be anything.
+        return True  # The claim's content can be anything.

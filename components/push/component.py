@@ -24,8 +24,8 @@ def Pusher(
     Args:
         chosen: The model that the gate chose.
         blessing: The gate's blessing. Without one, the node succeeds with `pushed` = 0.
-        pushed: Holds `push.json` (a PushOutcome). Its custom properties include the device, version, release path, and
-            model digest.
+        pushed: Contains `push.json` (a PushOutcome). Its custom properties include the device, version, release path,
+            and model digest.
         spec: JSON of a PushRequest.
         attempt: ID of the run. It is different for every run, so that TFX never serves a push from its cache, which
             doesn't know the registry's state. Pushing the same bytes again doesn't change the registry.
@@ -33,8 +33,9 @@ def Pusher(
 
     Raises:
         TamperedError: An artifact has changed since it was written.
-        UnblessedError: The blessing is incomplete, contradicts itself, or is for other bytes or another device.
-        RegistryError: A registry refused the release. If it is only unreachable, the node succeeds with `staged` = 1.
+        UnblessedError: The blessing is incomplete, contradicts itself, or is for different bytes or a different device.
+        RegistryError: A registry refused the release. If a registry is only unreachable, the node succeeds with
+            `staged` = 1.
     """
     request = PushRequest.model_validate_json(spec)
     choice, mark = verified(chosen), verified(blessing)

@@ -17,7 +17,7 @@ from components.push.microcontroller import bundle_of
 from components.spec.card import CardSpec
 from components.spec.devices.device import DeviceProfile
 
-# Names of the classes, one a line, as tools for TensorFlow Lite expect them.
+# Names of the classes, one per line, as tools for TensorFlow Lite expect them.
 CLASSES_NAME = "labels.txt"
 CARD_NAME = "model_card.md"
 CARD_FACTS_NAME = "model_card.json"

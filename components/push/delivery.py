@@ -54,11 +54,11 @@ class Copy(FrozenModel):
 
 
 class PushOutcome(FrozenModel):
-    """What was delivered for one device, or why nothing was.
+    """The delivery for one device, or the reason why nothing was delivered.
 
     Attributes:
         device: Name of the device profile.
-        pushed: Whether every registry now holds the chosen bytes.
+        pushed: Whether every registry now has the chosen bytes.
         reason: The gate's reason for choosing this candidate or none.
         version: Version of the release.
         path: Address of the release in the first registry.
@@ -68,7 +68,7 @@ class PushOutcome(FrozenModel):
         others: The release in the other registries.
         signed: Whether the channel of every registry is signed. False in outcomes that predate signatures.
         staged: Whether the release waits in the run, because a registry was unreachable. `edgemill push` finishes it.
-        error: Which registry was unreachable, and which have the release; empty if none was.
+        error: Which registry was unreachable, and which registries have the release; empty if all were reachable.
     """
 
     device: str
@@ -109,8 +109,8 @@ def deliver(
 
     Raises:
         TamperedError: The artifact has changed since it was written.
-        UnblessedError: The decision is for another device, or for other bytes than those in `chosen`.
-        RegistryError: A registry refused the release. If it is only unreachable, the outcome is `staged`.
+        UnblessedError: The decision is for a different device, or for bytes other than those in `chosen`.
+        RegistryError: A registry refused the release. If a registry is only unreachable, the outcome is `staged`.
     """
     if decision.device != request.device.name:
         raise _unblessed(chosen.place, "it is for another device", request.device.name, decision.device)

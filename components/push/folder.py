@@ -1,4 +1,4 @@
-"""The kind of registry that is a folder. An address is the path of a release's folder or of a model file."""
+"""A registry in a folder. An address is the path of a release's folder or of a model file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class FolderRegistry:
         folder = Path(os.path.realpath(path if is_folder(path) else path.parent))
         manifest = folder / MANIFEST_NAME
         if is_folder(path) or (is_file(path) and folder_releases.is_file_of_release(path)):
-            # Whoever knows the manifest's digest compares it first, and says more: see `edgemill registry verify`.
+            # Callers that know the manifest's digest compare it first, with a more informative error: see `edgemill
+            # registry verify`.
             digest = folder_releases.find_release(path, in_files=False).manifest.sha256
             return Located(
                 address=str(folder), sha256=digest, manifest_sha256=sha256_of(manifest), manifest=str(manifest)

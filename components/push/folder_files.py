@@ -21,7 +21,7 @@ STAGING_PREFIX = ".staging-"
 def is_there(path: Path) -> bool:
     """Return whether a path exists, including broken symbolic links."""
     try:
-        path.lstat()  # A broken symbolic link blocks the path too.
+        path.lstat()  # A broken symbolic link also blocks the path.
     except FileNotFoundError:
         return False
     return True
@@ -62,7 +62,7 @@ def remove_stale(folder: Path, channel: str) -> None:
 
 @contextmanager
 def explained(where: Path, needed: int) -> Iterator[None]:
-    """Convert file system errors into a RegistryUnreachableError that says how to fix them."""
+    """Convert file system errors to a RegistryUnreachableError that says how to fix them."""
     try:
         yield
     except OSError as error:
@@ -80,6 +80,6 @@ def explained(where: Path, needed: int) -> Iterator[None]:
             case _:
                 what = "the registry could not be written"
                 remedy = "fix the error in the message; then run again"
-        # A temporary name says nothing to the reader.
+        # A temporary name is meaningless to the user.
         place = where if STAGING_PREFIX in str(error.filename) else error.filename or where
         raise RegistryUnreachableError(f"{what}: {error.strerror or error}", where=str(place), remedy=remedy) from error

@@ -1,18 +1,18 @@
 """A registry of releases in a folder, independent of TFX: content-addressed, atomic, and idempotent.
 
-    <root>/<device class>/<name>/<version>/model.tflite      version: first 16 hex digits of the bytes' SHA-256
+    <root>/<device class>/<name>/<version>/model.tflite      version: first 16 hex digits of the model's SHA-256
     <root>/<device class>/<name>/<version>/model.tflite.gz   the same bytes in the compressed form that is served
     <root>/<device class>/<name>/<version>/manifest.json     a ReleaseManifest
     <root>/<device class>/<name>/<version>/content/...       files by their digests, the OCI manifest among them
     <root>/<device class>/<name>/<channel>.json              a ChannelPointer, which devices follow
 
 A release is staged next to its final place, made durable, and renamed. Then the pointer is replaced. So a reader sees
-a complete release or none, and two pushes of the same bytes make one release. A failed push leaves at most empty
+a complete release or none, and two pushes of the same bytes create one release. A failed push leaves at most empty
 folders.
 
-A push of bytes that are already there verifies them. It replaces any other file of the release that differs from what
-it writes, such as a manifest that was edited by hand or written after an earlier decision. So a release always reflects
-the newest push.
+A push of bytes that are already there verifies them. It replaces any other file of the release that differs from its
+own version, such as a manifest that was edited by hand or written after an earlier decision. So a release always
+reflects the newest push.
 
 The compressed form is gzip, although Zstandard is a few percent smaller. Every phone platform, every HTTP client
 (`Content-Encoding: gzip`), and small zlib implementations for microcontrollers decode gzip with a 32 KiB window.
@@ -60,7 +60,7 @@ from components.push.release_files import (
 )
 from components.spec.registry import LocalRegistry
 
-# Each attempt that fails is a collection that removed the release.
+# Each failed attempt means that a collection removed the release.
 _MOST_ATTEMPTS = 50
 
 _LOG = logging.getLogger(__name__)
@@ -82,11 +82,11 @@ def put(
         spec: The registry.
         device_class, name: Folders of the release in the registry.
         model: Content of the model file.
-        manifest: The release's manifest. Its compressed form is filled in here.
+        manifest: The release's manifest. This function adds its compressed form.
         files: The files that the manifest describes.
 
     Raises:
-        RegistryError: The registry isn't writable, or it holds a corrupt release.
+        RegistryError: The registry isn't writable, or it contains a corrupt release.
         SpecError: The device class or the name isn't a valid folder name.
     """
     check_describes(manifest, model, files)
@@ -116,7 +116,7 @@ def put(
 
 
 def commit(spec: LocalRegistry, release: Release) -> None:
-    """Point the channel to a release by one rename. Creates the channel if it doesn't exist.
+    """Point the channel to a release with one rename. Creates the channel if it doesn't exist.
 
     Raises:
         RegistryError: The registry isn't writable. The channel is unchanged.
@@ -134,7 +134,7 @@ def find_release(path: Path, *, in_files: bool = True) -> Release:
 
     Args:
         path: The release's folder, or its model file, compressed or not.
-        in_files: Whether to verify its OCI manifest, too.
+        in_files: Whether to verify its OCI manifest as well.
 
     Raises:
         RegistryError: There is no release, or its bytes don't match its manifest and version.
@@ -150,7 +150,7 @@ def _read(path: Path) -> bytes:
 
 
 def is_file_of_release(path: Path) -> bool:
-    """Return whether a file is the model of a release, compressed or not. Other models can lie next to a manifest."""
+    """Return whether a file is the model of a release, compressed or not. Other models can be next to a manifest."""
     if path.name == COMPRESSED_NAME:
         return True
     try:
@@ -162,9 +162,9 @@ def is_file_of_release(path: Path) -> bool:
 
 def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, placed: Mapping[str, bytes]) -> Release:
     """Verify a release, and replace its compressed form and its manifest if they differ from this push."""
-    # If a hand has edited the manifest, it has no OCI manifest.
+    # A manifest that was edited by hand has no OCI manifest.
     release = find_release(folder, in_files=False)
-    # A collection spares what was written lately.
+    # A collection doesn't remove recently written files.
     os.utime(folder / MANIFEST_NAME)
     for name, content in placed.items():
         if not _is(folder / name, content):
@@ -220,7 +220,7 @@ def pointed_at(path: Path) -> Release:
     """Return the release that a pointer names.
 
     Raises:
-        RegistryError: As for `current`, or there is no pointer.
+        RegistryError: As for `current`, or if there is no pointer.
     """
     found = read_channel(str(path), lambda: _read(path), lambda version: find_release(path.parent / version))
     if found is None:

@@ -1,6 +1,6 @@
 """The bundle of a release for microcontrollers: the model as a C array, its operators, its arena, and a golden example.
 
-Every file names the digest of the model, and the release's manifest holds the digest of every file.
+Every file contains the digest of the model, and the release's manifest contains the digest of every file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _METHODS = {
     "PADV2": "AddPadV2",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
 }
-# Operators of TensorFlow Lite Micro itself that TFLite's schema has no number for.
+# Operators of TensorFlow Lite Micro itself that have no number in TFLite's schema.
 _CUSTOM_METHODS = {
     "CUSTOM:CIRCULAR_BUFFER": "AddCircularBuffer",
     "CUSTOM:TFLite_Detection_PostProcess": "AddDetectionPostprocess",
@@ -45,7 +45,7 @@ def bundle_of(model: bytes, operators: Iterable[str], facts: TflmFacts) -> dict[
     Args:
         model: The TFLite file.
         operators: Names of its operators, as in the schema of TFLite.
-        facts: What TensorFlow Lite Micro measured on it.
+        facts: TensorFlow Lite Micro's measurements of it.
     """
     names = sorted(set(operators))
     if any(name.startswith("CUSTOM:") and name not in _CUSTOM_METHODS for name in names):
@@ -154,13 +154,13 @@ def _tensor(name: str, tensor: GoldenTensor) -> str:
 
 
 def _literal(value: float) -> str:
-    """A number as C++ reads it."""
+    """A number as a C++ literal."""
     if isinstance(value, float):
         if math.isnan(value):
             return "NAN"
         return f"{'-' if value < 0 else ''}INFINITY" if math.isinf(value) else f"{value.hex()}f"
     if value == _LEAST_INT64:
-        return f"{value + 1} - 1"  # C++ has no literals of negative numbers.
+        return f"{value + 1} - 1"  # C++ has no literals for negative numbers.
     return str(value).lower()
 
 

@@ -1,4 +1,4 @@
-"""The kinds of registries that are object stores: Amazon S3 and Google Cloud Storage.
+"""Registries in object stores: Amazon S3 and Google Cloud Storage.
 
 The keys are the paths of a folder registry (`folder_releases`), so one can be copied to the other.
 
@@ -7,7 +7,7 @@ An object store has no rename. Instead, each write has a condition that the stor
 - The model and its compressed form are created only if there is no object yet. They are never replaced. Their version
   is a digest of the model, so all pushers write the same content.
 - The manifest comes last, because it makes a release complete. It and the pointer of a channel are replaced only if
-  they are still what was read. Otherwise, another push was faster: they are read again.
+they haven't changed since they were read. Otherwise, another push was faster, and they are read again.
 
 So no push overwrites anything that it hasn't read, and a killed push leaves the channel either unchanged or moved.
 """
@@ -58,7 +58,7 @@ _CHANNEL = re.compile(r"[a-z][a-z0-9_-]*\.json")
 
 
 class ObjectRegistry:
-    """Releases in an object store. An address is that of the prefix of a release's keys, or of a file below it."""
+    """Releases in an object store. An address is the prefix of a release's keys, or a file below it."""
 
     def __init__(self, spec: S3Registry | GcsRegistry) -> None:
         self._spec = spec
@@ -87,7 +87,7 @@ class ObjectRegistry:
         manifest: ReleaseManifest,
         files: Mapping[str, bytes] = NO_FILES,
     ) -> Release:
-        """Create the objects of a release that don't exist, verify the others, and replace another manifest."""
+        """Create the objects of a release that don't exist, verify the others, and replace a different manifest."""
         check_describes(manifest, model, files)
         place = f"{place_of(device_class, name)}/{manifest.sha256[:16]}"
         folder = f"{self._root}/{place}"
@@ -126,7 +126,7 @@ class ObjectRegistry:
 
     @staticmethod
     def resolve(target: str) -> Located:
-        """Resolve an address. A release, or a file of one, is verified; any other object is a model."""
+        """Resolve an address. A release, or a file in one, is verified; any other object is a model."""
         target = target.rstrip("/")
         name = target.rpartition("/")[2]
         folder = _parent(target) if _is_file_of_release(target, name) else target
@@ -145,7 +145,8 @@ class ObjectRegistry:
                     where=target,
                     remedy="specify a release's address or that of a .tflite file",
                 )
-        # Whoever knows the manifest's digest compares it first, and says more: see `edgemill registry verify`.
+        # Callers that know the manifest's digest compare it first, with a more informative error: see `edgemill
+        # registry verify`.
         release, written = _find(folder, in_files=False)
         return Located(
             address=folder,
@@ -222,7 +223,7 @@ def _pointed_at(pointer: str) -> Release | None:
 
 
 def _is_file_of_release(target: str, name: str) -> bool:
-    """Return whether an address is that of a model of a release, compressed or not."""
+    """Return whether an address is the address of a release's model, compressed or not."""
     if name != MODEL_NAME:
         return name == COMPRESSED_NAME
     found = bucket_of(target).read_version(f"{split(_parent(target))[2]}/{MANIFEST_NAME}")

@@ -1,4 +1,4 @@
-"""Writing the objects of a release under conditions, and checking that no collection has removed them since."""
+"""Writes the objects of a release under conditions, and checks that no collection has removed them since."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from components.push.artifact import ARTIFACT_FORM, artifact_files, other_artifa
 from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest
 from components.push.release_files import compressed_form, corrupt_file, corrupt_form, corrupt_model, root_and_place
 
-# Each attempt that fails is another push that succeeded.
+# Each failed attempt means that another push succeeded.
 MOST_ATTEMPTS = 50
 _LONGEST_PAUSE_SECONDS = 0.2
 
@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping[str, bytes]) -> Release:
-    """Create what doesn't exist of a release, and verify the rest."""
+    """Create the missing objects of a release, and verify the others."""
     bucket, key = bucket_of(folder), split(folder)[2]
     found = create(bucket, f"{key}/{MODEL_NAME}", model, folder)
     if found != model:
@@ -34,7 +34,7 @@ def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping
     content, form = compressed_form(model)
     found = create(bucket, f"{key}/{COMPRESSED_NAME}", content, folder)
     if found != content:
-        # Another version of zlib compresses to other bytes, which are as good.
+        # Another version of zlib compresses to different bytes, which are just as good.
         if gunzip(found, len(model)) != model:
             raise corrupt_form(f"{folder}/{COMPRESSED_NAME}", form, found, same=False)
         form = form.model_copy(update={"sha256": sha256_of_bytes(found), "bytes": len(found)})
@@ -48,7 +48,7 @@ def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping
         if (found := create(bucket, f"{key}/{place}", beside, folder)) != beside:
             raise corrupt_file(f"{folder}/{place}", manifest.files[one], sha256_of_bytes(found))
     content = serialized(manifest)
-    # Even if it is the same: a collection keeps what was written recently.
+    # Even if it is the same, because a collection keeps recently written objects.
     if replace(bucket, f"{key}/{MANIFEST_NAME}", content, folder, again=True) not in {None, content}:
         _LOG.warning("%s/%s differed from what this push writes and was replaced", folder, MANIFEST_NAME)
     return release
@@ -70,7 +70,7 @@ def check_kept(release: Release) -> None:
 
 
 def create(bucket: Bucket, key: str, content: bytes, place: str) -> bytes:
-    """Create an object, and return its content, which is another one if it existed."""
+    """Create an object, and return its content, which is different if the object existed."""
     for _ in range(MOST_ATTEMPTS):
         if bucket.write_if(key, content, None):
             return content
@@ -81,13 +81,13 @@ def create(bucket: Bucket, key: str, content: bytes, place: str) -> bytes:
 
 
 def replace(bucket: Bucket, key: str, content: bytes, place: str, *, again: bool = False) -> bytes | None:
-    """Replace an object if it differs, or `again`, and return what it held before; None if there was none.
+    """Replace an object if it differs, or `again`, and return its previous content; None if there was none.
 
-    A push that was faster isn't lost: this one reads what it wrote, and replaces that.
+    The write of a faster push isn't lost: this push reads it, and replaces it.
     """
     for attempt in range(MOST_ATTEMPTS):
         found = bucket.read_version(key)
-        # After a refused write, this push or another one has just written the same.
+        # After a refused write, this push or another one has just written the same content.
         if found is not None and found.content == content and (attempt or not again):
             return content
         if bucket.write_if(key, content, None if found is None else found.version):

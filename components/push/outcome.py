@@ -1,4 +1,4 @@
-"""The artifact of a push: what was delivered, as a file and as properties that lineage queries need."""
+"""The artifact of a push: its outcome as a file, and as properties that lineage queries need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.push.delivery import OUTCOME_NAME, PushOutcome
 
 
 def lineage_of(run_id: str, chosen: Any, blessing: Any) -> dict[str, str]:
-    """The IDs that lead from a signed release to ML Metadata: of the run, the chosen model, and its blessing."""
+    """The IDs that lead from a signed release to ML Metadata: those of the run, the chosen model, and its blessing."""
     return {"run": run_id, "chosen": str(chosen.id), "blessing": str(blessing.id)}
 
 
@@ -22,9 +22,9 @@ def record(artifact: Any, outcome: PushOutcome, parents: dict[str, str], code_ve
 
     Args:
         artifact: A TFX artifact, or anything with a `uri` and the setters of its custom properties.
-        outcome: What was delivered.
+        outcome: The outcome.
         parents: Digests of the `chosen` model and the `decision`.
-        code_version: Version of the code that delivered.
+        code_version: Version of the code that delivered the release.
     """
     folder = Path(artifact.uri)
     write_atomically(folder / OUTCOME_NAME, serialized(outcome))

@@ -1,4 +1,4 @@
-"""What is signed about a release, and the pointer at it."""
+"""The signed statement about a release, and the pointer to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from components.trust.statement import LACKS, statement_of, without_lineage
 NO_LINEAGE: Mapping[str, str] = MappingProxyType({})
 
 
-# What the statement about a release that was pushed to a signed registry has; "calibration" only if it was measured.
+# Fields of the statement about a release that was pushed to a signed registry; "calibration" only with a calibration
+# sample.
 _LINEAGE = "lineage"
 _MATERIALS = ("candidate", "decision", "evaluation", "examples")
 
@@ -24,13 +25,13 @@ _MATERIALS = ("candidate", "decision", "evaluation", "examples")
 def reference(
     release: Release, lineage: Mapping[str, str] = NO_LINEAGE, written: bytes | None = None
 ) -> rollout.ReleaseRef:
-    """What is signed about a release.
+    """Return the signed statement about a release.
 
     Args:
         release: The release.
-        lineage: That of `components.push.signed.commit`.
-        written: The manifest of a release that was pushed before the registry was signed, as it is stored. The
-            statement then says what it lacks. By default, the manifest is as a push writes it.
+        lineage: As for `components.push.signed.commit`.
+        written: The stored manifest of a release that was pushed before the registry was signed. The statement then
+            lists its missing fields. By default, the manifest is the one that a push writes.
     """
     manifest, form = release.manifest, release.manifest.compressed
     content = serialized(manifest) if written is None else written
@@ -67,12 +68,12 @@ def reference(
 
 
 def lacking(materials: Mapping[str, str]) -> list[str]:
-    """Return what the statement about a release lacks that was pushed before the registry was signed."""
+    """Return the missing fields of the statement about a release that was pushed before the registry was signed."""
     return [_LINEAGE, *(role for role in _MATERIALS if role not in materials)]
 
 
 def released(state: rollout.ChannelState, ref: rollout.ReleaseRef) -> rollout.ChannelState:
-    """The state after a release. One that differs only in its lineage stays, so that nothing is signed again."""
+    """The state after a release. If only its lineage differs, the state doesn't change, so nothing is signed again."""
     for stage in state.stages:
         if replace(stage.release, statement=without_lineage(stage.release.statement)) == replace(
             ref, statement=without_lineage(ref.statement)

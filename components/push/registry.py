@@ -33,7 +33,7 @@ class Located(FrozenModel):
 
 
 class Registry(Protocol):
-    """A kind of registry. The addresses of its releases begin with the kind's prefix."""
+    """A kind of registry. The addresses of its releases begin with its prefix."""
 
     def __init__(self, spec: Any) -> None: ...
 
@@ -52,13 +52,13 @@ class Registry(Protocol):
         manifest: ReleaseManifest,
         files: Mapping[str, bytes] = NO_FILES,
     ) -> Release:
-        """Write a release, or verify the one of the same bytes. The same bytes always give the same version.
+        """Write a release, or verify the existing one with the same bytes. The same bytes always give the same version.
 
         No channel changes, so devices don't see the release before its `commit`. If a release of the same bytes has
-        a different manifest, the new one replaces it. `files` are those that the manifest describes.
+        a different manifest, the new one replaces it. `files` are the files that the manifest describes.
 
         Raises:
-            RegistryError: The registry refused the release, or holds a corrupt one.
+            RegistryError: The registry refused the release, or contains a corrupt one.
             SpecError: The registry doesn't support the name.
         """
         ...
@@ -107,7 +107,7 @@ class Registry(Protocol):
 
     @staticmethod
     def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
-        """Point a channel, which may be a new one, at a release that is signed there. No file of it is read.
+        """Point a channel, which may be new, to a release that is signed for it. The release's files aren't read.
 
         Raises:
             RegistryError: The registry isn't writable.
@@ -115,10 +115,10 @@ class Registry(Protocol):
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:
-        """Yield the pointer of each channel of a release's device class and name, and what it points to.
+        """Yield the pointer of each channel of a release's device class and name, with the release that it points to.
 
-        That is a verified release, or the error that a device that follows the channel would meet. The release at
-        `address` itself need not exist.
+        The release is verified. If it is damaged, there is the error that a device on the channel would get instead.
+        The release at `address` itself need not exist.
         """
         ...
 
@@ -140,13 +140,13 @@ def is_release_address(target: str) -> bool:
 
 
 def registry_at(address: str) -> type[Registry]:
-    """Return the class that delivers to the registry that an address belongs to. Raises as `kind_at`."""
+    """Return the class that delivers to the registry that an address belongs to. For errors, see `kind_at`."""
     found: type[Registry] = referenced(kind_at(address).backend)
     return found
 
 
 def store_at(root: str) -> ListedStore:
-    """Return the signed metadata of the registry at a folder or an address. Its kind must have some."""
+    """Return the signed metadata of the registry at a folder or an address. Its kind must support signatures."""
     found: ListedStore = referenced(kind_at(root).signed_store)(root)
     return found
 
@@ -155,8 +155,8 @@ def kind_at(address: str) -> type[BaseRegistry]:
     """Return the kind of registry that an address belongs to.
 
     Raises:
-        SpecError: There is no such kind, or the address isn't one of it. The message doesn't quote it, because it could
-            contain a password.
+        SpecError: There is no such kind, or the address isn't valid for it. The message doesn't quote the address,
+            because it could contain a password.
     """
     fitting = (kind for kind in REGISTRIES if address.startswith(kind.address_prefix))
     kind = max(fitting, key=lambda one: len(one.address_prefix))
@@ -179,7 +179,7 @@ def kind_at(address: str) -> type[BaseRegistry]:
 
 
 def known_forms() -> str:
-    """The forms of addresses, in words."""
+    """Describe the forms of addresses."""
     return ", or ".join(kind.address_form for kind in REGISTRIES if kind.address_form)
 
 
@@ -189,6 +189,6 @@ def backend_module(spec: BaseRegistry) -> str:
 
 
 def referenced(reference: str) -> Any:
-    """Return what a reference `package.module:NAME` names."""
+    """Return the object that a reference `package.module:NAME` names."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -41,7 +41,7 @@ class CompressedForm(FrozenModel):
 
 
 class ReleaseFile(FrozenModel):
-    """A file of a release other than the model, such as its card. Its path has its digest, so it is never replaced.
+    """A file of a release other than the model, such as its card. It is never replaced: its path contains its digest.
 
     Attributes:
         sha256, bytes: Digest and size of the file.
@@ -85,7 +85,7 @@ class RecordedScheme(_Recorded):
 
 
 class RecordedRecipe(_Recorded):
-    """A recipe whose fields have changed since, so that this version can't run it, but still delivers its release."""
+    """A recipe whose fields have changed since then. This version can't run it, but still delivers its release."""
 
     name: str
     scheme: RecordedScheme
@@ -100,13 +100,13 @@ class ReleaseManifest(FrozenModel):
         device: The device profile that the gate decided for.
         sha256, bytes: Digest and size of `model.tflite`.
         compressed: The compressed form that devices fetch; None in releases that predate it.
-        artifact: Form of the OCI manifest that the release holds (`artifact`); 0 in releases that predate it.
+        artifact: Version of the OCI manifest that the release contains (`artifact`); 0 in releases that predate it.
         files: Name -> the other files: the model card, the names of the classes, and the bundle for microcontrollers.
-        recipe: The recipe of the model. A release outlives the fields of recipes, so other ones are kept as they are.
+        recipe: The recipe of the model. A release outlives the fields of recipes, so unknown fields are kept unchanged.
         inputs, outputs: Inputs and outputs of the model; empty in releases that predate them.
-        runtime_floor: The oldest version of TensorFlow Lite that has the operators of the file, as the file says; None
-            if it doesn't.
-        metrics: Metrics on the whole evaluation split, with 95 % confidence intervals.
+        runtime_floor: The oldest version of TensorFlow Lite that has the operators of the file, according to the file;
+            None if it doesn't say.
+        metrics: Metrics on the complete evaluation split, with 95 % confidence intervals.
         change: Metric name -> release minus float baseline.
         checks: The gate's checks.
         parents: Role -> SHA-256 of the inputs (baseline, calibration, candidate, evaluation, ...).
@@ -157,7 +157,7 @@ class Release(FrozenModel):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of another library's error, what pydantic refuses first, or the file that can't be read."""
+    """The first line of another library's error, the first error of pydantic, or the file that can't be read."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, ValidationError):

@@ -34,7 +34,7 @@ Read = Callable[[str], bytes]
 
 
 def place_of(device_class: str, name: str) -> str:
-    """Return the place of a pipeline's releases below the root of a registry.
+    """Return the location of a pipeline's releases below the root of a registry.
 
     Raises:
         SpecError: The device class or the name can't be a folder name.
@@ -62,7 +62,7 @@ def root_and_place(address: str) -> tuple[str, str]:
 
 
 def is_manifest(content: bytes) -> bool:
-    """Return whether a file is the manifest of a release. Other models can lie next to other manifests."""
+    """Return whether a file is the manifest of a release. There can be other manifests next to other models."""
     try:
         ReleaseManifest.model_validate_json(content)
     except ValidationError:
@@ -107,7 +107,7 @@ def read_release(folder: str, version: str, read: Read, target: str | None = Non
         folder: Path or address of the release.
         version: The version in its address.
         read: Reads its files.
-        target: What the user named, if it isn't the folder.
+        target: The path or address that the user gave, if it isn't the folder.
         in_files: Whether the OCI manifest is a file of the release.
 
     Raises:
@@ -146,7 +146,7 @@ def read_release(folder: str, version: str, read: Read, target: str | None = Non
 
 
 def corrupt_model(folder: str, expected: str, found: str) -> RegistryError:
-    """The error for a release with another model than the one that was pushed."""
+    """The error for a release with a different model than the one that was pushed."""
     return RegistryError(
         "the release is corrupt: its model is not the one that was pushed",
         where=folder,
@@ -199,7 +199,7 @@ def corrupt_file(place: str, form: ReleaseFile, found: str) -> RegistryError:
 
 
 def corrupt_form(place: str, form: CompressedForm, found: bytes, *, same: bool) -> RegistryError:
-    """The error for a compressed form that has a different content, or other bytes of the `same` content."""
+    """The error for a compressed form with different content, or with different bytes for the `same` content."""
     return RegistryError(
         "the release is corrupt: its compressed form is not the model that was pushed",
         where=place,
@@ -236,7 +236,7 @@ def read_channel(place: str, read: Callable[[], bytes], find: Callable[[str], Re
         find: Returns the verified release of a version.
 
     Raises:
-        RegistryError: The pointer can't be read, or its release is incomplete, corrupt, or in the place of another.
+        RegistryError: The pointer can't be read, or its release is incomplete, corrupt, or in the location of another.
     """
     try:
         pointer = ChannelPointer.model_validate_json(read())

@@ -15,7 +15,7 @@ from components.push.signed import commit as commit_signed
 from components.spec.registry import BaseRegistry
 
 _Result = TypeVar("_Result")
-# How often a release is put again that a collection removed before its channel named it.
+# How often to put a release again that a collection removed before its channel named it.
 _MOST_COLLECTED = 3
 
 
@@ -30,14 +30,14 @@ def publish(
 ) -> tuple[tuple[Release, ...], bool]:
     """Publish a model in each registry, and point its channel to the release.
 
-    If one registry fails, the push still tries the others, so that one message says what each of them holds.
-    `lineage` is that of `components.push.signed.commit`.
+    If one registry fails, the push still tries the others, so that one message lists the state of each.
+    `lineage` is as for `components.push.signed.commit`.
 
     Returns:
         The release in each registry, and whether all of them are signed.
 
     Raises:
-        RegistryError: A registry refused. If it doesn't hold the release, no channel has changed. If its channel didn't
+        RegistryError: A registry refused. If it doesn't have the release, no channel has changed. If its channel didn't
             change, the others have. The message lists both.
         SpecError: A registry doesn't support the name.
     """
@@ -54,7 +54,7 @@ def publish(
         for _ in range(_MOST_COLLECTED):
             with suppress(CollectedError):
                 return commit_signed(specs[index], registry, releases[index], lineage)
-            # The channel can already be signed, so its release must not stay away.
+            # The channel can already be signed, so its release must not be missing.
             releases[index] = put(registry, index)
         return commit_signed(specs[index], registry, releases[index], lineage)
 

@@ -1,6 +1,7 @@
 """Signed registries behind the registry protocol: the signed channel changes first, then the plain pointer follows.
 
-A device reads the signed channel only. The pointer stays for readers that verify nothing, and for rollbacks by hand.
+A device reads only the signed channel. The pointer is for readers that don't verify signatures, and for manual
+rollbacks.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ def signed_root(spec: BaseRegistry) -> str | None:
 
 
 def can_be_signed(address: str) -> bool:
-    """Whether an address is that of a kind of registry that can be signed. Raises as `kind_at`."""
+    """Whether an address belongs to a kind of registry that can be signed. Raises the same errors as `kind_at`."""
     return bool(kind_at(address).signed_store)
 
 
 def normal(root: str) -> str:
-    """A root in the form that key sets hold.
+    """A root in the form that key sets contain.
 
     Raises:
         RegistryError: Its kind can't be signed.
@@ -49,10 +50,10 @@ def normal(root: str) -> str:
 
 
 def open_signed(root: str) -> SignedRegistry | None:
-    """Open a signed registry with the keys that the environment names; None if it isn't signed.
+    """Open a signed registry with the keys that the environment variable names; None if it isn't signed.
 
     Raises:
-        RegistryError: No key set is for this registry, or the registry was signed and no longer is.
+        RegistryError: There is no key set for this registry, or the registry was signed and no longer is.
         SpecError: A key set can't be read.
     """
     from components.trust.repository import SignedRegistry
@@ -107,7 +108,7 @@ def key_set_of(root: str, store: Store) -> KeySet | None:
 
 
 def commit(spec: BaseRegistry, registry: Registry, release: Release, lineage: Mapping[str, str] = NO_LINEAGE) -> bool:
-    """Commit a release to its channel, and return whether that was signed. The audit log gets an entry before.
+    """Commit a release to its channel, and return whether that was signed. Before that, the audit log gets an entry.
 
     `lineage` has the IDs of the run and of its artifacts in ML Metadata. They are signed with the release.
     """
@@ -127,7 +128,7 @@ def commit(spec: BaseRegistry, registry: Registry, release: Release, lineage: Ma
     ref = reference(release, lineage)
     signed.change_channel(*place, lambda state: released(state, ref), pointer)
     registry.commit(release)
-    # Another push can have signed after this one, and have moved the pointer before.
+    # Another push can have signed after this one, but have moved the pointer before it.
     settled = signed.channel(*place).complete
     if settled is not None and settled.version != release.version:
         registry_at(release.path).point_at(f"{release.path.rpartition('/')[0]}/{settled.version}", spec.channel)
@@ -169,7 +170,7 @@ def change(
     Releases that the channel doesn't have yet are verified before anything is signed, each one once.
 
     Args:
-        address: The place of the pipeline's releases for the device class.
+        address: The location of the pipeline's releases for the device class.
         channel: The channel.
         edit: The change.
         what, details: For the audit log.
@@ -202,7 +203,7 @@ def change(
                 known.add(ref.version)
         return new
 
-    # Not while other changes wait for the lock of an OCI registry.
+    # Don't do this while other changes wait for the lock of an OCI registry.
     try:
         checked(signed.channel(device_class, name, channel))
     except rollout.RolloutError as error:
@@ -256,7 +257,7 @@ def promote(address: str, channel: str, share: int, found: Located | None = None
 
 
 def _split(place: str) -> tuple[str, str, str]:
-    """Split a place into the registry's root, the device class, and the name."""
+    """Split a location into the registry's root, the device class, and the name."""
     root, *parts = place.rsplit("/", 2)
     if not root or len(parts) != 2 or not all(map(PART_PATTERN.fullmatch, parts)):
         raise RegistryError(

@@ -1,4 +1,4 @@
-"""Turns errors of object stores and OCI registries into those of a registry."""
+"""Converts errors of object stores and OCI registries to registry errors."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _NEEDED = "permission to list, read, and write objects below the registry's root
 
 
 def explained(where: str, needed: str = _NEEDED) -> AbstractContextManager[None]:
-    """Convert errors of the object store into a RegistryUnreachableError that says the same."""
+    """Convert errors of the object store to a RegistryUnreachableError with the same information."""
     return as_registry_errors("the registry", where, needed)

@@ -57,7 +57,7 @@ def train_quantized(
     data = inputs.load_data(model)
     tf.keras.utils.set_random_seed(step.seed)
     trained = quantized(model, step, scheme, steps_per_epoch(data, step), invariants)
-    # Layers that observe ranges end the model, but the task's losses and targets go by the baseline's names.
+    # Layers that observe ranges end the model, but the task's losses and targets use the baseline's names.
     trained.output_names = list(output_names(model))
     held = trained_kernels(trained)
     constraint = Constraint([kernel.variable for kernel in held], invariants)
@@ -77,7 +77,7 @@ def train_quantized(
 
 
 def _sequences(model: Any, data: TrainingData, step: QatStep) -> dict[str, Any]:
-    """A few sequences of the training split, by model input."""
+    """Return a few sequences of the training split, by model input."""
     inputs, *_ = next(iter(data.batches(STEP_EXAMPLES, step.seed)))
     names = [tensor.name.partition(":")[0] for tensor in model.inputs]
     named = inputs if isinstance(inputs, Mapping) else {"": inputs}

@@ -1,4 +1,4 @@
-"""Affine quantization of real values to integers, and back. Needs no TensorFlow."""
+"""Affine quantization of real values to integers, and back. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def quantize(values: Array, scale: float, zero_point: int, dtype: npt.DTypeLike)
         dtype: int8, uint8, or int16.
 
     Raises:
-        DataError: A value is NaN, which no integer represents.
+        DataError: A value is NaN, which no integer can represent.
     """
     bounds = np.iinfo(np.dtype(dtype))
     steps = np.asarray(np.asarray(values) / np.float32(scale))
@@ -38,7 +38,7 @@ def quantize(values: Array, scale: float, zero_point: int, dtype: npt.DTypeLike)
 
 
 def has_nan(values: Array) -> bool:
-    """Whether an array of floats contains NaN. The minimum of such an array is NaN, and takes the least time."""
+    """Whether an array of floats contains NaN. If so, its minimum is NaN, which is the fastest test."""
     return bool(values.size and np.isnan(values.min()))
 
 

@@ -14,7 +14,7 @@ from components.spec.ranges import Entropy, MeanSquaredError, MinMax, Percentile
 Array = npt.NDArray[Any]
 
 # Candidate thresholds as fractions of the extreme value: 2% apart, down to a thousandth. The error is flat around its
-# minimum, so finer steps find nothing better.
+# minimum, so finer steps don't help.
 _SHRINKING = 0.98 ** np.arange(343)
 # Bins of the reference distribution, as in Migacz; number of thresholds; smoothing of the quantized distribution.
 _KL_BINS, _KL_CANDIDATES, _KL_SMOOTHING = 2048, 100, 1e-4
@@ -91,7 +91,7 @@ def _least_divergence(histogram: ActivationHistogram, bits: int) -> tuple[float,
     For a threshold T, the reference is the distribution of magnitudes up to T, with all larger magnitudes in its last
     bin. The candidate is the same distribution in as many levels as the integers have. Unlike in the original, the 2048
     bins span 99.9% of the magnitudes and further bins follow, so a far outlier does not reduce the resolution of the
-    rest. Exact zeros are not counted, because integers represent them exactly.
+    other values. Exact zeros are not counted, because integers represent them exactly.
     """
     fine = histogram.magnitudes()
     if not fine.any():

@@ -1,4 +1,4 @@
-"""Finds channels that share a quantized range with much wider ones, so that few integers are left for them.
+"""Finds channels that share a quantized range with much wider ones, which leaves few integers for them.
 
 A tensor of a file has one scale. If boxes from 0 to 300 and scores from 0 to 1 are concatenated, one int8 step is 1.2,
 and all scores become 0.
@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 # Axis -> smallest and largest value of each channel along it, float64 [2, channels].
 AxisRanges = dict[int, Array]
 
-# Fewer steps than these are a collapse: 3 bits.
+# With fewer steps than this (3 bits), a channel counts as collapsed.
 FEWEST_STEPS = 8
 _MOST_CHANNELS = 1024
 
@@ -46,8 +46,8 @@ class Crowded:
 def ranges_along_axes(values: Array) -> AxisRanges:
     """Smallest and largest value of each channel of a batch of outputs [N, ...].
 
-    Channels are along the last axis, and along the one after the batch if there are two. Outputs without two channels
-    have none.
+    Channels are along the last axis, and also along the axis after the batch if these are different axes. Outputs
+    without two channels have none.
     """
     axes = {values.ndim - 1, 1} if values.ndim == 3 else {values.ndim - 1}
     found: AxisRanges = {}
@@ -68,7 +68,7 @@ def union(one: Mapping[int, Array], other: Mapping[int, Array]) -> AxisRanges:
 
 
 def crowded(ranges: Mapping[int, Array], scale: float) -> Crowded | None:
-    """The channels that cover fewer than `FEWEST_STEPS` steps because others of the tensor need a wide range.
+    """The channels that cover fewer than `FEWEST_STEPS` steps because other channels of the tensor need a wide range.
 
     Args:
         ranges: The float model's values, from `ranges_along_axes`.

@@ -10,10 +10,10 @@ class CardSpec(FrozenModel):
 
     Attributes:
         description: What the model does, in a few sentences.
-        owners: Who is responsible for it, and how to reach them.
+        owners: The people responsible for it, and how to reach them.
         license: Identifier of its license (`apache-2.0`), as in SPDX.
-        intended_use: What it is meant for, and who is meant to use it.
-        out_of_scope: Uses that it was not made for.
+        intended_use: The purpose of the model, and its intended users.
+        out_of_scope: Uses that it was not designed for.
         factors: Groups, instruments, and environments that its quality may depend on.
         training_data: Where the training data is from.
         evaluation_data: Where the evaluation data is from, and why it was chosen.

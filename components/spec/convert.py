@@ -1,4 +1,4 @@
-"""Limits of a conversion, and the accuracy that it may have to meet."""
+"""Limits of a conversion, and the accuracy bound that it may have to meet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, FiniteFloat
 from components.core.values import FrozenModel
 from components.spec.metric import OutputKind
 
-# Python can't wait for some longer times.
+# Python can't wait for longer times.
 _YEAR = 365 * 86_400
 
 
@@ -36,7 +36,7 @@ class AccuracyBound(FrozenModel):
         max_drop: How much worse than the float model's the metric can be.
         label: Feature that predictions are compared with if the task declares no targets; "" for none.
         output: The output that the metric reads; None for the only one.
-        outputs: What the model returns, as in `evaluate.outputs`; None detects it as the evaluation does.
+        outputs: What the model returns, as in `evaluate.outputs`; None detects it in the same way as the evaluation.
     """
 
     metric: str

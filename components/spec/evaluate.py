@@ -19,14 +19,14 @@ class EvaluationSpec(FrozenModel):
         metrics: Metrics to compute, by short name, with any class of TensorFlow Model Analysis, or with a function.
             `accuracy`, `top_5_accuracy`, and `cross_entropy` need an output for each class. For one output, use
             `binary_accuracy` and `{name: cross_entropy, class_name: BinaryCrossentropy}`.
-        slices: Lists of feature names to cross, from the task's `feature_spec`. The whole split is always evaluated.
+        slices: Lists of feature names to cross, from the task's `feature_spec`. The complete split is always evaluated.
         group_by: A dense feature whose values identify groups of related examples: a clip, a person, a site.
             Intervals and tests then resample whole groups. By default, every example is independent of the others.
         batch_size: Examples in a prediction batch.
         max_prediction_bytes: The maximum number of bytes that the stored predictions of one model under one runtime may
             take. If there are more, the run stops, so that large outputs don't fill the disk unnoticed.
-        outputs: What the model returns, or by output what each of several returns. By default, it is detected. For
-            `logits`, metrics see the softmax or sigmoid.
+        outputs: What the model returns or, if there are several outputs, what each of them returns. By default, it is
+            detected. For `logits`, metrics read the softmax or sigmoid.
     """
 
     split: str = "eval"
@@ -40,7 +40,7 @@ class EvaluationSpec(FrozenModel):
     outputs: OutputKind | dict[str, OutputKind] | None = None
 
     def declared(self, output: str | None) -> OutputKind | None:
-        """What an output is declared to return; None to detect it. The only output needs no name."""
+        """The declared kind of an output; None to detect it. The only output needs no name."""
         if not isinstance(self.outputs, dict):
             return self.outputs
         return (

@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from components.core.values import Count, FrozenModel, Seed
 
-# The feature of what a file holds.
+# The feature with the content of a file.
 IMAGE, AUDIO = "image", "audio"
 
 
@@ -36,10 +36,10 @@ class Classes(FrozenModel):
 
 
 class _Made(Classes):
-    """What these sources have in common.
+    """The common fields of these sources.
 
     Attributes:
-        split_seed: Changes which examples go to which split, if splits are hashed.
+        split_seed: Determines which examples go to which split, if splits are hashed.
     """
 
     split_seed: Seed = 0
@@ -54,7 +54,7 @@ class _Files(_Made):
             the table's folder, and its other columns become features of text. Without `label`, names of folders have no
             meaning. Hidden files in folders, notes, and annotations (`.txt`, `.md`, `.pdf`, `.html`, `.csv`, `.json`,
             `.xml`, `.yaml`) aren't examples.
-        path_column: Column of the paths, if the layout is `table`. Its label is in the column that `label` names.
+        path_column: Column of the paths, if the layout is `table`. The label is in the column that `label` names.
         max_unreadable: Largest share of the files that can be damaged or of a different format. They are left out, and
             the report counts them. A larger share stops the run.
     """
@@ -65,7 +65,7 @@ class _Files(_Made):
 
     @property
     def usual_pattern(self) -> str:
-        """The pattern of hashed splits that name none."""
+        """The pattern for hashed splits that don't declare one."""
         return "*/*" if self.layout == "folders" else "*.csv"
 
 
@@ -122,7 +122,7 @@ class GeneratorSource(_Made):
     Arrays become features as in `arrays`.
 
     Attributes:
-        function: `package.module:function`. It is called without arguments if the splits are hashed, or else with the
+        function: `package.module:function`. It is called without arguments if the splits are hashed, otherwise with the
             name of each split. It must yield the same examples in each call, and the same type for each feature.
         limit: Maximum number of examples of one call. If there are more, the run stops, because a function that never
             ends would fill the disk.
@@ -134,7 +134,7 @@ class GeneratorSource(_Made):
 
     @property
     def usual_pattern(self) -> str:
-        """The pattern of hashed splits that name none."""
+        """The pattern for hashed splits that don't declare one."""
         return "*.py"
 
 
@@ -142,12 +142,12 @@ Source = ImageSource | AudioSource | ArraySource | GeneratorSource
 
 
 class MadeSplits(FrozenModel):
-    """What an ExampleGen of these sources needs to know.
+    """The configuration of an ExampleGen for these sources.
 
     Attributes:
         source: The source.
         label: Feature of the label; "" for none.
-        feature: Feature that hashed splits are made by; None for the whole example.
+        feature: Feature whose hash determines the split; None for the complete example.
         version: Version of the generator's code; empty for other sources.
     """
 

@@ -11,18 +11,18 @@ from pydantic_core import PydanticKnownError
 from components.core.values import Count, FrozenModel
 
 Preference = Literal["smallest", "smallest_compressed", "fastest", "most_accurate"]
-# Bound on a drop -> the one on a rise from the same model, for metrics where less is better.
+# Bound on a drop -> the bound on a rise from the same model, for metrics for which less is better.
 RISES = {f"max_drop_from_{model}": f"max_rise_from_{model}" for model in ("baseline", "champion")}
 ChampionMode = Literal["none", "report", "require"]
 
 
 class PreferenceSpec(FrozenModel):
-    """Which of the candidates that pass is blessed.
+    """Which of the passing candidates is blessed.
 
     Attributes:
-        by: What makes one candidate better than another.
+        by: The criterion that makes one candidate better than another.
         within: How much worse than the most accurate candidate that passes the blessed one can be, in the unit of the
-            first metric of `gate.metrics`, such as 0.005. `decide_on` applies to it too. By default, no limit.
+            first metric of `gate.metrics`, such as 0.005. `decide_on` also applies to it. By default, no limit.
     """
 
     by: Preference
@@ -52,14 +52,14 @@ class MetricBound(FrozenModel):
 
     Attributes:
         name: A metric of the evaluation.
-        slices: Where the bounds apply. By default, on the whole split. Otherwise on every value of each named feature
-            (`label`), or on one value (`label=6`). Join several with commas to cross them (`age, sex`; `age=30,
-            sex=f`).
+        slices: Where the bounds apply. By default, this is the complete split. Otherwise, it is every value of each
+            named feature (`label`), or one value (`label=6`). Join several with commas to cross them (`age, sex`;
+            `age=30, sex=f`).
         at_least, at_most: Absolute bound, in the metric's unit.
-        max_drop_from_baseline: How far a metric where more is better can fall below the float baseline's.
-        max_rise_from_baseline: How far a metric where less is better can rise above the float baseline's.
-        max_drop_from_champion: How far a metric where more is better can fall below the champion's.
-        max_rise_from_champion: How far a metric where less is better can rise above the champion's.
+        max_drop_from_baseline: How far a metric for which more is better can fall below the float baseline's.
+        max_rise_from_baseline: How far a metric for which less is better can rise above the float baseline's.
+        max_drop_from_champion: How far a metric for which more is better can fall below the champion's.
+        max_rise_from_champion: How far a metric for which less is better can rise above the champion's.
     """
 
     name: str
@@ -73,7 +73,7 @@ class MetricBound(FrozenModel):
 
     @property
     def holds_without_champion(self) -> bool:
-        """Whether it bounds candidates of a device that has no champion."""
+        """Whether it bounds candidates for a device without a champion."""
         bounds = (self.at_least, self.at_most, self.max_drop_from_baseline, self.max_rise_from_baseline)
         return any(bound is not None for bound in bounds)
 
@@ -96,12 +96,12 @@ class GateSpec(FrozenModel):
 
     Attributes:
         metrics: Bounds on metrics.
-        prefer: Which passing candidate is blessed. Ties go to the more accurate, then the smaller, then the first
-            candidate. Accuracy is the first metric of `metrics`. `smallest_compressed` compares bytes under gzip, as
-            the registry serves them. `fastest` chooses the smallest candidate if none was timed. On a device with
-            Vela, it chooses the candidate with the fewest operators on the CPU, then the fewest cycles; on a connected
-            phone, the one with the shortest time there. A name, or `{by: smallest, within: 0.005}` to give up no more
-            than this much accuracy for it.
+        prefer: Which passing candidate is blessed. Ties are decided in favor of the more accurate, then the smaller,
+            then the first candidate. Accuracy is the first metric of `metrics`. `smallest_compressed` compares bytes
+            under gzip, as the registry serves them. `fastest` chooses the smallest candidate if none was timed. On a
+            device with Vela, it chooses the candidate with the fewest operators on the CPU, then the fewest cycles; on
+            a connected phone, the one with the shortest time there. A name, or `{by: smallest, within: 0.005}` to give
+            up no more than this much accuracy for it.
         decide_on: `estimate` compares the measured value, which can meet a bound by chance. `interval` compares the 95
             % confidence interval: a bound inside the interval means not enough data. `test` blesses a candidate only if
             a statistical test shows every bound of `metrics`. See docs/gate.md.
@@ -113,9 +113,9 @@ class GateSpec(FrozenModel):
             are none, it uses every metric of `metrics`, on its slices, which must not be worse at all.
         min_examples: If a slice has fewer examples, there is not enough data.
         max_state_error: How far the states of a lowered recurrent model can be from the float model's after any time
-            step: root mean square of the error divided by that of the state. By default, no bound.
+            step: root mean square of the error divided by the state's. By default, no bound.
         max_saturated_outputs: Largest share of a candidate's output values, over all examples of the evaluation, at an
-            end of the quantized range. Values that the last operators combine into an output count too. By default, no
+            end of the quantized range. Values that the last operators combine into an output also count. By default, no
             bound.
     """
 
@@ -172,7 +172,7 @@ class GateSpec(FrozenModel):
 
 
 def _shared_slice(one: MetricBound, other: MetricBound) -> str | None:
-    """A slice on which both bounds hold: empty for the whole split, None if there is none."""
+    """A slice that both bounds apply to: empty for the complete split, None if there is none."""
     if not one.slices or not other.slices:
         return None if one.slices or other.slices else ""
     for here, there in itertools.product(one.slices, other.slices):

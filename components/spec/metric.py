@@ -66,7 +66,7 @@ Range = tuple[float | None, float | None]
 
 
 class ReadyMade(NamedTuple):
-    """What is known about a ready-made function without loading it.
+    """Facts about a ready-made function, available without loading it.
 
     Attributes:
         less_is_better: Whether a smaller value is better.
@@ -96,7 +96,7 @@ READY_MADE = {
 }
 
 
-# Metrics that read no scores: only which class along the last axis has the highest, the first of several.
+# Metrics that don't read scores, but only the class with the highest one along the last axis, the first of several.
 _READ_CLASSES = frozenset(
     {"SparseCategoricalAccuracy", "CategoricalAccuracy", "mean_iou", "step_accuracy", "precision", "recall", "f1"}
 )
@@ -112,13 +112,13 @@ class MetricSpec(FrozenModel):
         function: Instead of a class, a ready-made function, such as `mean_iou`, or your own function or accumulator
             class, `package.module:NAME`. See docs/metrics.md.
         config: Keyword arguments of that class or function.
-        output: The output that it compares with its target: of the task's `postprocess`, or of the model. By default,
-            the only one; a function gets all of them.
+        output: The output that it compares with its target, from the task's `postprocess` or from the model. By
+            default, the only one; a function gets all of them.
         features: Names of dense features that your own function also reads.
-        less_is_better: Whether a smaller value is better. By default, that of the class or function, if it is known.
+        less_is_better: Whether a smaller value is better. By default, the known value for the class or function.
         range: The smallest and the largest possible value, null for no limit, such as `[0, null]`. For means and ratios
-            of sums, that of single examples, which `decide_on: test` needs. By default, that of the class or function,
-            if it is known.
+            of sums, it is the range of single examples, which `decide_on: test` needs. By default, the known range of
+            the class or function.
     """
 
     name: str
@@ -132,12 +132,12 @@ class MetricSpec(FrozenModel):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The user's code that computes it, if it is one of theirs."""
+        """The reference of the user's code that computes it, if any."""
         return (self.function,) if ":" in self.function else ()
 
     @property
     def reads_scores(self) -> bool:
-        """Whether it may read more than the class with the highest score."""
+        """Whether the metric may read more than the class with the highest score."""
         return (self.class_name or self.function) not in _READ_CLASSES
 
     @model_validator(mode="before")

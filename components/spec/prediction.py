@@ -1,4 +1,4 @@
-"""What stored predictions depend on besides the model and the task."""
+"""The values that stored predictions depend on, besides the model and the task."""
 
 from __future__ import annotations
 

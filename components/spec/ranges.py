@@ -47,8 +47,8 @@ class AutoKeepFloat(FrozenModel):
     The metric is computed on the calibration sample.
 
     Attributes:
-        max_drop: How much worse than the float model's the metric can be: lower, or higher for metrics where less is
-            better. By default, the gate's first overall bound on this metric relative to the baseline.
+        max_drop: How much worse than the float model's the metric can be: lower, or higher for metrics for which less
+            is better. By default, the gate's first overall bound on this metric relative to the baseline.
     """
 
     kind: Literal["auto"] = "auto"

@@ -20,8 +20,8 @@ from components.spec.steps.sparsity import SparsityTarget
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
 
 
-# The kinds of steps, in the order of recipes. Each step keeps the results of earlier ones, and would destroy those of
-# later ones.
+# The kinds of steps, in the order of recipes. Each step keeps the results of earlier steps, and would destroy the
+# results of later ones.
 AnyStep = PruneStep | ClusterStep | QatStep
 Step = Annotated[AnyStep, Field(discriminator="kind")]
 STEP_KINDS: tuple[str, ...] = tuple(get_args(step.model_fields["kind"].annotation)[0] for step in get_args(AnyStep))
@@ -33,10 +33,10 @@ class Recipe(FrozenModel):
     Attributes:
         name: Name of the candidate, unique in the pipeline.
         steps: Training before conversion. The order is prune, cluster, qat, and each kind can occur once. Each step
-            keeps what the steps before it established. By default, the baseline is converted as it is.
+            keeps the results of the steps before it. By default, the baseline is converted unchanged.
         scheme: Numeric format of the candidate.
-        recurrent: How GRU, SRU, and SimpleRNN layers are lowered to integers. `streaming` makes a model of one time
-            step whose states are inputs and outputs. `sequence` makes one graph of all time steps. By default, static
+        recurrent: How GRU, SRU, and SimpleRNN layers are lowered to integers. `streaming` creates a model of one time
+            step whose states are inputs and outputs. `sequence` creates one graph of all time steps. By default, static
             schemes use `sequence`, and other schemes leave these layers to the converter.
     """
 
@@ -62,7 +62,7 @@ class Recipe(FrozenModel):
 
     @property
     def sparsity_target(self) -> SparsityTarget | None:
-        """The zeros that the steps will make, as far as the recipe defines them; None if they make none."""
+        """The zeros that the steps will create, as far as the recipe defines them; None if they create none."""
         step = self.pruned
         if step is None or not step.highest:
             return None

@@ -29,15 +29,17 @@ class BaseRegistry(FrozenModel):
         backend: Reference of the class that delivers, `package.module:NAME` (`components.push.registry.Registry`).
         notes: Reference of the function that opens its notes (`components.push.beside.notes_at`). Without it, the
             registry has no audit log, and nothing can be removed from it.
-        holdings: Reference of the class for its upkeep (`components.push.upkeep.holdings.Holdings`); empty without.
-        signed_store: Reference of the class for its signed metadata (`components.trust.storage.ListedStore`). Without,
-            the registry can't be signed.
+        holdings: Reference of the class for its upkeep (`components.push.upkeep.holdings.Holdings`); empty if there is
+            none.
+        signed_store: Reference of the class for its signed metadata (`components.trust.storage.ListedStore`). Without
+            it, the registry can't be signed.
         address_prefix: Prefix of the addresses of its releases. The registry with the longest matching prefix is used.
-        address_pattern: What its root and the addresses in it match.
-        address_form: That in words.
+        address_pattern: The pattern that its root and the addresses in it match.
+        address_form: A description of that pattern.
         kind: Its name in a pipeline file.
         channel: Name of the pointer that devices follow.
-        name_pattern: What a device class and a pipeline's name must match in addition to the rules for all registries.
+        name_pattern: The pattern that a device class and a pipeline's name must match, in addition to the rules for all
+            registries.
     """
 
     backend: ClassVar[str]

@@ -35,7 +35,7 @@ __all__ = [
     "static_kinds",
 ]
 
-# Add a new scheme here. Its class has all facts about it.
+# Add a new scheme here. Its class states all facts about it.
 AnyScheme = Float32 | Float16 | DynamicWi8Afp32 | StaticWi8Ai8 | StaticWi8Ai16 | StaticWi4Ai8
 
 # How recurrent layers are lowered. `streaming`: a model of one time step with its state as inputs and outputs;

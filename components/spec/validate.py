@@ -13,11 +13,11 @@ class DataExpectations(FrozenModel):
     """Expectations that every split must meet before training starts.
 
     Attributes:
-        label: Feature that holds the label. Every example must have it. It is what losses and metrics compare with,
+        label: Feature with the label. Every example must have it. Losses and metrics compare predictions with it,
             unless the task has `targets`. Without it, a model that is trained needs a task with `targets`. If all
-            examples of the evaluation split have the same integer, 0.0, or 1.0 as label, the run stops.
+            examples of the evaluation split have the same integer, 0.0, or 1.0 as the label, the run stops.
         num_classes: Number of classes: labels are integers from 0 to one less. By default, labels are not classes.
-        max_overlap: Largest share of the evaluation split's examples that another split can contain too, compared by
+        max_overlap: Largest share of the evaluation split's examples that another split can also contain, compared by
             the content of the features that the task reads. A larger share stops the run.
     """
 
@@ -42,7 +42,7 @@ class ReadExpectations(DataExpectations):
         task_version: Version of the task's code, so that a changed feature spec is not served from the cache.
         others: Other features that are read, for slices and strata.
         evaluation: The evaluation split.
-        apart: The feature by which examples are split: each of its values is in one split only, by design.
+        apart: The feature by which examples are split: each of its values is in only one split, by design.
     """
 
     task: str | None = None

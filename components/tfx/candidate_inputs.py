@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from tfx import types
 
 _PREFIX = "candidate_"
-# The input with the baseline's predictions. A candidate's has its name after it.
+# The input with the baseline's predictions. For a candidate's predictions, the candidate's name follows.
 PREDICTIONS = "predictions"
-# Further inputs for each candidate: its time on the host, and what a device's tools measured of it.
+# More inputs for each candidate: its time on the host, and the measurements of a device's tools.
 LATENCY, MEASURED = "latency", "measured"
 
 
@@ -24,15 +24,16 @@ def candidate_node(
     /,
     **given: Any,
 ) -> Any:
-    """Create a node with inputs for each candidate: its file, its predictions, and what else is known of it.
+    """Create a node with inputs for each candidate: its file, its predictions, and other facts about it.
 
     Set its id with `.with_id`.
 
     Args:
-        component: A component class. Its `SPEC_CLASS` has what all such nodes share: inputs, outputs, and parameters.
+        component: A component class. Its `SPEC_CLASS` has the inputs, outputs, and parameters that all such nodes
+            share.
         candidates: Recipe name -> channel of one Model. The parameter `recipes`, if there is one, gets the names in
             this order.
-        stored: Recipe name -> channel of one InferenceResult. None for a node that reads none.
+        stored: Recipe name -> channel of one InferenceResult. None for a node that doesn't read predictions.
         further: `LATENCY` or `MEASURED` -> recipe name -> channel of one artifact.
         given: The other inputs and parameters, by name. None means an absent optional input.
     """
@@ -67,12 +68,12 @@ def predictions_of(recipe: str) -> str:
 
 
 def further_of(kind: str, recipe: str) -> str:
-    """Name of the input for what else is known of a recipe's candidate: `LATENCY` or `MEASURED`."""
+    """Name of the input for other facts about a recipe's candidate: `LATENCY` or `MEASURED`."""
     return f"{kind}_{recipe}"
 
 
 def recipe_of_input(name: str) -> str:
-    """The recipe that an input belongs to; empty for an input that belongs to none."""
+    """The recipe that an input belongs to; empty if it doesn't belong to any."""
     kinds = (_PREFIX, *(f"{kind}_" for kind in (PREDICTIONS, LATENCY, MEASURED)))
     prefix = next((prefix for prefix in kinds if name.startswith(prefix)), name)
     return name.removeprefix(prefix)

@@ -1,4 +1,4 @@
-"""What signed metadata proves about the clocks of this machine and of the machine that signed last."""
+"""Derives from signed metadata whether the clocks of this machine and of the last signing machine are correct."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORM = "%Y-%m-%d %H:%M UTC"
 
 
 def now() -> datetime:
-    """The time of this machine, in seconds, as signed metadata has it."""
+    """The time of this machine, rounded to seconds as in signed metadata."""
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
@@ -77,7 +77,7 @@ def _remedy(role: str, options: str) -> str:
 
 
 def _signed_at(found: SignedSet) -> datetime:
-    """When the timestamp was signed: as it says, or by its expiry."""
+    """When the timestamp was signed, according to its own field or its expiry."""
     timestamp = found.timestamp.signed
     try:
         said = datetime.strptime(str(timestamp.unrecognized_fields.get(SIGNED_AT)), "%Y-%m-%dT%H:%M:%SZ")

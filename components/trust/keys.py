@@ -1,4 +1,4 @@
-"""Key sets: which keys sign, where the private keys are, and the root that a machine trusts.
+"""Key sets: the keys that sign, the locations of their private keys, and the root that a machine trusts.
 
 A key set is a folder with `keys.json`, `root.json`, and perhaps private keys. The environment variable EDGEMILL_KEYS
 is a list of such folders, separated as in PATH. A private key is in a file (`file:NAME.pem`), in a variable
@@ -34,7 +34,7 @@ class KeysFile(FrozenModel):
     """The file `keys.json`.
 
     Attributes:
-        development: Whether `edgemill registry init` made all keys on one machine, and none was moved since.
+        development: Whether `edgemill registry init` created all keys on one machine, and none was moved since then.
         registry: The registry that the keys sign.
         keys: Key ID -> where the private key is.
     """
@@ -46,7 +46,7 @@ class KeysFile(FrozenModel):
 
 @dataclass(frozen=True)
 class KeySet:
-    """A key set that was read."""
+    """A loaded key set."""
 
     folder: Path
     file: KeysFile
@@ -56,7 +56,7 @@ class KeySet:
         """The signer of a key; None if this set doesn't have it, or if its file isn't there because it is offline.
 
         Raises:
-            SpecError: The private key can't be read, is open to others, or is another key.
+            SpecError: The private key can't be read, is readable by others, or is a different key.
         """
         from securesystemslib.exceptions import KeyMismatchError
         from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -130,7 +130,7 @@ class KeySet:
         return changed, key
 
     def new_key(self, role: str, elsewhere: tuple[bytes, str] | None) -> tuple[KeySet, Key]:
-        """Add a key for a role: a new file, or the public key and the URI of a key in a key service."""
+        """Add a key for a role: a new key file, or the public key and the URI of a key in a key service."""
         from securesystemslib.signer import CryptoSigner
 
         if elsewhere is not None:
@@ -151,7 +151,7 @@ class KeySet:
 
     @contextmanager
     def locked(self) -> Iterator[KeySet]:
-        """Prevent other processes from adding keys. Yields the current key set. Raises as `check_writable`."""
+        """Prevent other processes from adding keys. Yields the current key set. For errors, see `check_writable`."""
         self.check_writable()
         with (self.folder / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -175,7 +175,7 @@ class KeySet:
             return os.environ[rest].encode()
         path = self.folder / rest
         mode = path.stat().st_mode & 0o777
-        # Only a pod sees its secrets, and Kubeflow can't set the mode of their files, which is 644.
+        # Only a pod can read its secrets, and Kubeflow can't set the mode of their files, which is 644.
         if mode & (0o033 if _is_mounted_secret(path.parent) else 0o077):
             raise SpecError(
                 "this private key is open to other users",
@@ -218,7 +218,7 @@ def public_key_of(pem: bytes) -> Key:
 
 
 def check_new(public_key: bytes, keyids: list[str], role: str) -> None:
-    """Raise a SpecError if a key can't replace one of a role, because it is one of them."""
+    """Raise a SpecError if a key can't replace a key of a role, because it is already one of them."""
     key = public_key_of(public_key)
     if key.keyid in keyids:
         raise SpecError(
@@ -255,7 +255,7 @@ def key_in(path: Path) -> CryptoSigner | None:
 
 
 def key_sets() -> tuple[KeySet, ...]:
-    """The key sets that the environment names.
+    """The key sets that the environment variable names.
 
     Raises:
         SpecError: One of them can't be read.

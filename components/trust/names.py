@@ -1,10 +1,11 @@
-"""Names in a signed registry. Imported on devices, so it needs nothing but the standard library.
+"""Names in a signed registry. Imported on devices, so it needs only the standard library.
 
     <root>/_tuf/<N>.root.json, timestamp.json, <N>.snapshot.json, <N>.targets.json     the top-level roles
     <root>/_tuf/<N>.<device class>.<channel>.json                                      one delegated role per channel
     <root>/_tuf/targets/<device class>/<name>/<digest>.<channel>.json                  its targets: pointers
 
-The files of releases stay where they are. No device class begins with an underscore, so none has the folder's name.
+The files of releases stay where they are. No device class begins with an underscore, so none can have the name of this
+folder.
 
 In an OCI registry, these files are tagged artifacts in the repository `<root>/edgemill-tuf`.
 """
@@ -18,16 +19,16 @@ FOLDER = "_tuf"
 OCI_REPOSITORY = "edgemill-tuf"
 TARGETS_FOLDER = f"{FOLDER}/targets"
 CHANNELS = ("canary", "beta", "stable")
-# Signs the releases that a registry had before it was signed and that no channel names. No device follows it.
+# Signs releases that a registry had before it was signed, and that no channel names. Devices don't follow it.
 ARCHIVE = "archive"
-# What a device class can have a role for, in the order in which it is shown.
+# The channels and archive that a device class can have a role for, in display order.
 SIGNED = (*CHANNELS, ARCHIVE)
-# The key below which a target's custom metadata holds the state of its channel.
+# The key of the state of a channel in a target's custom metadata.
 CUSTOM = "edgemill"
 # Signed fields that The Update Framework doesn't know.
 SIGNED_AT = "x-edgemill-signed-at"
 EXPIRY_DAYS = "x-edgemill-expiry-days"
-# Name of an entry of the registry's audit log, which names those before it by their digests.
+# Name of an entry of the registry's audit log, which names the preceding entries by their digests.
 LOG_ENTRY = "x-edgemill-log-entry"
 
 
@@ -42,7 +43,7 @@ def paths_of(device_class: str, channel: str) -> list[str]:
 
 
 def target_of(device_class: str, name: str, channel: str) -> str:
-    """The target that holds the state of a channel."""
+    """The target that contains the state of a channel."""
     return f"{device_class}/{name}/{channel}.json"
 
 

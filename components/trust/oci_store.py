@@ -1,9 +1,9 @@
 """The signed metadata of a registry in an OCI registry: one tagged artifact for each file.
 
-The distribution API has no conditional writes. So a change holds a lock: a tag that names its owner. To get it, a
-process writes the tag, waits, and reads it again. It owns the lock if the tag still names it. That is safe if a write
-that takes longer than the others wait doesn't count, which the writer measures. A lock whose owner was killed is taken
-over when it hasn't changed for a while, and the owner itself stops long before.
+The distribution API has no conditional writes. So a change holds a lock: a tag that names its owner. To get the lock, a
+process writes the tag, waits, and reads it again. The process owns the lock if the tag still names it. That is safe if
+a write that takes longer than other processes wait doesn't count. The writer measures this. A lock whose owner was
+killed is taken over when it hasn't changed for a while, and the owner itself stops long before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TITLE = "org.opencontainers.image.title"
 _LOCK = "lock"
 _OWNER = "io.edgemill.owner"
 _FREE = "nobody"
-# A write of the lock that takes longer doesn't count, and everybody waits for longer before it reads the lock again.
+# A write of the lock that takes longer doesn't count. Every process waits for longer before it reads the lock again.
 WRITE_SECONDS = 2.0
 WAIT_SECONDS = 2.5
 # An owner changes nothing after this time, and others take the lock over after twice as long.
@@ -62,11 +62,11 @@ class OciStore:
             except NoCredentialsError:
                 raise
             except DeniedError:
-                return None  # Some registries say so if there is no such repository.
+                return None  # Some registries answer in this way if there is no such repository.
             return None if artifact is None else self._content(name, artifact)
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
-        """Write a file if it is still what was read. Raises an OvertakenError if this process doesn't have the lock."""
+        """Write a file if it hasn't changed since it was read. Raises an OvertakenError if the lock was taken over."""
         with explained(self._place(name)):
             before = self._repository.manifest(tag_of(name))
             found = None if before is None else self._content(name, before).version
@@ -114,10 +114,10 @@ class OciStore:
 
     def _acquire(self) -> None:
         owner = secrets.token_hex(16)
-        # Before the time is measured, so that a slow registry has enough of it.
+        # Done before the time is measured, so that a slow registry has enough time.
         claim = self._artifact({_OWNER: owner})
         seen, since = b"", time.monotonic()
-        # At least until the lock of a killed process can be taken over.
+        # Wait at least until the lock of a killed process can be taken over.
         attempts, end = 0, since + 3 * LEASE_SECONDS
         while attempts < _MOST_ATTEMPTS or time.monotonic() < end:
             attempts, began = attempts + 1, time.monotonic()

@@ -1,4 +1,4 @@
-"""What devices get from a signed registry. It needs no private keys."""
+"""Reads what devices get from a signed registry. It needs no private keys."""
 
 from __future__ import annotations
 

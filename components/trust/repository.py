@@ -1,7 +1,7 @@
 """Changes of a signed registry.
 
 Files other than the timestamp are created under new names and never replaced. The timestamp is replaced in one step, if
-it still is what was read. That is the commit point: devices see the set before or after it. If another change
+it hasn't changed since it was read. That is the commit point: devices see the set before or after it. If another change
 committed first, everything is read again. A killed change leaves files that nothing refers to.
 
 Versions of the snapshot and of roles grow, but may have gaps: a name that is taken is skipped.
@@ -49,7 +49,7 @@ class SignedRegistry(SignedReader):
         keys: The key set.
         extra: Signers that also sign a role, while its key is replaced.
         entry: Name of the audit log's entry about the next change, which is signed with the timestamp. If it is empty,
-            the entry that was signed before stays.
+            the previously signed entry stays.
         any_clock: Whether to sign with a clock that is behind the last signature.
     """
 
@@ -112,7 +112,7 @@ class SignedRegistry(SignedReader):
             role.signed.targets[target_of(device_class, name, channel)] = self.target(result[0], pointer)
             if not new:
                 return {role_name: role}
-            # A role that is delegated must have signed something, or devices take it for missing.
+            # A delegated role must have signed something. Otherwise, devices treat it as missing.
             empty = {role_of(device_class, other): Metadata(Targets()) for other in CHANNELS}
             return {"targets": self.delegate(found, device_class), **empty, role_name: role}
 
@@ -125,7 +125,7 @@ class SignedRegistry(SignedReader):
         """Sign the roles that `edit` returns, then the snapshot and the timestamp, until no other change is faster.
 
         Args:
-            edit: Returns the roles to sign; None to leave everything as it is.
+            edit: Returns the roles to sign; None to change nothing.
             snapshot: Whether to sign the snapshot again even if no role changes.
         """
         for _ in range(_MOST_ATTEMPTS):
@@ -197,13 +197,13 @@ class SignedRegistry(SignedReader):
         return signer.public_key
 
     def target(self, state: rollout.ChannelState, pointer: Callable[[rollout.ReleaseRef], bytes]) -> TargetFile:
-        """The target that holds the state of a channel. Its file is written."""
+        """Return the target that contains the state of a channel, after writing its file."""
         content = pointer(state.complete or (state.stages[0].release if state.stages else state.history[0]))
         path = target_of(state.device_class, state.name, state.channel)
         target = TargetFile.from_data(path, content, ["sha256"])
         target.unrecognized_fields["custom"] = {CUSTOM: rollout.to_json(state)}
         folder, _, file = path.rpartition("/")
-        # Named by its content, as The Update Framework does it, so an existing one is the same.
+        # Named by its content, as in The Update Framework, so an existing file is the same.
         self.store.write_if(f"targets/{folder}/{target.hashes['sha256']}.{file}", content, None)
         return target
 
@@ -239,7 +239,7 @@ class SignedRegistry(SignedReader):
 
 def _add_role_files(target: TargetFile, expires: datetime, signer: Signer) -> None:
     """Sign the role files of a channel's releases with the channel's own key, because its gateway is not trusted."""
-    with suppress(rollout.RolloutError):  # Nobody gets anything from a state that can't be read.
+    with suppress(rollout.RolloutError):  # A state that can't be read gives nothing to any device.
         custom: Any = target.unrecognized_fields.get("custom")
         custom[role_file.CUSTOM] = role_files(rollout.from_custom(custom), expires, signer)
 

@@ -1,4 +1,4 @@
-"""Role files: what a microcontroller checks by itself, without The Update Framework.
+"""Role files, which a microcontroller checks by itself, without The Update Framework.
 
 All integers are unsigned and little-endian:
 
@@ -11,7 +11,7 @@ All integers are unsigned and little-endian:
     50  n   the target, `<device class>/<name>/<channel>`, in ASCII
     50+n 64 signature by ECDSA with P-256 and SHA-256 over all bytes before it: r and s, big-endian
 
-Imported on devices, so it needs nothing but the standard library.
+Imported on devices, so it needs only the standard library.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 MAGIC = b"EMR1"
 SIGNATURE_BYTES = 64
-# The key below which a target's custom metadata holds the role files of its releases: version -> Base64.
+# The key of the role files of a target's releases in its custom metadata: version -> Base64.
 CUSTOM = "edgemill-microcontrollers"
 # Only these keys can sign role files.
 SCHEME = "ecdsa-sha2-nistp256"
@@ -31,16 +31,16 @@ _LONGEST_TARGET = 2**16 - 1
 
 
 class RoleFileError(ValueError):
-    """A role file that can't be read or made."""
+    """A role file that can't be read or created."""
 
 
 @dataclass(frozen=True)
 class RoleFile:
-    """What a role file says.
+    """The content of a role file.
 
     Attributes:
         target: The channel, `<device class>/<name>/<channel>`.
-        version: A microcontroller never installs a smaller one than it has.
+        version: A microcontroller never installs a lower version than its own.
         expires: Seconds since 1970; 0 for never.
         model_bytes, model_sha256: Size and hexadecimal digest of the model.
     """
@@ -61,7 +61,7 @@ class RoleFile:
 
 
 def read(content: bytes) -> tuple[RoleFile, bytes]:
-    """Return what a role file says, and its signature, which isn't verified.
+    """Return the content of a role file, and its signature, which isn't verified.
 
     Raises:
         RoleFileError: It isn't a role file.

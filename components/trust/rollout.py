@@ -1,10 +1,10 @@
 """The signed state of a channel, and which release a device gets from it. Imported on devices: standard library only.
 
 A channel has stages, the newest first. A stage has a release and the share of devices that get it. A device takes the
-first stage that covers it. Its place in a stage is a hash of its ID and the release, so it stays the same while the
+first stage that covers it. Its position in a stage is a hash of its ID and the release, so it stays the same while the
 share grows, and every roll-out begins with other devices.
 
-Shares are integers in hundredths of a percent, because signed metadata can't hold fractions.
+Shares are integers in hundredths of a percent, because signed metadata can't contain fractions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Kind = TypeVar("_Kind")
 
 FULL_SHARE = 10_000
 FORMAT = 1
-# Role files of microcontrollers have 32 bits for these.
+# Role files of microcontrollers have 32 bits for these numbers.
 LARGEST_SEQUENCE = LARGEST_FILE = 2**32 - 1
 _MOST_STAGES = 4
 LONGEST_HISTORY = 3
@@ -62,13 +62,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class ChannelState:
-    """What is signed for one channel of a pipeline and device class.
+    """The signed state of one channel of a pipeline and device class.
 
     Attributes:
-        device_class, name, channel: Which channel it is.
-        stages: Newest first. Only the last can cover all devices.
+        device_class, name, channel: Identify the channel.
+        stages: The stages, newest first. Only the last one can cover all devices.
         history: Releases that covered all devices before, newest first.
-        sequence: Number of the change that led to this state; 0 if a version without sequences signed it.
+        sequence: Number of the change that led to this state; 0 if it was signed by a version without sequences.
     """
 
     device_class: str
@@ -85,7 +85,7 @@ class ChannelState:
 
 
 def place_of_device(device_id: str, version: str) -> int:
-    """The place of a device in a roll-out, from 0 to 9,999."""
+    """The position of a device in a roll-out, from 0 to 9,999."""
     digest = hashlib.sha256(f"{version}\0{device_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") * FULL_SHARE >> 64
 
@@ -107,7 +107,7 @@ def choose(state: ChannelState, device_id: str, running: str | None) -> ReleaseR
 
 
 def released(state: ChannelState, release: ReleaseRef, share: int = FULL_SHARE) -> ChannelState:
-    """The state after a release gets a share of the devices. A release that is already a stage keeps its place."""
+    """The state after a release gets a share of the devices. A release that is already a stage keeps its position."""
     if not 0 < share <= FULL_SHARE:
         raise RolloutError(f"a share is between 0.01 and 100 percent, not {share / 100:g}")
     versions = [stage.release.version for stage in state.stages]
@@ -143,7 +143,7 @@ def paused(state: ChannelState) -> ChannelState:
 
 
 def to_json(state: ChannelState) -> dict[str, Any]:
-    """The state as signed metadata holds it, without tuples."""
+    """The state in the form of signed metadata, without tuples."""
     return {"format": FORMAT, **_plain(dataclasses.asdict(state))}
 
 
@@ -155,7 +155,7 @@ def from_custom(custom: object) -> ChannelState:
 
 
 def from_json(value: Any) -> ChannelState:
-    """The state from signed metadata. Unknown fields are ignored, so that newer registries can add some.
+    """The state from signed metadata. Unknown fields are ignored, so that newer registries can add fields.
 
     Raises:
         RolloutError: This version can't read it.

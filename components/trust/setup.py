@@ -43,9 +43,9 @@ def create(
     carried: Sequence[ChannelState] = (),
     pointer: Callable[[ReleaseRef], bytes] = lambda _: b"",
 ) -> SignedRegistry:
-    """Make a development key set, and sign a registry with it. The first root is the commit point.
+    """Create a development key set, and sign a registry with it. The first root is the commit point.
 
-    If this is killed before, it resumes when it is called again. With another folder, it starts over.
+    If this is killed before that, it resumes when it is called again. With a different folder, it starts over.
 
     Args:
         root: The registry.
@@ -58,7 +58,7 @@ def create(
 
     Raises:
         RegistryError: The registry is already signed.
-        SpecError: The folder holds other keys.
+        SpecError: The folder contains other keys.
     """
     check_unsigned(root, store)
     classes = {state.device_class for state in carried}
@@ -73,13 +73,13 @@ def create(
 
 
 def add_device_class(registry: SignedRegistry, device_class: str, announce: Callable[[], None]) -> tuple[str, ...]:
-    """Delegate the channels of a device class to new keys. Then its first push doesn't need the key of `targets`.
+    """Delegate the channels of a device class to new keys, so that its first push doesn't need the key of `targets`.
 
     Returns:
-        The roles; none if the device class has them. Before anything is written, `announce` is called.
+        The roles; none if the device class already has them. Before anything is written, `announce` is called.
 
     Raises:
-        RegistryError: The keys of `targets`, the snapshot, or the timestamp aren't here, or none can be added.
+        RegistryError: The keys of `targets`, the snapshot, or the timestamp aren't here, or no key can be added.
     """
     roles = tuple(role_of(device_class, channel) for channel in CHANNELS)
     if roles[0] in _delegated(registry.read()):
@@ -109,13 +109,13 @@ def renew(
 
     Args:
         registry: The registry.
-        force: Whether to sign everything again, also with a clock that is behind the last signature.
+        force: Whether to sign everything again, even with a clock that is behind the last signature.
         newest_entry: Name of the newest entry of the audit log. If another one is signed, so is the timestamp.
         announce: Called with the roles before they are signed.
 
     Returns:
-        The roles that were signed, and those that need it, but whose keys aren't here, with their expiry. The root is
-        among these: it is signed again by a rotation.
+        The signed roles, and the roles that need signing but whose keys aren't here, with their expiry. The root is
+        among the latter: a rotation signs it again.
 
     Raises:
         RegistryError: The keys of the snapshot or the timestamp aren't here, or the clock is behind.
@@ -172,14 +172,14 @@ def rotate(
     """Replace a key of a role with a new one. Devices that trust the root then accept only the new key.
 
     Anyone with the old key of a channel could sign anything with it. Targets that can't be read, or that belong to
-    another channel, are dropped, and impossible sequence numbers restart. The rest is signed again: see `edgemill
-    registry status`.
+    another channel, are dropped, and impossible sequence numbers restart. All other targets are signed again: see
+    `edgemill registry status`.
 
     Args:
         registry: The registry.
         role: The role.
-        elsewhere: Public key and URI of a key in a key service; None to make a key in a file.
-        announce: Called with what was dropped or restarted, once it is signed.
+        elsewhere: Public key and URI of a key in a key service; None to create a key in a file.
+        announce: Called with the dropped targets and restarted numbers, once the role is signed.
         old: Beginning of the ID of the key to replace; by default the role's first key.
 
     Returns:
@@ -269,7 +269,7 @@ def _rotate_top_level(
     replaced = replaced or root.roles[role].keyids[0]
     lost = _is_lost(registry, root, role)
     if role != "root" and not lost:
-        # What the new key must sign is signed by both keys first, so that devices find a valid set at any time.
+        # Both keys first sign everything that the new key must sign, so that devices find valid metadata at any time.
         if (signer := registry.keys.signer(key)) is not None:
             registry.extra = {role: signer}
         registry.commit(lambda new: {"targets": new.targets} if role == "targets" else {}, snapshot=role == "snapshot")
@@ -279,12 +279,12 @@ def _rotate_top_level(
     root.version += 1
     days = expiry_days(root)["root"]
     root.expires = clock.now() + timedelta(days=days)
-    # The new root is signed as both the old and the new one require.
+    # The new root is signed as required by both the old and the new root.
     signers |= {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
     name, content = f"{root.version}.root.json", sign(found.root, list(signers.values()))
     with registry.store.exclusive():
         if lost:
-            # Nothing can be signed as the old root requires. So there is a moment in which devices raise an alarm.
+            # The requirements of the old root can't be met. So there is a moment in which devices raise an alarm.
             roles = {"targets": found.targets} if role == "targets" else {}
             timestamp = registry.prepared(found, roles, snapshot=role == "snapshot")
             write_atomically(_pending(registry, root.version), timestamp)

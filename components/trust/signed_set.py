@@ -1,6 +1,6 @@
 """The signed metadata of a registry, verified from a root that this machine trusts.
 
-Everything that is signed again was verified before. So an honest push never signs a file that somebody planted.
+Metadata is verified before it is signed again. So an honest push never signs a file that somebody planted.
 Expired metadata is accepted here: `refresh` must be able to sign it again. Devices refuse it.
 """
 
@@ -24,7 +24,7 @@ from components.trust.storage import Store
 TIMESTAMP_NAME = "timestamp.json"
 FIRST_ROOT_NAME = "1.root.json"
 DEFAULT_EXPIRY_DAYS = {"root": 365, "targets": 365, "channels": 365, "snapshot": 30, "timestamp": 7}
-# Python can't write integers with some thousand digits, nor file systems names with some hundred.
+# Python can't write integers with thousands of digits, and file systems can't store names with hundreds.
 _LARGEST_VERSION = 10**100
 
 
@@ -34,7 +34,7 @@ class SignedSet:
 
     Attributes:
         root, timestamp, snapshot, targets: The top-level roles.
-        timestamp_version: What the store compares when the timestamp is replaced.
+        timestamp_version: The version that the store compares when the timestamp is replaced.
     """
 
     root: Metadata[Root]
@@ -45,12 +45,12 @@ class SignedSet:
 
     @property
     def log_entry(self) -> str:
-        """Name of the audit log's entry that is signed; empty for a registry that signed none yet."""
+        """Name of the audit log's entry that is signed; empty if no entry has been signed yet."""
         return str(self.timestamp.signed.unrecognized_fields.get(LOG_ENTRY, ""))
 
 
 def is_signed(store: Store) -> bool:
-    """Whether a registry is signed. One that a killed `init` left half signed is not: see `is_half_signed`.
+    """Whether a registry is signed. If a killed `init` left it half signed, it isn't: see `is_half_signed`.
 
     A registry in use whose first root was removed counts as signed.
     """
@@ -65,12 +65,12 @@ def is_signed(store: Store) -> bool:
 
 
 def is_half_signed(store: Store) -> bool:
-    """Whether a killed `init` left a registry half signed: everything is there but the first root."""
+    """Whether a killed `init` left a registry half signed: everything is there except the first root."""
     return not is_signed(store) and store.read(TIMESTAMP_NAME) is not None
 
 
 def newest_root(store: Store, anchor: bytes, where: str) -> Metadata[Root]:
-    """The newest root that the trusted one leads to: each is signed by the one before."""
+    """The newest root that the trusted one leads to: each root is signed by the previous one."""
     root = _parsed(anchor, Root, "root.json", where)
     checked(lambda: root.signed.verify_delegate("root", root.signed_bytes, root.signatures), "root.json", where)
     own = store.read(name := f"{root.signed.version}.root.json")
@@ -182,8 +182,8 @@ def checked(check: Any, name: str, where: str) -> None:
 def examined(role: str, signed: Targets) -> Iterator[tuple[str, ChannelState | RolloutError]]:
     """Yield each target of a role with its state, or with the reason why it isn't one that the role may sign.
 
-    Anyone with the key of a role can sign anything with it. Devices look at one target only, so they ignore the rest.
-    Other code that reads or signs a role must not trust the rest.
+    Anyone with the key of a role can sign anything with it. Devices read only one target, so they ignore the others.
+    Other code that reads or signs a role must not trust the others.
     """
     device_class, _, channel = role.rpartition(".")
     for path, target in signed.targets.items():
@@ -202,7 +202,7 @@ def examined(role: str, signed: Targets) -> Iterator[tuple[str, ChannelState | R
 
 
 def problems(role: str, signed: Targets) -> dict[str, str]:
-    """Map the targets of a role that it may not sign, or that can't be read, to the reasons."""
+    """Map targets of a role that it may not sign, or that can't be read, to the reasons."""
     return {path: str(found) for path, found in examined(role, signed) if isinstance(found, RolloutError)}
 
 
@@ -225,10 +225,10 @@ def channel_in(role: Targets | None, device_class: str, name: str, channel: str,
 
 
 def next_sequence(before: ChannelState, role: Targets | None, where: str) -> int:
-    """The number of the next change of a channel, which no microcontroller has seen.
+    """The number of the next change of a channel, which is new to every microcontroller.
 
-    A state that is new, or was dropped, continues after the version of its role, because each change of a channel is
-    one of its role.
+    A state that is new, or was dropped, continues after the version of its role, because each change of a channel
+    changes its role.
 
     Raises:
         RegistryError: There is no larger number.
@@ -245,14 +245,14 @@ def next_sequence(before: ChannelState, role: Targets | None, where: str) -> int
 
 
 def clear(role: str, signed: Targets) -> list[str]:
-    """Remove what a role may not sign, and restart numbers that no honest push can have reached; say what changed."""
+    """Remove targets that a role may not sign, and restart impossible sequence numbers. Returns the changes."""
     said = []
     for path, why in problems(role, signed).items():
         del signed.targets[path]
         said.append(f"dropped {path}: {why}")
     for path, target in signed.targets.items():
         state = rollout.from_custom(target.custom)
-        # Each change of a channel is one of its role, so its number is at most the version of the role.
+        # Each change of a channel changes its role, so its number is at most the version of the role.
         if state.sequence > (most := min(signed.version, rollout.LARGEST_SEQUENCE // 2)):
             target.unrecognized_fields["custom"][CUSTOM]["sequence"] = most
             said.append(f"restarted the number of {path}: {state.sequence:,} becomes {most:,}")

@@ -1,4 +1,4 @@
-"""Signatures: with keys of key services, which fail in their own ways, and of role files for microcontrollers."""
+"""Signs with keys of key services, and converts their errors. Signs role files for microcontrollers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PIN_VARIABLE = "EDGEMILL_HSM_PIN"
 _HALF = SIGNATURE_BYTES // 2
-# Scheme of the URI -> what to install for it.
+# Scheme of the URI -> the package to install for it.
 _CLIENTS = {
     "awskms": "securesystemslib[awskms]",
     "gcpkms": "securesystemslib[gcpkms]",
@@ -60,7 +60,7 @@ def checked_signature(signer: Signer, content: bytes) -> Signature:
     """Sign, and verify the signature, because the name of a key in a service can later refer to a different key.
 
     Raises:
-        RegistryError: The key can't sign, or it is another one.
+        RegistryError: The key can't sign, or it is a different key.
     """
     try:
         signature = signer.sign(content)
@@ -89,7 +89,7 @@ def sign(metadata: Metadata[Any], signers: list[Signer]) -> bytes:
 def role_files(state: ChannelState, expires: datetime, signer: Signer) -> dict[str, str]:
     """Version of a release -> its role file in Base64, for each release that the channel gives to some device.
 
-    None for a key that isn't P-256, and for a state without a sequence: one that an earlier version signed.
+    None for a key that isn't P-256, and for a state without a sequence, which an earlier version signed.
     """
     if not state.sequence or signer.public_key.scheme != SCHEME:
         return {}
@@ -100,7 +100,7 @@ def role_files(state: ChannelState, expires: datetime, signer: Signer) -> dict[s
 
 
 def point_of(key: Key) -> bytes:
-    """The public key as firmware holds it: the 65 bytes of the uncompressed point.
+    """The public key in the form for firmware: the 65 bytes of the uncompressed point.
 
     Raises:
         ValueError: It isn't a P-256 key.

@@ -1,8 +1,8 @@
 """The in-toto statement about a release, which is part of the signed metadata. Standard library only.
 
-The subjects are the files of the release. The predicate holds the digests of what the release was made from, and the
-IDs of the run and of its artifacts in ML Metadata. A release that was pushed before its registry was signed has no
-such IDs, because a manifest doesn't contain them: `lacks` lists this.
+The subjects are the files of the release. The predicate contains the digests of the artifacts that the release was made
+from, and the IDs of the run and of its artifacts in ML Metadata. A release that was pushed before its registry was
+signed has no such IDs, because a manifest doesn't contain them: `lacks` lists this.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 
 TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:edgemill:release:v1"
-# Field of the predicate of a release that was pushed before its registry was signed: what the statement doesn't have.
+# Field of the predicate of a release that was pushed before its registry was signed: missing parts of the statement.
 LACKS = "lacks"
 
 
 def statement_of(
     subjects: Mapping[str, str], predicate: Mapping[str, Any], materials: Mapping[str, str], lineage: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Make the statement about a release.
+    """Create the statement about a release.
 
     Args:
         subjects: Name of each file -> its SHA-256 digest.
         predicate: Device class, name, device, and recipe.
-        materials: Role -> digest of what the release was made from: evaluation, decision, calibration, ...
+        materials: Role -> digest of an artifact that the release was made from: evaluation, decision, calibration, ...
         lineage: The run and its artifacts in ML Metadata.
     """
     return {
@@ -40,7 +40,7 @@ def statement_of(
 
 
 def without_lineage(statement: Mapping[str, Any]) -> dict[str, Any]:
-    """The statement without the IDs, which differ between runs that make the same release."""
+    """The statement without the IDs, which differ between runs that produce the same release."""
     predicate = statement.get("predicate")
     if not isinstance(predicate, Mapping):
         return dict(statement)
@@ -48,7 +48,7 @@ def without_lineage(statement: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def contradiction(statement: Mapping[str, Any], subjects: Mapping[str, str], about: Mapping[str, str]) -> str | None:
-    """Return what a statement gets wrong about a release, or None.
+    """Describe how a statement about a release is wrong, or return None.
 
     Args:
         statement: The statement.

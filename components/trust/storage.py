@@ -1,4 +1,4 @@
-"""Where the signed metadata of a registry is: files with conditional writes."""
+"""Stores the signed metadata of a registry: files with conditional writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Store(Protocol):
     """The files below `_tuf` of one registry.
 
     Attributes:
-        words: Where in the registry they are, in words.
+        words: A description of their location in the registry.
     """
 
     words: str
@@ -30,10 +30,10 @@ class Store(Protocol):
         """Read a file and its version, or None if there isn't one."""
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
-        """Create a file if it doesn't exist (`version` is None), or replace exactly this version.
+        """Create a file if it doesn't exist (`version` is None), or replace exactly the given version.
 
         Returns:
-            Whether it did.
+            Whether it was written.
         """
         ...
 
@@ -46,16 +46,17 @@ class ListedStore(Store, Protocol):
     """A store whose files can be listed and removed."""
 
     def names(self) -> dict[str, float | None]:
-        """Return the names of all files, and when each was written by the registry's clock; None if it doesn't say."""
+        """Return the names and times of all files, by the registry's clock; None as time if the registry has none."""
 
     def remove(self, names: list[str]) -> None:
-        """Remove files. A missing one isn't an error."""
+        """Remove files. A missing file isn't an error."""
 
 
 class Remembering:
     """A store that reads a file that is never replaced only once, such as `7.targets.json`, which can be large.
 
-    Whatever lists such a file has its digest, so a file that an attacker replaces in the meantime changes nothing.
+    The metadata that lists such a file has its digest, so nothing changes if an attacker replaces the file in the
+    meantime.
     """
 
     def __init__(self, store: Store) -> None:
@@ -100,7 +101,7 @@ class FolderStore:
         return Content(content, sha256_of_bytes(content))
 
     def write_if(self, name: str, content: bytes, version: str | None) -> bool:
-        """Replace a file if it still is what was read."""
+        """Replace a file if it hasn't changed since it was read."""
         try:
             with self._locked():
                 found = self.read(name)
@@ -173,7 +174,7 @@ class BucketStore:
             if bucket.write_if(key, content, version):
                 return True
             found = bucket.read_version(key)
-            # Signatures are random, so no other writer makes these bytes.
+            # Signatures are random, so no other writer produces these bytes.
             return found is not None and found.content == content
 
     def exclusive(self) -> AbstractContextManager[None]:

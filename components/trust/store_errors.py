@@ -1,4 +1,4 @@
-"""Errors of object stores and OCI registries, as those of the signed metadata in them."""
+"""Converts errors of object stores and OCI registries to errors of the signed metadata in them."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ class OvertakenError(RegistryError):
 
 
 def explained(where: str) -> AbstractContextManager[None]:
-    """Convert a StorageError into a RegistryUnreachableError that says the same."""
+    """Convert a StorageError to a RegistryUnreachableError with the same information."""
     return as_registry_errors("the signed metadata of the registry", where)

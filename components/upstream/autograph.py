@@ -1,4 +1,4 @@
-"""TensorFlow's AutoGraph: what it must not rewrite. Imports TensorFlow.
+"""TensorFlow's AutoGraph: exempts code that it must not rewrite. Imports TensorFlow.
 
 AutoGraph rewrites the Python that `tf.function` traces. TensorFlow exempts `keras` but has no such rule for `tf_keras`,
 so in every process the first trained batch rewrites most of Keras, which takes longer than all other tracing together.
@@ -22,9 +22,9 @@ from components.upstream.keras import trace_gpu_forms_only_to_run
 # A decorator for functions that AutoGraph must leave as they are.
 do_not_convert: Any = tf.autograph.experimental.do_not_convert
 
-# Modules that call functions of the user without passing them to AutoGraph: train_step, activations in subclassed
-# models, learning-rate schedules and constraints. What they call is rewritten only if they are.
-# A layer or model that holds no such function is exempt here too.
+# Modules that call user functions without passing them to AutoGraph: train_step, activations in subclassed
+# models, learning-rate schedules and constraints. The functions that they call are rewritten only if these modules are.
+# A layer or model that contains no such function is also exempt here.
 _CALLERS = (
     "tf_keras.src.engine.training",
     "tf_keras.src.layers",
@@ -39,7 +39,7 @@ _RULES = (*(config_lib.Convert(name) for name in _CALLERS), config_lib.DoNotConv
 def leave_keras_as_it_is() -> None:
     """Exempt tf-keras, except for its calls of user code, from AutoGraph in this process.
 
-    This also keeps it from tracing forms for GPUs where only shapes count.
+    This also prevents it from tracing forms for GPUs if only shapes matter.
     """
     trace_gpu_forms_only_to_run()
     if config.CONVERSION_RULES[: len(_RULES)] != _RULES:
@@ -54,7 +54,7 @@ def leave_keras_as_it_is() -> None:
         return is_allowlisted(entity, *args, **kwargs)
 
     def remember_functions(entity: Any, options: Any) -> None:
-        # AutoGraph remembers a method for all objects of its class, but another layer can hold code of the user.
+        # AutoGraph remembers a method for all objects of its class, but another layer can contain user code.
         if not _is_called_on_layer(entity):
             remember(entity, options)
 
@@ -62,7 +62,7 @@ def leave_keras_as_it_is() -> None:
 
 
 def _is_called_on_layer(entity: Any) -> bool:
-    """Whether this is a method of Keras, bound to a layer or a model, that can call code of the user."""
+    """Whether this is a method of Keras, bound to a layer or a model, that can call user code."""
     return (
         isinstance(entity, types.MethodType)
         and isinstance(entity.__self__, tf.keras.layers.Layer)
@@ -71,7 +71,7 @@ def _is_called_on_layer(entity: Any) -> bool:
 
 
 def holds_user_code(layer: Any) -> bool:
-    """Whether a layer or model has a user-defined class, or holds a user-defined function or object at any depth."""
+    """Whether a layer or model has a user-defined class, or contains a user-defined function or object at any depth."""
     seen: set[int] = set()
     found = [layer]
     while found:
@@ -95,7 +95,7 @@ def _held(one: Any) -> Iterator[Any]:
     elif isinstance(one, functools.partial):
         yield from (one.func, one.args, one.keywords)
     elif isinstance(one, types.FunctionType):
-        # A function of a library can call a function that it was given.
+        # A library function can call a function that it gets as an argument.
         yield from (one.__defaults__, one.__kwdefaults__)
         yield from _closed_over(one)
     elif isinstance(one, types.MethodType):

@@ -15,14 +15,14 @@ _IN_PROCESS = "FnApiRunner"
 
 
 def keep_beam_in_process() -> None:
-    """Let Beam pipelines that name no runner run in this process, on Beam's own Python runner.
+    """Make Beam pipelines that don't name a runner run in this process, on Beam's own Python runner.
 
     By default, Beam 2.77 downloads a runner written in another language (Prism) from the internet, and falls back to
     the Python runner only if that fails.
 
-    Also halves the time that such a pipeline takes on little data, which is nearly all for building it. Beam 2.61
-    pickles each function with dill, which is written in Python; Beam 2.77 uses cloudpickle. And both versions inspect
-    the signature of each method of each DoFn up to ten times.
+    This also halves the time of such a pipeline on little data, most of which is spent on building it. Beam 2.61
+    pickles each function with dill, which is written in Python; Beam 2.77 uses cloudpickle. Both versions inspect the
+    signature of each method of each DoFn up to ten times.
     """
     from apache_beam.internal import pickler
     from apache_beam.options.pipeline_options import StandardOptions

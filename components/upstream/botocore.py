@@ -11,11 +11,11 @@ _FIRST_ERROR = 300
 
 
 def replace_bodies(client: Any, replaced: Callable[[Any], Any]) -> None:
-    """Let a function replace the body of every answer that the client reads as a whole: documents and errors.
+    """Make a function replace the body of every answer that the client reads as a whole: documents and errors.
 
     Args:
         client: A client of one service.
-        replaced: Gets the body, and returns one with the same method `stream`.
+        replaced: Takes the body, and returns a replacement with the same method `stream`.
     """
     client._endpoint.http_session = _Session(client._endpoint.http_session, replaced)
 
@@ -37,6 +37,6 @@ class _Session:
             try:
                 answer.content  # noqa: B018  (read and kept)
             except OSError as error:
-                # As the session itself raises it, so that the request is repeated.
+                # The same error that the session itself raises, so that the request is repeated.
                 raise HTTPClientError(error=error) from error
         return answer

@@ -1,6 +1,6 @@
 """tf-keras: the graph of a functional model, and private attributes of its objects.
 
-Importing this module imports nothing, because every caller already has Keras objects.
+Importing this module doesn't import Keras, because every caller already has Keras objects.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def is_symbolic(value: Any) -> bool:
 
 
 def asks_for_shapes() -> bool:
-    """Whether Keras calls a layer only for the shapes and types of its outputs, in a graph that it then discards.
+    """Whether Keras calls a layer only to get the shapes and types of its outputs, in a graph that it then discards.
 
     Keras does so with every call on a symbolic tensor, including each layer of each copy of a model.
     """
@@ -83,9 +83,9 @@ def asks_for_shapes() -> bool:
 
 
 def trace_gpu_forms_only_to_run() -> None:
-    """Let GRU and LSTM trace their form for GPUs, and its gradient, only in graphs that run.
+    """Make GRU and LSTM trace their form for GPUs, and its gradient, only in graphs that run.
 
-    Keras also traces it where only shapes count, which takes most of the time of each copy of a layer.
+    Keras also traces it if only shapes matter, which takes most of the time of copying a layer.
     """
     from tf_keras.src.layers.rnn import gru_lstm_utils
 
@@ -134,10 +134,10 @@ def train_single_batches(model: Any) -> None:
 
 
 def compiled_metrics(model: Any) -> list[Any]:
-    """The metrics that `compile` got, as they were given: names, functions, or objects."""
+    """The metrics that were passed to `compile`: names, functions, or objects."""
     import tensorflow as tf
 
-    # A task's `compile` doesn't have to call that of Keras.
+    # A task's `compile` doesn't have to call Keras' `compile`.
     held = getattr(model, "compiled_metrics", None)
     given = (getattr(held, "_user_metrics", None), getattr(held, "_user_weighted_metrics", None))
     return [metric for metric in tf.nest.flatten(given) if metric is not None]
@@ -188,7 +188,7 @@ def run_as_written(model: Any) -> None:
 
 
 def runs_as_written(operations: Collection[str]) -> bool:
-    """Whether a graph of these kinds of operations may have what `run_as_written` is for: a mish, or moments."""
+    """Whether a graph of these kinds of operations may need `run_as_written`: it has a mish, or moments."""
     return "Softplus" in operations or {"SquaredDifference", "Rsqrt"} <= set(operations)
 
 
@@ -200,14 +200,14 @@ def fuse_nothing() -> None:
 
 
 def renamed(layer: Any, name: str) -> None:
-    """Give a layer that no one else holds another name. Keras sets names only when layers are created."""
+    """Give a new name to a layer that isn't used elsewhere. Keras sets names only when layers are created."""
     layer._name = name
 
 
 def convolve_at_once(layer: Any) -> None:
-    """Let a dilated Conv2D compute one operation, which has no gradient on CPUs.
+    """Make a dilated Conv2D compute one operation, which has no gradient on CPUs.
 
-    Keras writes it as three: the spaces of the dilation become batches, and the result becomes spaces again.
+    Keras writes it as three: space to batch, the convolution, and batch to space.
     """
     import tensorflow as tf
 
@@ -225,5 +225,5 @@ def own_weights(layer: Any) -> list[Any]:
 
 
 def is_keras3(model: Any) -> bool:
-    """Whether an object is a model of Keras 3, whose package is `keras` and not `tf_keras`."""
+    """Whether an object is a model of Keras 3, from the package `keras` instead of `tf_keras`."""
     return any(base.__module__.startswith("keras.src.") for base in type(model).__mro__)

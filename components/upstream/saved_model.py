@@ -16,7 +16,7 @@ def read_proto(folder: Path) -> Any:
 
 
 def call_with_other_shapes(signature: Any, inputs: Mapping[str, tf.Tensor]) -> Sequence[tf.Tensor]:
-    """Call a loaded signature with tensors of other shapes than its own, which Python would refuse.
+    """Call a loaded signature with tensors of shapes other than its own, which TensorFlow's Python code would refuse.
 
     Args:
         signature: A signature of a loaded SavedModel.
@@ -25,7 +25,7 @@ def call_with_other_shapes(signature: Any, inputs: Mapping[str, tf.Tensor]) -> S
     Returns:
         Its outputs, in the order of `signature.outputs`.
     """
-    # The arguments of a signature are in the order of their names, and what it captures comes after them.
+    # The arguments of a signature are in the order of their names, followed by its captures.
     arguments = [inputs[name] for name in sorted(inputs)]
     types = [tensor.dtype for tensor in signature.outputs]
     found = tf.raw_ops.StatefulPartitionedCall(args=[*arguments, *signature.captured_inputs], Tout=types, f=signature)

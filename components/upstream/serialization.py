@@ -10,7 +10,8 @@ import apache_beam as beam
 
 @beam.typehints.with_output_types(bytes)
 class SerializeInOneOrder(beam.DoFn):
-    """Serializes equal tf.Examples and tf.SequenceExamples to equal bytes. Leaves bytes unchanged."""
+    """Serializes equal tf.Examples and tf.SequenceExamples to equal bytes. Examples that are already bytes stay
+    unchanged."""
 
     def process(self, record: Any) -> Iterator[bytes]:
         """See the base class."""

@@ -39,16 +39,16 @@ __all__ = [
 
 
 def smart_cond(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
-    """One of two results. Python selects it if the condition is constant, otherwise the graph does."""
+    """Return one of two results. Python selects it if the condition is constant, otherwise the graph does."""
     return utils.smart_cond(condition, if_true, if_false)
 
 
 def wrapped(model: Any, configs: Mapping[str, Any]) -> Any:
-    """The last step of `quantize_apply`: a model with the same layers, of which some are wrapped.
+    """The last step of `quantize_apply`: a model with the same layers, some of which are wrapped.
 
     Args:
         model: A functional model.
-        configs: Name of a layer -> its `QuantizeConfig`. The others are not wrapped.
+        configs: Name of a layer -> its `QuantizeConfig`. Other layers are not wrapped.
     """
 
     def clone(layer: Any) -> Any:
@@ -83,7 +83,7 @@ def initial_centroids(kind: str, values: npt.NDArray[Any], centroids: int, keeps
         kind: Name of a member of TFMOT's CentroidInitialization.
         values: The weights, flattened.
         centroids: Largest number of shared values.
-        keeps_zero: Whether zero is one of them.
+        keeps_zero: Whether zero is one of the shared values.
     """
     initializer = CentroidsInitializerFactory.get_centroid_initializer(CentroidInitialization[kind])
     made = initializer(tf.constant(values), centroids, preserve_sparsity=keeps_zero)

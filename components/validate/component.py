@@ -55,7 +55,7 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
             "overlaps": [each.model_dump() for each in overlaps],
         }
         write_atomically(folder / VALIDATION_FILE, json.dumps(record, indent=2).encode() + b"\n")
-        # The digest of the statistics represents the examples, so that their bytes needn't be read again.
+        # The digest of the statistics represents the examples, so that their bytes need not be read again.
         uris = {key: artifact_utils.get_single_uri(input_dict[key]) for key in (STATISTICS_KEY, SCHEMA_KEY)}
         parents, version = (
             {key: content_digest(Path(uri)) for key, uri in uris.items()},
@@ -90,7 +90,7 @@ class StrictExampleValidatorExecutor(ExampleValidatorExecutor):
 
 
 def _has_classes(expectations: ReadExpectations) -> bool:
-    """Whether metrics compare with the label, which can be a class. The evaluation checks targets of the task."""
+    """Whether metrics compare predictions with the label, which can be a class. The evaluation checks other targets."""
     if expectations.num_classes is not None or not expectations.label or expectations.task is None:
         return expectations.num_classes is not None
     return not isinstance(load_task(expectations.task), TaskWithTargets)

@@ -19,7 +19,7 @@ _CHUNK = 1 << 18
 
 
 class Overlap(FrozenModel):
-    """What one split shares with the evaluation split.
+    """The overlap of one split with the evaluation split.
 
     Attributes:
         split: The other split.
@@ -40,7 +40,7 @@ class Overlap(FrozenModel):
 def of_features(
     splits: Mapping[str, Callable[[], Iterable[bytes]]], read: Collection[str]
 ) -> dict[str, Iterable[bytes]]:
-    """Reduce the examples of all splits to the features that are read, if the first example of a split has others.
+    """Reduce the examples of all splits to the features that are read, if a split's first example has other features.
 
     Otherwise, a number or a file name of each example would hide that two examples are the same.
 
@@ -82,7 +82,7 @@ def refuse_overlaps(overlaps: Sequence[Overlap], evaluation: str, max_overlap: f
     """Raise a DataError that names every split that shares too much with the evaluation split.
 
     Args:
-        overlaps: As `find_overlaps` returns them.
+        overlaps: The result of `find_overlaps`.
         evaluation: Name of the evaluation split.
         max_overlap: The largest share of its examples that another split may contain.
     """

@@ -1,4 +1,4 @@
-"""`edgemill doctor` and `edgemill --version`: what pipelines need, and whether this machine has it."""
+"""`edgemill doctor` and `edgemill --version`: the requirements of pipelines, and whether this machine meets them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GENERATIONS = {
         {"tensorflow": "2.21", "tf-keras": "2.21", "ml-metadata": "1.21", "apache-beam": "2.77"},
     ),
 }
-# Distribution -> the import that runs make of it, and what needs it.
+# Distribution -> the import statement of runs, and what needs the distribution.
 TOOLS = {
     "ethos-u-vela": ("import ethosu.vela.vela", "devices with a `vela` evaluator"),
     "tflite-micro": ("from tflite_micro import runtime", "devices with a `tflm` evaluator"),
@@ -47,7 +47,7 @@ TOOLS = {
 _LIBRARIES = ("import tensorflow", "import ml_metadata", "import apache_beam", "import tfx")
 _IMPORT_SECONDS = 300
 _GIB = 1 << 30
-# What a process of a run needs, and what the example writes with some space to spare.
+# The memory that a process of a run needs, and the disk space for the example, with a margin.
 _MEMORY_GIB, _DISK_GIB = 4, 2
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -55,7 +55,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one subject, and how to fix it if it is not `ok`. Only a `problem` keeps pipelines from
+    """The finding about one subject, and how to fix it if it is not `ok`. Only a `problem` prevents pipelines from
     running.
     """
 
@@ -93,7 +93,7 @@ def examine_and_print(
     as_json: bool,
     quiet: bool = False,
 ) -> ExitCode:
-    """Print what was found, and return the exit status.
+    """Print the findings, and return the exit status.
 
     Raises:
         SpecError: The root or the environment file cannot be used at all.

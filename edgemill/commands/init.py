@@ -39,12 +39,12 @@ from pipelines.file.load import read_devices, shipped_devices
 from pipelines.file.user_folders import findable
 
 _DEFAULT_DEVICE = "phone_cpu"
-# What TensorFlow logs.
+# The beginning of TensorFlow's log lines.
 _CHATTER = re.compile(r"\d{4}-\d\d-\d\d .*?: [IW] |[IW]\d{4} |INFO:|WARNING:")
 
 
 class Written(FrozenModel):
-    """What `edgemill init` wrote.
+    """The result of `edgemill init`.
 
     Attributes:
         file: The pipeline file.
@@ -52,10 +52,10 @@ class Written(FrozenModel):
         devices: Entries of `devices` in the pipeline file.
         kind: Kind of the examples.
         classes: Names of the classes, in the order of the model's outputs; empty without names.
-        objective: What the model does.
+        objective: The objective of the model.
         input_range: Name of the range of the input.
-        facts: What was found out, in sentences.
-        warnings: What the user should change, in sentences.
+        facts: The findings, in sentences.
+        warnings: Recommended changes, in sentences.
     """
 
     file: Path
@@ -70,7 +70,7 @@ class Written(FrozenModel):
 
 
 class CommandLineError(SpecError):
-    """Several errors in what the command line names."""
+    """Several errors in the model or the data."""
 
     def __init__(self, errors: Sequence[EdgemillError]) -> None:
         self.errors = tuple(errors)
@@ -101,13 +101,13 @@ def init_project(
         model: The model.
         data: The data.
         output: The folder to write to.
-        devices: Names or files of device profiles; if there are none, the user is asked in a terminal.
-        options: What the user says about the data and the model.
+        devices: Names or files of device profiles; if there are none, the user is prompted in a terminal.
+        options: The user's information about the data and the model.
         trust_code: Whether to load a model that contains Python code.
-        model_field: What errors call the model.
+        model_field: The name of the model in errors.
 
     Raises:
-        EdgemillError: The model or the data can't be used, or the folder holds one of the files already.
+        EdgemillError: The model or the data can't be used, or the folder already contains one of the files.
     """
     refuse_existing(output)
     errors: list[EdgemillError] = []
@@ -127,7 +127,7 @@ def init_project(
     try:
         recognized(options)
     except EdgemillError as error:
-        # A question isn't an error where it can be asked.
+        # If the question can be asked, it isn't an error.
         if not (isinstance(error, UnclearError) and can_ask()):
             errors.append(error)
     if errors:

@@ -101,7 +101,7 @@ def write_schedule(
 
 
 def _compiled(file: Path, environment: Path, *, skip_impossible: bool) -> Compiled:
-    # TensorFlow logs at length what this machine lacks.
+    # TensorFlow writes long logs about hardware that this machine doesn't have.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with findable(file), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""`edgemill lineage`, `verify`, and `report`: what the metadata store and the artifacts say about past runs."""
+"""`edgemill lineage`, `verify`, and `report`: facts about past runs, from the metadata store and the artifacts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipelines.storage.metadata_connection import open_existing_store
 
 
 def print_lineage(target: str, root: Path | None, metadata_url: str | None, *, as_json: bool, short: bool) -> None:
-    """Print the lineage of a release or a model file, and compare each artifact with what was written.
+    """Print the lineage of a release or a model file, and compare each artifact with its record.
 
     JSON is always complete. A `short` tree has one line for each artifact.
 
@@ -162,7 +162,7 @@ def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[_Compa
                 # The last parts are the node, the output, and the execution.
                 yield _compared("/".join(artifact.uri.rstrip("/").split("/")[-3:]), breaks(store, artifact))
             for address in releases_of(artifact):
-                # A registry keeps releases as long as its owner wants, and may be on another machine.
+                # A registry keeps releases for as long as its owner chooses, and may be on another machine.
                 addresses.append(address)
                 try:
                     yield _compared(f"release {address}", release_break(store, artifact, address))
@@ -172,7 +172,7 @@ def _compared_outputs(store: Any, pipeline: str, run_id: str) -> Iterator[_Compa
 
 
 def report_again(run_id: str, root: Path | None, metadata_url: str | None, *, as_json: bool = False) -> None:
-    """Rewrite the report of a run and print its path, or as JSON the paths of all that was written."""
+    """Rewrite the report of a run and print its path, or the paths of all written files as JSON."""
     from pipelines.report.render import SUMMARY_NAME, write_report
     from pipelines.runs.run import read_plan
     from pipelines.runs.summary import summarize

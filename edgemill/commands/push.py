@@ -20,7 +20,7 @@ from pipelines.storage.metadata_connection import open_existing_store
 
 
 def push_run(run_id: str, root: Path | None, metadata_url: str | None, *, force: bool, as_json: bool) -> ExitCode:
-    """Push what is staged in a run, print the result, and rewrite the run's report.
+    """Push the staged releases of a run, print the result, and rewrite the run's report.
 
     Returns:
         `PUSH_STAGED` if a registry is still unreachable.

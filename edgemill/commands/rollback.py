@@ -54,7 +54,7 @@ def roll_back(
         typer.echo(f"{channel} of {state.name} for {state.device_class}: {address.rpartition('/')[2]}, signed")
         return
     before, pointed = registry.point_at(release, channel)
-    # Afterward, because only now it is known that the release is in a registry.
+    # Done last, because only now is it known that the release is in a registry.
     record(*root_and_place(address), what="rollback", channel=channel, before=before)
     if as_json:
         content = {

@@ -90,7 +90,7 @@ def run_and_report(
 
     `find_place` returns where to run (`place_of`). Its errors are reported like all others. With `rehash`, all example
     files are read, and checks that passed before are repeated. With `skip_impossible`, recipes that cannot work on the
-    model are skipped, even if the file does not say so.
+    model are skipped, even if the file doesn't request it.
     """
     status_file.begin()
     with interruptible() as interruption, ending(status_file):
@@ -155,7 +155,7 @@ def _run(
                 recipes.update(plan.recipes)
             if record.state == "running":
                 # Conversions fork from a server that imports TensorFlow. Start it with the first node that executes.
-                # Champions, gates, and pushes execute without a change of the pipeline, and no conversion follows.
+                # Champions, gates, and pushes can execute without a change in the pipeline, and no conversion follows.
                 if not record.node.startswith(_WITHOUT_CONVERSION):
                     warm_up()
                 progress.started(record.node, shown_id(record.node, recipes))
@@ -210,7 +210,7 @@ def exit_code(summary: RunSummary) -> ExitCode:
 
 
 def _check_root(root: Path) -> None:
-    """Raise a SpecError if the root cannot be written, or if TFX can't take its path."""
+    """Raise a SpecError if the root cannot be written, or if TFX can't handle its path."""
     if error := path_error("--root", root):
         raise error
     try:

@@ -131,7 +131,7 @@ def _device(one: ComparedDevice) -> str:
 
 
 def open_in_browser(root: Path | None, name: str, *, as_json: bool) -> None:
-    """Open the report of a run in the browser, and print its path, or it and the ID of the run as JSON.
+    """Open the report of a run in the browser, and print its path, or the path and the ID of the run as JSON.
 
     Raises:
         UnknownRunError: There are no runs.

@@ -30,7 +30,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 def print_health(
     root: str, places: tuple[str, ...], trust: Path | None, contains: str | None, *, as_json: bool
 ) -> None:
-    """Verify a registry, and print what was found. Raises a RegistryError if something is damaged."""
+    """Verify a registry, and print the findings. Raises a RegistryError if something is damaged."""
     checked = checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
         found = verify_registry(root, checked, trust, contains, watch)
@@ -70,7 +70,7 @@ def collect_garbage(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Remove what no release needs, and print it."""
+    """Remove files that no release needs, and list them."""
     retention = Retention(keep_last=keep_last, max_age=None if max_age is None else seconds(max_age, "--max-age"))
     young, checked = seconds(grace, "--grace"), checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
@@ -98,7 +98,7 @@ def repair_registry(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Restore what is damaged, and print it. Raises a RegistryError if something remains damaged."""
+    """Restore damaged files, and list them. Raises a RegistryError if something remains damaged."""
     checked = checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
         done = repair(root, sources, checked, trust, dry_run=dry_run, watch=watch)
@@ -120,7 +120,7 @@ def repair_registry(
 def mirror_registry(
     source: str, target: str, places: tuple[str, ...], trust: Path | None, *, dry_run: bool, as_json: bool
 ) -> None:
-    """Copy a registry, and print what was copied. Raises a RegistryError if something couldn't be copied."""
+    """Copy a registry, and list the copied releases. Raises a RegistryError if something couldn't be copied."""
     checked = checked_places(places)
     with WorkProgress(terminal(), "listing the registry") as watch:
         done = mirror(source, target, checked, trust, dry_run=dry_run, watch=watch)
@@ -181,7 +181,7 @@ def print_log(root: str, contains: str | None, trust: Path | None, *, as_json: b
 
 
 def _until(signed: str, last: str) -> str:
-    """Which part of the audit log is signed, in words."""
+    """Describe which part of the audit log is signed."""
     if not signed:
         return ""
     return ", signed" if signed == last else f", signed until {signed}"

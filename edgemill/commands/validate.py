@@ -1,4 +1,4 @@
-"""`edgemill validate`: checks a pipeline file, and shows what its recipes do to each layer."""
+"""`edgemill validate`: checks a pipeline file, and shows how its recipes treat each layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.file.user_folders import findable, make_importable
 
 
 def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: bool = False) -> None:
-    """Check a pipeline file, and print what was found.
+    """Check a pipeline file, and print the findings.
 
     Args:
         file: The pipeline file.
@@ -28,14 +28,14 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: b
         as_json: Whether to print JSON.
 
     Raises:
-        PipelineFileError: With what is wrong.
+        PipelineFileError: The file has errors.
     """
     with findable(file):
         loaded = preflight(file, skip_impossible=skip_impossible)
     previews: Mapping[str, Sequence[LayerPlan]] = {}
     if deep:
         make_importable(file)
-        # TensorFlow logs at length what this machine lacks.
+        # TensorFlow writes long logs about hardware that this machine doesn't have.
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         warnings.simplefilter("ignore")
         from edgemill.progress import WorkProgress

@@ -1,1 +1,1 @@
-"""What `edgemill init` does: looks at data and a model, and writes a pipeline for them."""
+"""Implements `edgemill init`: looks at data and a model, and writes a pipeline for them."""

@@ -36,13 +36,13 @@ STAGES = 4
 
 
 class Job(BaseModel):
-    """What the child does.
+    """The job of the child.
 
     Attributes:
         model: Path of the model.
-        trust_code: Whether to load a model that holds Python code.
+        trust_code: Whether to load a model that contains Python code.
         data: The data.
-        options: What the user says.
+        options: The user's options.
         devices: The devices, whose operators are compared with the model's.
     """
 
@@ -56,11 +56,12 @@ class Job(BaseModel):
 def main(folder: Path) -> None:
     """Read `JOB_FILE`, and write `PLAN_FILE`, or `ERROR_FILE` with an EdgemillError.
 
-    Prints a JSON list for each stage: how many of how many stages are done, and what is being done.
+    Prints a JSON list for each stage: the number of finished stages, the number of all stages, and the current
+    activity.
     """
     end_with_parent()
     warnings.simplefilter("ignore")
-    # What libraries and the model print must not look like a stage.
+    # Output of libraries and the model must not look like a stage.
     stages = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -118,7 +119,7 @@ def _numbers(model: str, output: str, shape: tuple[int | None, ...]) -> int:
 
 
 def _standardized(found: Plan, keras: Any, folder: Path) -> Plan:
-    """The same plan, but where int8 would lose columns, the layer that standardizes them moves from model to task.
+    """The same plan, but if int8 would lose columns, the layer that standardizes them moves from the model to the task.
 
     Without such a layer, the plan gets a warning.
     """
@@ -145,7 +146,7 @@ def _standardized(found: Plan, keras: Any, folder: Path) -> Plan:
 
 
 def _lost(name: str, columns: dict[str, float]) -> str:
-    """What int8 loses at an input."""
+    """Describe the columns that int8 loses at an input."""
     steps = ", ".join(f"{column}: {each:.2g}" for column, each in columns.items())
     return (
         f"int8 has one scale for all columns of the input {name}, and a standard deviation of {some_of(columns)} is "

@@ -1,4 +1,4 @@
-"""Recognizes what a folder or a file of examples holds. Imports no TensorFlow."""
+"""Recognizes the content of a folder or a file of examples. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _files(folder: Path, deepest: int) -> list[Path]:
 
 
 def _split_folders(path: Path) -> dict[str, str]:
-    """Split name -> folder, if the folder has one for training and one to evaluate."""
+    """Split name -> folder, if the folder has one for training and one for evaluation."""
     folders = {each.name.lower(): each.name for each in path.iterdir() if is_folder(each)}
     return pair_of(folders)
 

@@ -30,7 +30,7 @@ def refuse_existing(folder: Path, names: Sequence[str] = _FILES) -> None:
     """Check that no file would be overwritten.
 
     Raises:
-        SpecError: The folder holds one of the files.
+        SpecError: The folder contains one of the files.
     """
     if existing := [name for name in names if (folder / name).exists()]:
         raise SpecError(
@@ -56,11 +56,11 @@ def write_project(
 
     Args:
         folder: Where to write them.
-        plan: What to write.
+        plan: The plan to write.
         model: The model.
-        data: The data, as the user named it.
+        data: The data, as specified by the user.
         devices: Entry of `devices` -> its profile.
-        copies: Further files, which are copied.
+        copies: Additional files to copy.
 
     Raises:
         SpecError: One of them exists.
@@ -145,12 +145,12 @@ def _flow(value: Any) -> str:
 
 
 def _shown(path: Path) -> str:
-    """The name of a file for comments and docstrings, which a quote or a line break would end."""
+    """The name of a file, escaped for comments and docstrings, which a quote or a line break would end."""
     return re.sub(r'[\\"\x00-\x1f\x7f]', "_", path.name)
 
 
 def name_for(folder: Path) -> str:
-    """The name of the pipeline in a folder: that of the folder, without characters that it can't have."""
+    """The name of the pipeline in a folder: the folder's name, without invalid characters."""
     return re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:63].strip("-") or "model"
 
 

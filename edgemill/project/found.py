@@ -1,4 +1,4 @@
-"""What is known about examples and a model: what the user says, and what was found."""
+"""The known facts about examples and a model: the user's options, and the findings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TRAINING = ("train", "training")
 HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
 # Kinds whose inputs are columns of numbers.
 TABLES = frozenset({"csv", "parquet"})
-# No name of a column, but a decimal number or a date.
+# A decimal number or a date, which isn't the name of a column.
 _CELL = re.compile(r"[+-]?\d*\.\d+|\d{4}-\d\d-\d\d([T ].*)?")
 _LABELS = ("label", "labels", "class", "target", "y")
 
 
 class Options(FrozenModel):
-    """What the command line says about the data and the model. By default, it is found out.
+    """The options of the command line about the data and the model. By default, the values are detected.
 
     Attributes:
         label: Column or array of the label; or several columns, with commas.
@@ -36,7 +36,7 @@ class Options(FrozenModel):
         sample_rate: Samples per second of audio.
         input_shape: Shape of one example, for models with open dimensions.
         max_unreadable: Largest share of images or sounds that can be damaged.
-        objective: What the model does.
+        objective: The objective of the model.
         max_loss: How much worse than the float model's metric a candidate can be.
     """
 
@@ -52,21 +52,22 @@ class Options(FrozenModel):
 
 
 class Data(FrozenModel):
-    """What was found.
+    """The findings.
 
     Attributes:
         kind: Kind of the examples.
         folder: Folder of the files.
         label: Feature of the label; "" if each example can have several.
         labels: Features of several labels of an example, in their order -> type of their values.
-        not_binary: One of several labels that is neither 0 nor 1, in words. Only a model with several outputs takes it.
+        not_binary: A description of one of several labels that isn't 0 or 1. Only a model with several outputs supports
+            it.
         classes: Names of the classes, sorted; empty if labels are numbers.
         label_type: Type of the labels.
         columns: Feature of the input -> type of its values. Without images and audio.
         unusable: Column that can't be an input -> the reason. Only matters if the model reads it.
         splits: The field `splits`.
         fields: Other fields of `examples` that don't depend on the model.
-        scalars: Whether each feature that a generator yields for the input is one number, as a column of a table is.
+        scalars: Whether each feature that a generator yields for the input is one number, like a column of a table.
         count: Number of examples, or of files.
         warnings: What looks like a mistake, in sentences.
     """
@@ -112,7 +113,7 @@ class Data(FrozenModel):
 
 
 def pair_of(names: dict[str, str]) -> dict[str, str]:
-    """The names of a split for training and of one to evaluate, of those that name something; empty without both."""
+    """Return the names of the splits for training and evaluation among the given names; empty if one is missing."""
     training = next((name for name in TRAINING if name in names), None)
     held_out = next((name for name in HELD_OUT if name in names), None)
     return {training: names[training], held_out: names[held_out]} if training and held_out else {}
@@ -163,7 +164,7 @@ def _check_names(names: Sequence[str]) -> None:
             f"names of columns begin or end with a space: {some_of(map(repr, spaced))}",
             remedy="remove the spaces around commas in all lines",
         )
-    # Whole numbers name columns too, such as years.
+    # Whole numbers, such as years, can also be names of columns.
     if names and (all(number(name) is not None for name in names) or any(map(_CELL.fullmatch, names))):
         raise DataError(
             "the table has no header line",
@@ -243,7 +244,7 @@ def refuse_one_label(held: Iterable[object], label: str, where: str, count: int)
 
 
 def refuse_several(labels: Sequence[str], what: str) -> None:
-    """Raise the SpecError for several labels where only columns of tables or arrays can be."""
+    """Raise the SpecError for several labels, which only columns of tables or arrays can have."""
     if len(labels) > 1:
         raise SpecError(
             "only columns of tables, or arrays, can be several labels",
@@ -255,10 +256,10 @@ def refuse_several(labels: Sequence[str], what: str) -> None:
 
 
 def refuse_labels(found: str, where: str) -> None:
-    """Raise the DataError for several labels of which some are neither 0 nor 1.
+    """Raise the DataError for several labels if some are neither 0 nor 1.
 
     Args:
-        found: The first of them, in words; empty if there are none.
+        found: A description of the first one; empty if there are none.
         where: The files.
     """
     if found:

@@ -36,7 +36,7 @@ class ModelInput(FrozenModel):
 
 
 class PlannedInput(FrozenModel):
-    """What an input is made from.
+    """The features that an input is made from.
 
     Attributes:
         features: Feature -> type of its values.
@@ -64,17 +64,17 @@ class PlannedInput(FrozenModel):
 
     @property
     def size(self) -> str:
-        """The shape in words."""
+        """Describe the shape."""
         return " x ".join(map(str, self.shape)) or "1"
 
 
 def match(
     data: Data, model: Mapping[str, ModelInput], options: Options
 ) -> tuple[dict[str, Any], dict[str, PlannedInput]]:
-    """Find out which features each input takes.
+    """Determine which features each input takes.
 
     Returns:
-        The fields of `examples` that follow from the inputs, and what each input is made from.
+        The fields of `examples` that follow from the inputs, and the features that each input is made from.
 
     Raises:
         ModelError: An input can't be made from the examples.
@@ -94,7 +94,7 @@ def match(
 
 
 def with_ranges(planned: PlannedInput, values: Array, *, table: bool) -> PlannedInput:
-    """The same input with the ranges that it can have, of examples [N, ...] before scaling.
+    """The same input with its possible ranges, from examples [N, ...] before scaling.
 
     Raises:
         DataError: An example has a different number of values than the input.
@@ -203,11 +203,11 @@ def _of_media(data: Data, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[s
 
 
 def _of_columns(data: Data, shapes: Mapping[str, tuple[int, ...]], options: Options) -> dict[str, dict[str, Stored]]:
-    """Input -> its columns, or its array: by the names of the inputs, or else in their order."""
+    """Input -> its columns, or its array: by the names of the inputs if they match, otherwise in their order."""
     sizes = {name: prod(shape) if data.is_table else 1 for name, shape in shapes.items()}
     wrong, count = data.unusable, len(data.columns)
     by_name = not options.columns and shapes.keys() <= data.columns.keys() | wrong.keys() and {*sizes.values()} == {1}
-    # Text that the model has no room for is left out. Missing values can be a mistake in a column that it does read.
+    # Text columns beyond the model's inputs are left out. A column with missing values can be one that the model reads.
     if by_name:
         wrong = {name: why for name, why in wrong.items() if name in shapes}
     elif count == sum(sizes.values()):

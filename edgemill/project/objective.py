@@ -1,4 +1,4 @@
-"""Decides what a model does, by its outputs and the labels, and how the result is judged."""
+"""Determines the objective of a model from its outputs and the labels, and the metrics for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgemill.project.unclear import UnclearError
 
 Array = npt.NDArray[Any]
 _MAX_DROP = 0.02
-# Tried examples with and without each label, so that the evaluation split has some of both.
+# Number of tried examples with and without each label, so that the evaluation split has some of both.
 _RANKED = 40
 METRICS: dict[Objective, str] = {
     "classes": "accuracy",
@@ -24,7 +24,7 @@ METRICS: dict[Objective, str] = {
     "labels": "binary_accuracy",
     "values": "mean_absolute_error",
 }
-# Of the labels' standard deviation.
+# A fraction of the labels' standard deviation.
 _MAX_RISE = 0.05
 
 
@@ -45,7 +45,7 @@ class Model(FrozenModel):
 
 
 def _check_labels(model: Model, data: Data, labels: Array, options: Options) -> None:
-    """Check that a model has an output for each of several labels, and that these are 0 or 1."""
+    """Check that a model has an output for each of several labels, and that the labels are 0 or 1."""
     if options.objective not in {None, "labels"}:
         raise SpecError(
             "the examples have several labels each",
@@ -68,7 +68,7 @@ def _check_labels(model: Model, data: Data, labels: Array, options: Options) -> 
 
 
 def objective_of(model: Model, data: Data, classes: tuple[str, ...], labels: Array, options: Options) -> Objective:
-    """What the model does. Raises a ModelError if its outputs don't fit the labels."""
+    """Determine the objective of the model. Raises a ModelError if its outputs don't fit the labels."""
     if data.labels:
         _check_labels(model, data, labels, options)
         return "labels"
@@ -140,7 +140,7 @@ def metrics_of(objective: Objective, labels: Array) -> tuple[str, ...]:
 
 
 def usual_max_loss(objective: Objective, labels: Array) -> float:
-    """How much worse a candidate can be by default."""
+    """Return the default for how much worse a candidate can be."""
     return float(f"{_MAX_RISE * labels.std():.2g}") if objective == "values" else _MAX_DROP
 
 

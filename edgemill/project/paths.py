@@ -12,7 +12,7 @@ _MOST_NAMED = 5
 
 
 def beside(path: Path, suffixes: tuple[str, ...]) -> str:
-    """Say how to correct a path that leads nowhere: the closest name in its folder, or what the folder holds.
+    """Say how to correct a path that doesn't exist: the closest name in its folder, or the content of the folder.
 
     Args:
         path: The path.

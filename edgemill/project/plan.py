@@ -32,30 +32,31 @@ from pipelines.checks.first_records import files_by_split
 from pipelines.file.spec import ArrayExamples, Examples, GeneratorExamples
 
 Array = npt.NDArray[Any]
-# Examples of all splits that the model is tried on.
+# Number of examples from all splits to try the model on.
 _TRIED = 400
 
 
 class Plan(FrozenModel):
-    """What the pipeline and the task are written from.
+    """The plan from which the pipeline and the task are written.
 
     Attributes:
         data: The data.
         examples: The section `examples`, without `path`.
-        inputs: Name of an input of the model -> what it is made from.
+        inputs: Name of an input of the model -> the features that it is made from.
         output: Name of the model's output.
-        outputs: Name of each of several outputs -> what it is compared with; empty if there is one.
+        outputs: Name of each of several outputs -> the label that it is compared with; empty if there is only one
+            output.
         targets: Shape of the labels of one example, if there are several; otherwise ().
-        objective: What the model does.
+        objective: The objective of the model.
         metrics: Names of the metrics, the main one first.
         range: Name of the range of the inputs.
         logits: Whether the outputs are logits.
         max_loss: How much worse than the float model's metric a candidate can be.
-        input_shapes: The shape that the user gives to open dimensions.
+        input_shapes: The shape from the user for open dimensions.
         coarse: Input that takes a table -> its columns that int8 loses (`edgemill.project.standardized`).
         standardized: Whether a copy of the model is used, without the layer that standardizes its input.
-        facts: What was found out, in sentences.
-        warnings: What the user should change, in sentences.
+        facts: The findings, in sentences.
+        warnings: Recommended changes, in sentences.
     """
 
     data: Data
@@ -82,7 +83,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     Args:
         data: The data.
         model: The model.
-        options: What the user says.
+        options: The user's options.
         run: Input -> values [N, ...], to output -> values [N, ...].
 
     Raises:

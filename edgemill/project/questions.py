@@ -1,4 +1,4 @@
-"""What only the user can decide: an error that names an option or, in a terminal, a question."""
+"""Decisions that only the user can make: an error that names an option or, in a terminal, a question."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def answered(work: Callable[[Options], Result], options: Options) -> tuple[Resul
         The result, and the options with the answers.
 
     Raises:
-        UnclearError: Something is not clear, and there is no terminal to ask on.
+        UnclearError: Something is not clear, and there is no terminal to ask in.
     """
     while True:
         try:
@@ -42,7 +42,7 @@ def can_ask() -> bool:
 
 
 def _asked(error: UnclearError, options: Options) -> Options:
-    """Ask until an answer can be read."""
+    """Ask until the answer is valid."""
     found = f" (found: {error.measured})" if error.measured is not None else ""
     typer.echo(f"{error.what[0].upper()}{error.what[1:]}{found}.")
     if error.bound is not None:
@@ -59,7 +59,7 @@ def parsed(option: Question, text: str) -> Any:
     """The value of an option.
 
     Raises:
-        SpecError: It is not one.
+        SpecError: The text isn't a valid value.
     """
     match option:
         case "columns" | "classes":
@@ -85,7 +85,7 @@ def parsed(option: Question, text: str) -> Any:
 
 
 def shape_of(text: str) -> tuple[int, ...]:
-    """A shape of numbers with commas. Raises a SpecError if the text is not one."""
+    """A shape from numbers separated by commas. Raises a SpecError if the text is not a shape."""
     sizes = [size.strip() for size in text.split(",")]
     if not all(size.isdecimal() and int(size) for size in sizes):
         raise SpecError(

@@ -31,7 +31,7 @@ class Scale(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """How well the model does with a range.
+    """The quality of the model's results with a range.
 
     Attributes:
         scale: Name of the range.
@@ -73,7 +73,7 @@ def choose(
     Args:
         outputs: Name of a range -> outputs [N, ...] for examples in this range.
         labels: Numbers of classes, or values, [N]; for several labels 0 and 1, [N, labels].
-        objective: What the model does.
+        objective: The objective of the model.
         wanted: Name of a range; None to choose by accuracy.
         classes: Names of the classes, for messages.
         columns: The columns of a table in the order of the input, for messages.
@@ -82,7 +82,7 @@ def choose(
         The choice, and all trials.
 
     Raises:
-        UnclearError: Another order of the classes fits better.
+        UnclearError: A different order of the classes fits better.
         SpecError: There is no such range; or no range gives results that are better than chance.
     """
     if wanted is not None:
@@ -92,7 +92,7 @@ def choose(
         return next(trial for trial in trials if trial.scale == wanted), trials
     best = min(trials, key=lambda trial: trial.error)
     if objective != "values":
-        # Of ranges that are equally good, within a standard error, the first is the most common one.
+        # Among ranges that are equally good, within a standard error, the first is the most common one.
         tolerated = max(np.sqrt(best.error * (1 - best.error) / len(labels)), 1 / len(labels))
         best = next(trial for trial in trials if trial.error <= best.error + tolerated)
         if objective != "labels":
@@ -173,7 +173,7 @@ def refuse_chance(best: Trial, labels: Array, trials: list[Trial], columns: Sequ
 
 
 def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array, classes: tuple[str, ...]) -> None:
-    """Refuse results that another order of the classes improves by more than four standard errors."""
+    """Refuse results that a different order of the classes improves by more than four standard errors."""
     right = 1 - best.error
     order: tuple[str, ...]
     places = labels.astype(int)
@@ -208,7 +208,7 @@ def _answers(outputs: Array) -> Array:
 
 
 def _other_order(outputs: Array, places: Array, classes: tuple[str, ...]) -> tuple[float, tuple[str, ...]]:
-    """The accuracy if each class has the output that is most common for it, and that order; 0 if two share one."""
+    """The accuracy if each class has the output that is most common for it, and that order; 0 if two share it."""
     if not classes or outputs.shape[1] != len(classes):
         return 0.0, ()
     answers = outputs.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Decides what each of several outputs of a model is compared with, and which range of the inputs suits all of them."""
+"""Decides which label each of several outputs of a model is compared with, and which range of the inputs suits all."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CLASS_NAMES: dict[Objective, str] = {
 
 
 class PlannedOutput(FrozenModel):
-    """What an output is compared with.
+    """The label that an output is compared with.
 
     Attributes:
         label: Feature of its label.
         stored: Type of the label's values.
         shape: Shape of one label; () for a class number.
-        objective: What the output answers.
+        objective: The objective of the output.
         logits: Whether it returns logits.
         metric: Name of its metric.
         max_loss: How much worse than the float model's metric a candidate can be.
-        fact: What was found out, in a sentence.
+        fact: The finding, in a sentence.
     """
 
     label: str
@@ -51,10 +51,10 @@ class PlannedOutput(FrozenModel):
 
 
 def labels_of_outputs(data: Data, sizes: Mapping[str, int]) -> dict[str, str]:
-    """Output -> feature of its label: by name, or else in their order.
+    """Output -> feature of its label: by name if the names match, otherwise in order.
 
     Raises:
-        UnclearError: There are not as many labels as outputs.
+        UnclearError: The number of labels isn't the number of outputs.
     """
     names = tuple(data.labels)
     if {*names} == sizes.keys():
@@ -83,14 +83,14 @@ def planned_outputs(
     outputs: Mapping[str, Mapping[str, Array]],
     options: Options,
 ) -> tuple[str, dict[str, PlannedOutput]]:
-    """Choose the range with which all outputs are most accurate, and what each output is compared with.
+    """Choose the range with which all outputs are most accurate, and the label that each output is compared with.
 
     Args:
         data: The data.
         sizes: Output -> numbers that it returns for an example.
         labels: Output -> labels of N examples, [N] or [N, size].
-        outputs: Name of a range -> output -> what it returns for these examples, [N, ...].
-        options: What the user says.
+        outputs: Name of a range -> output -> its values for these examples, [N, ...].
+        options: The user's options.
 
     Raises:
         ModelError: An output doesn't fit its label.
@@ -132,7 +132,7 @@ def planned_outputs(
 
 
 def _objective(name: str, size: int, labels: Array, label: str) -> Objective:
-    """What an output of this size answers."""
+    """The objective of an output of this size."""
     several = labels.ndim > 1 and labels[:1].size > 1
     binary = bool(((labels == 0) | (labels == 1)).all())
     if several and labels.shape[1] == size:

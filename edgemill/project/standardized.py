@@ -18,7 +18,7 @@ LEAST_STEPS = 8.0
 With 8 steps, rounding adds an error of 3.6 % of the standard deviation (1 / (8 * sqrt(12))).
 """
 _LEVELS = 255
-# Of the largest output: what float32 loses where a mean is much larger than its deviation.
+# As a fraction of the largest output: the precision that float32 loses if a mean is much larger than its deviation.
 _TOLERANCE = 1e-4
 _PROBES = 64
 
@@ -41,7 +41,7 @@ def coarse_columns(columns: Sequence[str], values: Array) -> dict[str, float]:
 
     Args:
         columns: Their names.
-        values: Examples as the model takes them, [N, columns].
+        values: Examples in the form of the model's input, [N, columns].
 
     Returns:
         Column -> steps of the input's scale in its standard deviation, fewer than `LEAST_STEPS`. Constants are missing.
@@ -61,7 +61,7 @@ def without_standardization(model: Any, name: str, file: Path) -> Standardized |
         file: The `.keras` file to write.
 
     Returns:
-        What the layer computes; None if no such layer alone reads the input, or if the copy answers differently.
+        The removed layer; None if such a layer isn't the only reader of the input, or if the copy answers differently.
     """
     import tensorflow as tf
 

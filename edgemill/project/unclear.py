@@ -1,4 +1,4 @@
-"""The error for what only the user can decide."""
+"""The error for a decision that only the user can make."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Question = Literal["label", "columns", "classes", "sample_rate", "input_shape", 
 
 
 class UnclearError(DataError):
-    """The user must decide something: by answering a question in a terminal, or else with an option.
+    """The user must decide something: by answering a question in a terminal, or with an option.
 
     Args:
         what: What isn't clear.

@@ -15,8 +15,8 @@ class Unusable(FrozenModel):
     """Why a column can't be an input.
 
     Attributes:
-        reason: What it holds. Text represents all types other than numbers.
-        measured: What was found, in words.
+        reason: The kind of its content. Text represents all types other than numbers.
+        measured: A description of the finding.
         missing: Number of missing values.
         grouped: Whether the text is a number with separators of thousands.
     """
@@ -40,8 +40,8 @@ def refuse(
         label: Whether these columns are labels.
 
     Raises:
-        DataError: Some of them have empty cells.
-        UnclearError: They hold something other than numbers.
+        DataError: Some of these columns have empty cells.
+        UnclearError: They contain something other than numbers.
     """
     if empty := {name: each for name, each in columns.items() if each.missing}:
         what, other = ("labels", "another label with --label") if label else ("columns", "other columns with --columns")
@@ -70,5 +70,5 @@ def refuse(
 
 
 def _first(columns: Mapping[str, Unusable]) -> str:
-    """What was found in up to three columns."""
+    """The findings in up to three columns."""
     return ", ".join(f"{name}: {each.measured}" for name, each in list(columns.items())[:3])

@@ -1,4 +1,4 @@
-"""The web application of `edgemill serve`. It answers GET only, runs no script, and loads nothing from elsewhere."""
+"""The web application of `edgemill serve`. It only answers GET requests, runs no scripts, and loads nothing remote."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.report.narrow import label_cells
 from pipelines.report.render import REPORT_NAME, SUMMARY_NAME
 from pipelines.report.summary import RunSummary
 
-# The report has its style inside, and charts have style attributes.
+# The report contains its style sheet, and charts have style attributes.
 _POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -31,12 +31,12 @@ _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 def create_app(root: Path, *, loopback: bool = True) -> Flask:
     """Create the application for the runs of a root.
 
-    On a loopback address, requests for another host are refused: otherwise, a page elsewhere could point its own name
-    here, and read the results.
+    On a loopback address, requests for another host are refused. Otherwise, a page on the internet could point its own
+    host name to this address, and read the results.
     """
     app = Flask(__name__, static_folder=None)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(wording=wording, svg=Markup)  # charts draw text as paths
+    app.jinja_env.globals.update(wording=wording, svg=Markup)  # Charts draw text as paths.
 
     @app.before_request
     def refuse_other_hosts() -> None:
@@ -118,7 +118,7 @@ def create_app(root: Path, *, loopback: bool = True) -> Flask:
 
     @app.get("/favicon.ico")
     def icon() -> Response:
-        # Browsers ask for it on behalf of the report, which is one file and names none.
+        # Browsers request it for the report, which is a single file without an icon.
         return Response(status=204)
 
     @app.errorhandler(403)
@@ -151,7 +151,7 @@ def _wanted() -> Wanted:
 
 def _sort_link(wanted: Wanted) -> Any:
     def link(column: str) -> dict[str, str]:
-        """The arguments of the address that sorts by a column, or reverses its order."""
+        """The arguments of the address that sorts by a column, or that reverses its order."""
         turned = wanted.sort == column and wanted.descending
         kept = {"pipeline": wanted.pipeline, "state": wanted.state, "text": wanted.text}
         arguments = {name: value for name, value in kept.items() if value}

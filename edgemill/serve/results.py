@@ -1,4 +1,4 @@
-"""What the results page shows: runs that are filtered and sorted, trends, Pareto fronts, and channels of registries."""
+"""The content of the results page: filtered and sorted runs, trends, Pareto fronts, and channels of registries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.report.figures import accuracy_against_size
 
 # A chart with more points than this shows only a band.
 _MOST_NIGHTS = 120
-# One chart at a time: matplotlib's settings belong to the process.
+# Draws one chart at a time, because matplotlib's settings belong to the process.
 _DRAWING = threading.Lock()
 
 
@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
 
 
 class Night(NamedTuple):
-    """What one run gave one device."""
+    """The result of one run for one device."""
 
     run: PastRun
     device: DeviceResult

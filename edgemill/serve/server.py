@@ -49,7 +49,7 @@ def serve(root: Path | None, host: str, port: int, *, as_json: bool) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the address. The server would end the process if it is in use.
+    """Open the address, because the server would end the process if it were in use.
 
     Raises:
         SpecError: The address cannot be used.
@@ -69,8 +69,8 @@ def make_server(root: Path, host: str, listener: socket.socket) -> Any:
     """Create the server on an open address."""
     from werkzeug import serving
 
-    # One line for each request is of no use to a reader of results.
+    # A line for each request isn't useful to readers of results.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = create_app(root, loopback=host in LOOPBACK)
-    # A browser opens connections that it does not use yet, which would block a server without threads.
+    # A browser opens connections before it uses them, which would block a server without threads.
     return serving.make_server(host, listener.getsockname()[1], app, threaded=True, fd=listener.fileno())

@@ -1,1 +1,1 @@
-"""What the pages of Kubeflow Pipelines show about a run."""
+"""The content of the pages of Kubeflow Pipelines about a run."""

@@ -18,7 +18,7 @@ def candidate_metrics(candidate: CandidateReport, evaluation: EvaluationReport) 
 
     Returns:
         Each metric and its change from the baseline, `file_bytes`, `times_smaller`, `latency_ratio` if there is one,
-        and `converted` (1 or 0). Values that are not finite are left out, because the pages accept numbers only.
+        and `converted` (1 or 0). Values that are not finite are left out, because the pages accept only numbers.
     """
     whole = overall(candidate.slices)
     figures = {"converted": float(isinstance(candidate.outcome, Converted))}

@@ -1,4 +1,4 @@
-"""TFX component of the last node on Kubeflow: summarizes a run's artifacts as what the pages show."""
+"""TFX component of the last node on Kubeflow: summarizes a run's artifacts for the pages."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def run_report(
 ) -> RunReport:
     """Create the node, which reads the results of the other nodes. Set its ID with `.with_id`.
 
-    `candidates` are the names of the recipes, and `code_version` is that of this module.
+    `candidates` are the names of the recipes, and `code_version` is the code version of this module.
     """
     channels = {
         prefix + (name if output == "trained" else name.partition("__")[2]): node.outputs[output]

@@ -15,7 +15,7 @@ import tensorflow as tf
 from components.ingest.parquet import to_example
 from pipelines.activity.task import CHANNELS, STEPS
 
-# None of their windows are in the training split, because neighboring windows of one person are nearly the same.
+# People whose windows are only in the evaluation split, because neighboring windows of one person are nearly the same.
 HELD_OUT = (9, 10)
 
 

@@ -26,7 +26,7 @@ class Activity:
         self._cell = cell
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """Raw samples, frame by frame, the exercise, and the person."""
+        """Declare raw samples, frame by frame, the exercise, and the person."""
         number = tf.io.FixedLenFeature([], tf.int64)
         return {"motion": tf.io.FixedLenFeature([], tf.string), "label": number, "subject": number}
 

@@ -1,1 +1,1 @@
-"""A shipped pipeline: an autoencoder that knows one exercise, and finds other movements."""
+"""A shipped pipeline: an autoencoder that learns one exercise, and detects other movements."""

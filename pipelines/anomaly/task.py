@@ -1,4 +1,4 @@
-"""A dense autoencoder for smartwatch windows: what it reconstructs badly is a movement that it hasn't learned."""
+"""A dense autoencoder for smartwatch windows: a movement that it reconstructs badly is one that it hasn't learned."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ VALUES = 32 * 6
 
 
 class Anomaly:
-    """Decodes examples to windows, and builds the float baseline. Nothing that trains reads a label."""
+    """Decodes examples to windows, and builds the float baseline. Training doesn't use labels."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """The samples of a window, frame by frame; whether it is another exercise; and the person."""
+        """Declare the samples of a window, frame by frame; whether it is a different exercise; and the person."""
         number = tf.io.FixedLenFeature([], tf.int64)
         return {"motion": tf.io.FixedLenFeature([VALUES], tf.float32), "anomaly": number, "subject": number}
 

@@ -11,7 +11,8 @@ from components.spec.scheme import Scheme, StaticScheme
 from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS, OPERATORS, WITHOUT_OPERATOR, OperatorLimit
 from pipelines.checks.converted.model import ConvertedModel
 
-# Operations that become operators with kernels in all formats. A model of nothing else needn't be converted to know.
+# Operations that become operators with kernels in all formats. A model with only these need not be converted for the
+# check.
 _PLAIN = frozenset(
     {
         *("AddV2", "AvgPool", "BatchMatMulV2", "BiasAdd", "ConcatV2", "Const", "Conv2D", "Conv2DBackpropInput"),
@@ -24,7 +25,7 @@ _PLAIN = frozenset(
 
 
 def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent: bool) -> Iterator[ModelError]:
-    """Yield every reason why no file of the recipe's scheme can be made from the model.
+    """Yield every reason why the model can't be converted in the recipe's scheme.
 
     Args:
         recipe: The recipe.
@@ -32,7 +33,7 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
         recurrent: Whether the model has recurrent layers.
     """
     scheme = recipe.scheme
-    # The converter computes some in another way: Erf is part of the operator GELU.
+    # The converter replaces some of them: Erf becomes part of the operator GELU.
     lacking = sorted(converted.operations & WITHOUT_OPERATOR.keys())
     if lacking and converted.graph is None:
         yield without_operator(lacking)
@@ -62,7 +63,7 @@ def no_large_weight(largest: float) -> ModelError:
 
 
 def without_operator(lacking: list[str]) -> ModelError:
-    """Return the error for operations of TensorFlow that no operator of TensorFlow Lite computes."""
+    """Return the error for TensorFlow operations that no TensorFlow Lite operator computes."""
     return ModelError(
         f"TensorFlow Lite has no operator for {some_of(lacking)}",
         where="scheme",
@@ -73,7 +74,7 @@ def without_operator(lacking: list[str]) -> ModelError:
 
 
 def unusual_operators(converted: ConvertedModel) -> frozenset[str]:
-    """The operators of the float file of a model that has not only plain ones; otherwise, and if unknown, empty."""
+    """The operators of a model's float file; empty if the model has only plain ones, or if they are unknown."""
     if converted.operations <= _PLAIN or converted.graph is None:
         return frozenset()
     return frozenset(converted.graph.kinds)
@@ -84,7 +85,7 @@ def _operators(scheme: StaticScheme, converted: ConvertedModel) -> Iterator[Mode
     plain = _PLAIN if scheme.activation_bits == 8 else _PLAIN - {"BatchMatMulV2"}
     graph = None if converted.operations <= plain else converted.graph
     if graph is not None:
-        # A cast to float is reported with its layer and its types. At the border, the file keeps it.
+        # A cast to float is reported separately, with its layer and types. At inputs and outputs, the file keeps it.
         yield from operators_without_kernel(scheme, graph, casts=converted.casts_inside and not converted.casts)
 
 
@@ -129,7 +130,7 @@ def _product_of_vectors(graph: Any) -> ModelError | None:
 
 
 def rows_without_kernel(graph: Any, bits: int) -> tuple[list[OperatorLimit], list[OperatorLimit]]:
-    """List the rows that a float file holds: those that stay float, and those that have no kernel in the runtime.
+    """List the rows for a float file's operators: those that stay float, and those without a kernel in the runtime.
 
     Args:
         graph: The main graph of the file, a `components.convert.aeq.layers.Graph`.
@@ -158,7 +159,7 @@ def _without_kernel(rows: list[OperatorLimit], bits: int, otherwise: str) -> Mod
 
 
 def not_injected(scheme: StaticScheme, graph: Any) -> ModelError | None:
-    """Return the error for operators that the second back-end can't quantize, which knows them itself."""
+    """Return the error for operators that the second back-end can't quantize. The back-end itself lists them."""
     from components.convert.aeq.quantize import refuse_what_stays_float
 
     try:
@@ -169,10 +170,10 @@ def not_injected(scheme: StaticScheme, graph: Any) -> ModelError | None:
 
 
 def _casts_to_float(casts: list[Any]) -> ModelError:
-    """Return the error for casts to float inside a model in a scheme of integers.
+    """Return the error for casts to float inside a model in an integer scheme.
 
-    TensorFlow's converter has no integer CAST. After a cast of the mask of `mask_zero`, a float tensor remains, as does
-    an input of `float64`.
+    TensorFlow's converter has no integer CAST. After a cast of the mask of `mask_zero`, a float tensor remains. The
+    same happens to a `float64` input.
     """
     wide = all(cast.inputs[0].dtype.is_floating for cast in casts)
     masked = any(cast.inputs[0].dtype.name == "bool" for cast in casts)
@@ -189,7 +190,7 @@ def _casts_to_float(casts: list[Any]) -> ModelError:
 
 
 def _joined_casts(casts: list[Any]) -> ModelError:
-    """Return the error for inputs that are cast and then concatenated, where no operator could take a range."""
+    """Return the error for inputs that are cast and then concatenated, so that no operator is left to have a range."""
     return ModelError(
         "the model casts an input to floats and concatenates it, and the converter leaves both float in 8 bits",
         where=some_of((cast.name for cast in casts), 3),

@@ -1,4 +1,4 @@
-"""Checks before the first node runs that need TensorFlow and the task's code."""
+"""Checks that need TensorFlow and the task's code, before the first node runs."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def dry_run(loaded: LoadedPipeline, watch: Watch = unwatched) -> tuple[LoadedPip
 
     Args:
         loaded: The pipeline.
-        watch: Called with what is being checked.
+        watch: Called with the current check.
 
     Returns:
-        The pipeline, without recipes that cannot work on the model if they can be skipped; and what each of the
-        others does to each layer (`CheckedRecipes`).
+        The pipeline, without recipes that cannot work on the model if they can be skipped; and how each of the others
+        treats each layer (`CheckedRecipes`).
 
     Raises:
-        PipelineFileError: With the first error of the data, the task, or the model, or with all errors of the recipes.
+        PipelineFileError: The first error of the data, the task, or the model, or all errors of the recipes.
     """
     checked = _reporting(loaded, lambda spec: _checked(spec, watch))
     possible = without_impossible(loaded, checked.refused)
@@ -52,7 +52,7 @@ def dry_run(loaded: LoadedPipeline, watch: Watch = unwatched) -> tuple[LoadedPip
 
 
 def check_model(loaded: LoadedPipeline) -> LoadedPipeline:
-    """Import the task, build the model, and check it against the recipes, where there are no examples.
+    """Import the task, build the model, and check it against the recipes, if there are no examples.
 
     Returns:
         The pipeline, without recipes that cannot work on the model if they can be skipped.
@@ -69,7 +69,7 @@ def check_model(loaded: LoadedPipeline) -> LoadedPipeline:
 
 
 def _reporting(loaded: LoadedPipeline, check: Callable[[PipelineSpec], CheckedRecipes]) -> CheckedRecipes:
-    """Run a check, with its error as that of the pipeline file."""
+    """Run a check, and convert its error to an error of the pipeline file."""
     try:
         with exits_reported("task"):
             return check(loaded.spec)
@@ -78,8 +78,8 @@ def _reporting(loaded: LoadedPipeline, check: Callable[[PipelineSpec], CheckedRe
 
 
 def _checked(spec: PipelineSpec, watch: Watch) -> CheckedRecipes:
-    """Check everything, and raise the original error unless it is that of a recipe."""
-    # The import of TensorFlow, the task, the examples, and the model come before the recipes.
+    """Check everything, and raise the original error unless it is about a recipe."""
+    # Four stages come before the recipes: importing TensorFlow, the task, the examples, and the model.
     stages = 4 + len(spec.recipes)
     watch(0, stages, "importing TensorFlow")
     import tensorflow  # noqa: F401  # so that its import time doesn't count against user code
@@ -103,7 +103,7 @@ def _checked(spec: PipelineSpec, watch: Watch) -> CheckedRecipes:
     inputs = next((batch.inputs for batch in batches.values()), None)
     watch(3, stages, "building the model")
     built = checked_model(spec, task, inputs)
-    # A model that is trained from here on is checked with its loss.
+    # A model that will be trained is checked with its loss.
     if isinstance(spec.baseline, PretrainedBaseline):
         for batch in batches.values():
             first_batch.check_outputs_finite(built, batch.inputs, spec.baseline.path)
@@ -195,7 +195,7 @@ def _decode(examples: Examples, task: Task, declared: Mapping[str, Any], records
 
     try:
         features = tf.io.parse_example(tf.constant(records), dict(declared))
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # TensorFlow quotes the raw record.
         raise DataError(
             f"the examples do not have the features that the task declares: {summary_line(error)}",
             where=str(file),
@@ -208,7 +208,7 @@ def _decode(examples: Examples, task: Task, declared: Mapping[str, Any], records
         decoded = task.decode(features)
     check_decoded(decoded)
     check_rows(decoded, len(records))
-    # The size of a batch must not be a constant of the task: the last batch has fewer examples.
+    # The batch size must not be a constant in the task: the last batch has fewer examples.
     first = tf.io.parse_example(tf.constant(records[:1]), dict(declared))
     with _decoding():
         alone = task.decode(first)
@@ -231,7 +231,7 @@ def _size(shape: list[int | None]) -> str:
 
 
 def _features_in(records: list[bytes]) -> str:
-    """The content of the first records, such as `image: 784 of float`; every form of a feature that varies."""
+    """The content of the first records, such as `image: 784 of float`; all forms of a feature that varies."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 

@@ -1,4 +1,4 @@
-"""Checks that example files are complete and have the columns that the pipeline file names. Needs no TensorFlow."""
+"""Checks that example files are complete and have the columns in the pipeline file. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIRST_RECORDS, _READ_BYTES = 8, 16 << 20
 _GZIP_BUDGET = 64 << 20
 # Files per pattern whose columns are read. This takes a second or two.
 _MOST_FILES = 1000
-# Bytes by which a file that holds no TFRecords is recognized.
+# Bytes that identify files in formats other than TFRecord.
 _SAMPLE_BYTES = 256
 # Columns listed in an error, and the characters shown of each.
 _MOST_NAMED, _MOST_SHOWN = 20, 40
@@ -38,7 +38,7 @@ def tfrecord_errors(files: Iterable[Path]) -> Iterator[EdgemillError]:
         with file.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
         if zipped != (file.suffix == ".gz"):
-            # Beam decides by the name.
+            # Beam detects compression by the name.
             yield DataError(
                 "the TFRecord file is gzipped, but its name does not end in .gz"
                 if zipped

@@ -1,4 +1,4 @@
-"""Checks the first examples: labels, NaN, infinity, and that the model trains on them. Needs TensorFlow."""
+"""Checks the first examples: labels, NaN, infinity, and that the model trains on them. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.model.keras_model import output_names
 from components.upstream.keras import compiled_metrics
 from pipelines.checks.output_check import Batch, Built
 
-# Keras chooses what these mean by the output's shape.
+# Keras determines the meaning of these names from the output's shape.
 _METRICS_OF_ANY_OUTPUT = ("accuracy", "acc", "crossentropy", "ce")
 
 
@@ -37,8 +37,8 @@ def check_label_type(feature_spec: Mapping[str, Any], label: str) -> None:
 def check_values(features: Mapping[str, Any], label: str, num_classes: int | None, file: Path) -> None:
     """Raise a DataError if a number in a file's first records is NaN or infinite, or if a label is out of range.
 
-    The features [N, ...] are those that the task declares. Labels must be integers from 0 to `num_classes - 1`. It is
-    None if labels aren't classes.
+    The features [N, ...] are those that the task declares. Labels must be integers from 0 to `num_classes - 1`.
+    `num_classes` is None if labels aren't classes.
     """
     import tensorflow as tf
 
@@ -68,7 +68,7 @@ def check_values(features: Mapping[str, Any], label: str, num_classes: int | Non
 
 
 def check_partition(records: Sequence[bytes], feature: str, file: Path) -> None:
-    """Raise a DataError if ExampleGen can't split the first records by a feature: it is missing, or holds floats."""
+    """Raise a DataError if ExampleGen can't split the first records by a feature: it is missing, or contains floats."""
     import tensorflow as tf
 
     for record in records:
@@ -163,7 +163,7 @@ def check_compiled(model: Any) -> None:
 
 
 def _check_metric_names(metrics: Iterable[Any]) -> None:
-    """Raise a SpecError if Keras knows no metric of a name. Keras would call the name later."""
+    """Raise a SpecError if Keras has no metric of this name. Later, Keras would try to call the name."""
     import tensorflow as tf
 
     for name in metrics:
@@ -191,7 +191,7 @@ def _knows_metric(name: str) -> bool:
     except ValueError:
         return False
     except TypeError:
-        # A class whose arguments are missing, which training reports.
+        # A class whose arguments are missing. Training reports this.
         return True
 
 

@@ -1,4 +1,4 @@
-"""Reads the first records as the tf.Examples that ExampleGen creates, and checks a given schema. Needs TensorFlow."""
+"""Reads the first records as the tf.Examples that ExampleGen creates, and checks a given schema. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.file.spec import CsvExamples, Examples, MadeExamples, ParquetExam
 
 # Enough to find errors that all records share, and few enough for slow models.
 _COUNT = 4
-# Bytes that are checked at the end of a CSV file.
+# Number of bytes to check at the end of a CSV file.
 _TAIL_BYTES = 64 << 10
 # Characters that an error quotes of a feature in the schema, and of its values in the data.
 _QUOTED = 200
@@ -176,7 +176,7 @@ def check_schema(examples: Examples) -> None:
 
 
 def _of_each_record(schema: Any) -> Any:
-    """Keep the schema's constraints on single records. A few records can't show fractions and counts over all."""
+    """Keep the schema's constraints on single records. A few records can't show totals."""
     schema.ClearField("dataset_constraints")
     for feature in schema.feature:
         feature.ClearField("unique_constraints")
@@ -193,7 +193,7 @@ def _of_each_record(schema: Any) -> Any:
 
 
 def _declared(schema: Any) -> dict[str, Any]:
-    """Map features to the schema's types, which CSV cells get if they can be parsed so."""
+    """Map features to the schema's types. CSV cells get these types if they can be parsed as such."""
     import tensorflow as tf
     from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -213,7 +213,7 @@ def _compare(schema: Any, records: Sequence[bytes], path: str, where: str) -> No
     try:
         parsed = [tf.train.Example.FromString(record) for record in records]
     except DecodeError:
-        return  # reported when the task's features are parsed
+        return  # Reported when the task's features are parsed.
     statistics = generate_statistics_in_memory(ExamplesToRecordBatchDecoder().DecodeBatch(list(records)))
     anomalies = tfdv.validate_statistics(statistics, schema).anomaly_info
     if not anomalies:

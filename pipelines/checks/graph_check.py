@@ -1,4 +1,4 @@
-"""Finds what can't be converted of a baseline that is a graph without Keras layers. `limits` has the table."""
+"""Finds what can't be converted in a baseline that is a graph without Keras layers. `limits` has the table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.checks.output_check import Built
 
 
 def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
-    """Yield every reason why no file of the recipe's scheme can be made from the baseline.
+    """Yield every reason why the baseline can't be converted in the recipe's scheme.
 
     Args:
         recipe: The recipe.

@@ -1,4 +1,4 @@
-"""Builds or loads the baseline's model, and checks it. Needs TensorFlow."""
+"""Builds or loads the baseline's model, and checks it. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def checked_model(spec: PipelineSpec, task: Task, inputs: Any) -> Built:
     Args:
         spec: The pipeline.
         task: Its task.
-        inputs: Decoded inputs of a few examples, which the model must take; None if there are none.
+        inputs: Decoded inputs of a few examples, which the model must accept; None if there are none.
 
     Raises:
         SpecError, ModelError: The model can't be built or loaded, can't be exported, or doesn't take the inputs.
@@ -69,7 +69,7 @@ def check_compiles(task: CompilingTask, model: Any) -> None:
 
 @contextmanager
 def _reported(what: str) -> Iterator[None]:
-    """Report any error of user code as one of the task."""
+    """Report any error of user code as an error of the task."""
     try:
         yield
     except EdgemillError:
@@ -116,7 +116,7 @@ def check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
 
 
 def _converted(signature: Any, held: Any) -> bytes | None:
-    """The float file that the converter makes of a signature; None if it refuses it."""
+    """The float file that the converter creates from a signature; None if the converter refuses the signature."""
     import tensorflow as tf
 
     from components.convert.tensorflow.converter import convert_float

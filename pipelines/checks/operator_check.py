@@ -1,4 +1,4 @@
-"""Finds operators that a device lacks, before anything is trained for it: its gate refuses each candidate with one."""
+"""Finds operators that a device lacks, before anything is trained. The gate refuses candidates with such operators."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ def lacking_operators(kinds: Collection[str], devices: Sequence[DeviceProfile]) 
     """The operators that devices lack.
 
     Args:
-        kinds: Operators of the model's float file. With a recurrent layer among them, nothing is known of the others.
+        kinds: Operators of the model's float file. If there is a recurrent layer among them, nothing is known about the
+            others.
         devices: The devices.
 
     Returns:
-        Name of a device -> the operators. Devices that have all of them are missing.
+        Name of a device -> the operators. Devices that have all operators are left out.
     """
     if _LOWERED & {*kinds}:
         return {}

@@ -39,8 +39,8 @@ class Batch:
     """A few decoded examples.
 
     Attributes:
-        inputs: As the task's `decode` returns them.
-        targets: Output -> tensor [N, ...]; the label is that of the output `ONLY`.
+        inputs: The result of the task's `decode`.
+        targets: Output -> tensor [N, ...]; the label is the target of the output `ONLY`.
         weights: Weights of the examples [N]; None if all have the same weight.
         features: Parsed features [N, ...].
         count: N.
@@ -63,7 +63,7 @@ class Built:
         run: Decoded inputs of N examples -> outputs by name, arrays [N, ...].
         operations: Kinds of TensorFlow operations of a graph without Keras layers.
         float_file: The content of a baseline that is a TFLite file.
-        converted: Returns the float file that the converter makes of a graph without Keras layers; None if it can't.
+        converted: Returns the converter's float file for a graph without Keras layers; None if it can't convert it.
     """
 
     model: Any
@@ -106,7 +106,7 @@ def check_targets_declared(spec: PipelineSpec, task: Task, built: Built) -> None
     """Check that a task declares targets if a model with several outputs is trained, or if there is no label.
 
     Raises:
-        SpecError: It does not.
+        SpecError: The task does not declare them.
     """
     trains = ["baseline"] if isinstance(spec.baseline, TrainedBaseline) else []
     trains += [f"recipes[{place}].steps" for place, recipe in enumerate(spec.recipes) if recipe.steps]
@@ -119,18 +119,18 @@ def check_targets_declared(spec: PipelineSpec, task: Task, built: Built) -> None
 
 
 def check_shapes(spec: PipelineSpec, task: Task, built: Built, batches: Iterable[Batch]) -> None:
-    """Check which output each metric reads, and its shape. What `postprocess` returns is checked by `check_outputs`.
+    """Check which output each metric reads, and its shape. `check_outputs` checks the results of `postprocess`.
 
     Raises:
         SpecError: A metric reads an output that doesn't exist or has no target, or needs one output for each class; or
             a target has the name of no output.
-        ModelError: The number of classes differs from that of the model's output.
+        ModelError: The model's output has a different number of classes.
     """
     if isinstance(task, PostprocessingTask):
         return
     batches = list(batches)
     _resolved(spec, task, built.shapes, batches)
-    # A function can read further targets.
+    # A function can read additional targets.
     if isinstance(task, TaskWithTargets) and not any(metric.function for metric in spec.evaluate.metrics):
         for name in batches[0].targets if batches else ():
             if name not in built.shapes:
@@ -150,7 +150,7 @@ def check_outputs(spec: PipelineSpec, task: Task, built: Built, batches: Iterabl
 
     Raises:
         SpecError: A metric, its output, a target, or `postprocess` is wrong.
-        ModelError: The number of classes differs from that of the model's output.
+        ModelError: The model's output has a different number of classes.
         DataError: A label is not a class number.
     """
     from components.evaluate.evaluation import check_metrics
@@ -163,7 +163,7 @@ def check_outputs(spec: PipelineSpec, task: Task, built: Built, batches: Iterabl
         keras_metric(spec.evaluate.metrics[0].class_name, spec.evaluate.metrics[0].config)
     if isinstance(task, PostprocessingTask):
         if not batches:
-            return  # What it returns is unknown.
+            return  # The result of `postprocess` is unknown.
         finals = [_final(task, built, batch.inputs) for batch in batches]
         _check_comparable(spec.evaluate.metrics, finals)
         shapes: Mapping[str, Any] = {name: values.shape for name, values in finals[0].items()}
@@ -184,12 +184,12 @@ def _resolved(
     """The metrics with their outputs, after a check of the shapes."""
     names: Iterable[str] = batches[0].targets if batches else (ONLY,) if spec.examples.label else ()
     if not batches and isinstance(task, TaskWithTargets):
-        names = shapes  # unknown until the run reads examples
+        names = shapes  # Unknown until the run reads examples.
     metrics = with_outputs(spec.evaluate.metrics, tuple(shapes), tuple(names))
     for name in spec.evaluate.outputs if isinstance(spec.evaluate.outputs, dict) else ():
         if name not in shapes:
             raise unknown_output("there is no such output", name, shapes, "evaluate.outputs")
-    # The number of classes is about the label.
+    # The number of classes applies to the label.
     classes = None if isinstance(task, PostprocessingTask | TaskWithTargets) else spec.examples.num_classes
     for metric in metrics:
         if metric.function:
@@ -201,7 +201,7 @@ def _resolved(
 def _final(task: Task, built: Built, inputs: Any) -> dict[str, Any]:
     outputs = built.run(inputs)
     with in_time("the task's postprocess", "task"):
-        # The size of a batch must not be a constant of the task: the last batch has fewer examples.
+        # The batch size must not be a constant in the task: the last batch has fewer examples.
         alone = {name: values[:1].copy() for name, values in outputs.items()}
         final = postprocessed(task, outputs)
         postprocessed(task, alone)
@@ -209,7 +209,7 @@ def _final(task: Task, built: Built, inputs: Any) -> dict[str, Any]:
 
 
 def _check_comparable(metrics: Sequence[MetricSpec], finals: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse text and NaN in what metric classes read. Functions refuse by themselves what they can't read."""
+    """Refuse text and NaN in outputs that metric classes read. Functions check their arguments themselves."""
     classes = [metric for metric in metrics if not metric.function]
     read = {name: metric for final in finals for metric in classes for name in final
             if metric.output == name or (metric.output is None and len(final) == 1)}  # fmt: skip

@@ -39,13 +39,13 @@ def preflight(
         file: The pipeline file.
         data, registry, tools: Whether this machine reads the examples, whether it writes to the registry, and whether
             it runs the devices' tools.
-        skip_impossible: Whether to skip impossible recipes even if the file does not say so.
+        skip_impossible: Whether to skip impossible recipes even if the file does not request it.
 
     Returns:
         The pipeline, without recipes that the format of the model rules out if they can be skipped.
 
     Raises:
-        PipelineFileError: With every error at once.
+        PipelineFileError: All errors at once.
     """
     loaded, errors = read_pipeline(file)
     refused: Refusals = {}
@@ -103,7 +103,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
     if error := path_error("examples.path", folder):
         yield error
         return
-    records: dict[Path, None] = {}  # each file of all splits once
+    records: dict[Path, None] = {}  # Each file of all splits, once.
     complete = True
     for split, pattern in examples.patterns.items():
         files = sorted(file for file in folder.glob(pattern) if is_file(file))
@@ -153,7 +153,7 @@ def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) ->
 
 
 def _link_errors(split: str, folder: Path, pattern: str) -> Iterator[EdgemillError]:
-    """Yield an error for links that lead to no file. TFX fails when it reads their modification times."""
+    """Yield an error for broken links. TFX fails when it reads their modification times."""
     links = {path: found for path in sorted(folder.glob(pattern)) if "link" in (found := described(path))}
     if links:
         yield DataError(
@@ -177,7 +177,7 @@ def _reads_errors(spec: PipelineSpec) -> Iterator[EdgemillError]:
 
 
 def path_error(field: str, path: Path) -> SpecError | None:
-    """The error for a path that TFX can't take: it would read it as a pattern, or it is not UTF-8."""
+    """The error for a path that TFX can't handle, because it looks like a pattern or isn't UTF-8."""
     if special := wildcards_in(path):
         return SpecError(
             f"TFX reads the characters {special} of a path as a pattern, so it would read folders other than this one",
@@ -262,7 +262,7 @@ def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
     usable = True
     for field, registry in by_field(loaded.spec.push).items():
         if any("://" in path for path in registry.paths.values()):
-            usable = False  # reported by `pipelines.file.cross_field_checks`
+            usable = False  # Reported by `pipelines.file.cross_field_checks`.
             continue
         try:
             open_registry(registry).check_writable()
@@ -283,7 +283,7 @@ def _registry_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
 
 
 def _unsupported_names(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
-    """Yield an error for each name that a registry can't use in addresses, which a push would find only at its end."""
+    """Yield an error for each name that a registry can't use in addresses. Otherwise, only the push would find it."""
     names = {"name": loaded.spec.name, **{f"device {one.name}": one.device_class for one in loaded.devices}}
     for field, registry in by_field(loaded.spec.push).items():
         for where, name in names.items():

@@ -1,4 +1,4 @@
-"""Checks each recipe against the model before the first node runs, and previews what its steps do to each layer."""
+"""Checks each recipe against the model before the first node runs, and previews how its steps treat each layer."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class CheckedRecipes:
     """The result of checking all recipes against the model.
 
     Attributes:
-        previews: Recipe name (and step, if the recipe has several) -> what happens to each layer, for recipes with
-            steps that can work. For a model with recurrent layers, also what happens to these in the other recipes.
+        previews: Recipe name (and step, if the recipe has several) -> the treatment of each layer, for recipes with
+            steps that can work. For a model with recurrent layers, also their treatment in the other recipes.
         refused: Recipe name -> every reason why the recipe cannot work. Recipes that can work are missing.
         kinds: The operators of the float file; empty if all are plain ones, or if they are unknown.
     """
@@ -59,7 +59,7 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built, watch: 
         recipes: The recipes.
         task: The pipeline's task.
         built: The baseline's model, trained or not.
-        watch: Called with how many recipes are done.
+        watch: Called with the number of recipes that are done.
 
     Raises:
         SpecError: A recipe trains, but the task has no `compile`.
@@ -80,7 +80,7 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built, watch: 
         if converted is not None and recipe.name not in checked.refused:
             for error in conversion_refusals(recipe, converted, recurrent=bool(previews)):
                 checked.refuse(recipe, error)
-        # Only the file of dynamic range shows whether a large constant is one of those that are quantized.
+        # Only the file in a dynamic range scheme shows whether a large constant is quantized.
         constant = recipe.scheme.is_dynamic_range and converted is not None and converted.largest_is_constant
         if (previews or constant) and recipe.name not in checked.refused:
             for refusal in files().refusals(recipe, previews.get(recipe.name, ())):

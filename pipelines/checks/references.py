@@ -1,4 +1,4 @@
-"""Checks that the user's code exists that a pipeline file refers to. It is parsed, but never imported."""
+"""Checks that user code to which a pipeline file refers exists. It is parsed, but never imported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _named_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
 
 
 def _twin_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
-    """Yield an error if the pipeline file's folder has the task's module, but the working directory has another one."""
+    """Yield an error if the pipeline file's folder has the task's module, but the working directory has its own."""
     folder = loaded.file.parent
     for field, reference in (("task", loaded.spec.task), ("preprocess", loaded.spec.preprocess or "")):
         name = reference.partition(":")[0].partition(".")[0]
@@ -81,7 +81,7 @@ def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
     # Python's parser raises the other errors for code that is nested too deeply, and for a NUL byte.
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        # Python 3.12 and later say more of a MemoryError, in words that name no cause in the file.
+        # Python 3.12 and later add details to a MemoryError, but they don't name a cause in the file.
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         reason = "it is nested too deeply" if isinstance(error, MemoryError) else reason
         yield SpecError(

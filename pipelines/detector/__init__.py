@@ -1,1 +1,1 @@
-"""A shipped pipeline: a detector of garments, with two outputs."""
+"""A shipped pipeline: a garment detector with two outputs."""

@@ -13,9 +13,10 @@ SIDE, MOST, KINDS = 64, 4, 5
 STRIDE = 8
 # Sides of the square anchors that are centered in each cell of 8x8 pixels.
 ANCHOR_SIDES = (16.0, 26.0)
-# Offsets are divided by these, so that they are about as large as 1 (Liu et al. 2016, arXiv:1512.02325, section 2.2).
+# Offsets are divided by these, so that their magnitude is about 1 (Liu et al. 2016, arXiv:1512.02325, section 2.2).
 _VARIANCES = (0.1, 0.1, 0.2, 0.2)
-# An anchor whose IoU with a garment is at least the first learns it. Below the second it learns that nothing is there.
+# An anchor learns a garment if its IoU with it is at least the first value. Below the second value, it learns that
+# nothing is there.
 _POSITIVE, _NEGATIVE = 0.5, 0.4
 _SUPPRESSED_ABOVE, _LEAST_SCORE, _DETECTIONS = 0.5, 0.05, 20
 
@@ -30,7 +31,7 @@ class Detector:
     """Decodes scenes, gives each anchor its target, and turns the outputs for anchors into boxes."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """Grayscale bytes, row by row; boxes (top, left, bottom, right in pixels) and kinds of the garments."""
+        """Declare grayscale bytes, row by row; boxes (top, left, bottom, right in pixels) and kinds of the garments."""
         number = tf.io.FixedLenFeature([], tf.int64)
         several = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
         return {"image": tf.io.FixedLenFeature([], tf.string), "boxes": several, "kinds": several, "garments": number}
@@ -41,10 +42,10 @@ class Detector:
         return tf.reshape(tf.cast(gray, tf.float32) / 255.0, [-1, SIDE, SIDE, 1])
 
     def targets(self, features: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:
-        """Boxes and kinds of the garments for the metric, padded to 4; and for the losses, those of the anchors.
+        """Compute boxes and kinds of the garments for the metric, padded to 4, and of the anchors for the losses.
 
         Returns:
-            `boxes` [batch, 4, 4]; `classes` [batch, 4], -1 for padding; `scores` [batch, 128, 6], a 1 for the kind and
+            `boxes` [batch, 4, 4]; `classes` [batch, 4], -1 for padding; `scores` [batch, 128, 6], a 1 for the kind, and
             whether the anchor counts; `offsets` [batch, 128, 5], and whether the anchor has a garment.
         """
         classes = features["kinds"].to_tensor(-1, shape=[None, MOST])
@@ -53,7 +54,7 @@ class Detector:
         sizes = boxes[..., 2:] - boxes[..., :2]
         overlap = _overlaps(boxes)
         best = tf.argmax(overlap, axis=1)
-        # The anchor nearest to a garment learns it, however small the overlap.
+        # The anchor nearest to a garment learns it, no matter how small the overlap is.
         nearest = (
             tf.one_hot(tf.argmax(overlap, axis=2), len(anchors()), axis=-1)
             * tf.cast(classes >= 0, tf.float32)[..., None]
@@ -99,10 +100,10 @@ class Detector:
         model.compile(tf.keras.optimizers.Adam(rate), {"scores": _focal_loss, "offsets": _box_loss})
 
     def postprocess(self, outputs: dict[str, npt.NDArray[Any]]) -> Mapping[str, Any]:
-        """Decode boxes, and suppress those that overlap a box of the same kind with a higher score.
+        """Decode boxes, and suppress boxes that overlap a box of the same kind with a higher score.
 
         Returns:
-            `boxes` [N, 20, 4] in pixels, `scores` [N, 20] by falling score, 0 for padding, and `classes` [N, 20].
+            `boxes` [N, 20, 4] in pixels, `scores` [N, 20] in descending order, 0 for padding, and `classes` [N, 20].
         """
         prior = anchors()
         offsets = outputs["offsets"] * np.array(_VARIANCES, np.float32)
@@ -146,7 +147,7 @@ def _box_loss(target: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
 
 
 def _suppressed(boxes: npt.NDArray[Any], scores: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
-    """Boxes [20, 4], scores [20], and classes [20] of a scene, from those of all anchors [A, 4] and [A, kinds]."""
+    """Boxes [20, 4], scores [20], and classes [20] of a scene, from all anchors' boxes [A, 4] and scores [A, kinds]."""
     anchor, kind = np.nonzero(scores >= _LEAST_SCORE)
     order = np.argsort(-scores[anchor, kind], kind="stable")
     kept: list[tuple[int, int]] = []

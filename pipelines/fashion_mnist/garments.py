@@ -1,4 +1,4 @@
-"""Single garments out of this example's images, from which other examples compose scenes. Imports TensorFlow."""
+"""Single garments from this example's images, from which other examples compose scenes. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.fashion_mnist.task import SIDE, TASK
 
 Image = npt.NDArray[np.uint8]
 KINDS = ("top", "trousers", "dress", "shoe", "bag")
-# The ten classes of Fashion-MNIST are those of its README: T-shirt, trouser, pullover, dress, coat, sandal, shirt...
+# The ten classes of Fashion-MNIST are listed in its README: T-shirt, trouser, pullover, dress, coat, sandal, shirt...
 _KIND_OF_CLASS = (0, 1, 0, 2, 0, 3, 0, 3, 4, 3)
 _DATA = Path(__file__).parent / "data"
 
@@ -61,7 +61,7 @@ def write_examples(
     """Write `<split>.tfrecord.gz` to a folder for each split, from the garments of that split.
 
     Args:
-        folder: Where the files go.
+        folder: The folder for the files.
         counts: Split -> number of examples.
         first_seed: Seed of the first split. Each following split has the next one.
         draw: Returns the features of one example.
@@ -85,7 +85,7 @@ def _scaled(image: Image, longest: int) -> Image:
 
 
 def _shares(old: int, new: int) -> npt.NDArray[np.float64]:
-    """The share of each of the old pixels in each of the new ones, by length: [new, old]."""
+    """The share of each old pixel in each new one, by length: [new, old]."""
     ends, places = np.linspace(0, old, new + 1)[:, None], np.arange(old)
     common = np.minimum(ends[1:], places + 1) - np.maximum(ends[:-1], places)
     return np.maximum(common, 0) * new / old

@@ -15,7 +15,7 @@ class FashionMnist:
     """Decodes examples to images, and builds the float baseline."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """Raw grayscale bytes, row by row, and the class."""
+        """Declare raw grayscale bytes, row by row, and the class."""
         return {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
 
     def decode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Reads handwritten YAML files within size limits, so that any other file causes an error and never a hang."""
+"""Reads handwritten YAML files within size limits, so that any other file causes an error, never a hang."""
 
 from __future__ import annotations
 

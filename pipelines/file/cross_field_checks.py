@@ -1,4 +1,4 @@
-"""Checks between fields of a pipeline file that are each valid. They need only the values of the fields."""
+"""Checks between individually valid fields of a pipeline file. They need only the values of the fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.file.wording import nearest
 
 
 def cross_field_errors(spec: PipelineSpec) -> Iterator[SpecError]:
-    """Yield every contradiction between fields that are each valid."""
+    """Yield every contradiction between individually valid fields."""
     yield from _duplicates(spec)
     yield from _splits(spec)
     yield from _steps(spec)
@@ -153,7 +153,7 @@ def _metrics(spec: PipelineSpec) -> Iterator[SpecError]:
                 remedy="correct the name" if suggestion else "add it to evaluate.metrics, or specify an evaluated one",
             )
     yield from bound_errors(spec.gate, spec.evaluate.metrics)
-    # The code of the user's own metrics can declare what the file doesn't.
+    # The code of the user's own metrics can declare attributes that the file doesn't.
     yield from untestable(spec.gate, [metric for metric in spec.evaluate.metrics if not metric.references])
 
 

@@ -15,7 +15,7 @@ from pipelines.file.spec import PipelineSpec
 def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Iterator[SpecError]:
     """Yield every mismatch between the recipes and the profiles that `spec.devices` names, in the same order."""
     devices = list(devices)
-    # A device that is listed twice is reported as such, not also by the name and the class that its profile repeats.
+    # A device that is listed twice is reported as such, and not again because its profile repeats a name and a class.
     once = list(dict(zip(spec.devices, devices, strict=True)).values())
     same_name = repeated([device.name for device in once])
     for name in same_name:
@@ -69,7 +69,7 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
 
 
 def pins_of(recipe: Recipe, devices: Iterable[DeviceProfile]) -> Pins:
-    """What a recipe's conversion pins: what the devices pin that it is for, if its scheme can have it."""
+    """The pins of a recipe's conversion: the pins of the devices that it is for, if its scheme supports them."""
     scheme = recipe.scheme
     if not scheme.is_static or getattr(scheme, "float_io", False):
         return Pins()
@@ -85,7 +85,7 @@ def _pin_conflicts(spec: PipelineSpec, devices: Sequence[DeviceProfile]) -> Iter
         pins = pins_of(recipe, devices)
         for kind, pinned in (("input", pins.inputs), ("output", pins.outputs)):
             names = [each.name for each in pinned]
-            # Without a name, a pin means the only tensor.
+            # Without a name, a pin refers to the only tensor.
             if len(set(names)) == len(names) and (None not in names or len(names) == 1):
                 continue
             yield SpecError(

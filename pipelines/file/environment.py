@@ -51,7 +51,7 @@ class Environment(FrozenModel):
         return self.root / pipeline / "data_digests.json"
 
     def passed_checks(self, pipeline: str) -> Path:
-        """File that records which checks a pipeline has passed."""
+        """File that records the checks that a pipeline has passed."""
         return self.root / pipeline / "passed_checks.json"
 
     def runs(self, pipeline: str) -> Path:
@@ -71,7 +71,7 @@ def environment(
     Raises:
         SpecError: The root is an object store address, or neither a folder nor a path where one can be created.
     """
-    if root is not None and re.match(r"[a-z0-9]+:/", str(root)):  # Path collapses two slashes into one
+    if root is not None and re.match(r"[a-z0-9]+:/", str(root)):  # `Path` collapses two slashes into one.
         raise SpecError(
             "reports, locks, and SQLite can't be in an object store",
             where="--root",

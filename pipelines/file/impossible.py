@@ -1,4 +1,4 @@
-"""What happens to recipes that cannot work on the model: they stop the pipeline, or the others run without them."""
+"""Handles recipes that cannot work on the model: they stop the pipeline, or the others run without them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Refusals = Mapping[str, Sequence[EdgemillError]]
 
 
 class ImpossibleRecipesError(PipelineFileError):
-    """Recipes that cannot work on the model, and what can run without them."""
+    """Recipes that cannot work on the model, and the pipeline that can run without them."""
 
     def __init__(self, file: Path, errors: Sequence[EdgemillError], others: Sequence[str]) -> None:
         self.others = tuple(others)
@@ -40,7 +40,7 @@ def allow_skipping(loaded: LoadedPipeline) -> LoadedPipeline:
 
 
 def placed_refusals(loaded: LoadedPipeline, refused: Refusals) -> list[EdgemillError]:
-    """List the reasons in the order of the file, with the place of their recipe in it."""
+    """List the reasons in the order of the file, with the position of their recipe in it."""
     places = _places(loaded)
     return [
         error.placed(f"recipes[{places[recipe.name]}] ({recipe.name})")

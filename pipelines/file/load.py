@@ -75,7 +75,7 @@ class LoadedPipeline(FrozenModel):
         spec: Its content, without skipped recipes.
         devices: The device profiles that it names, in its order.
         skipped: Recipes that checks have removed from `spec`, in the order of the file.
-        lacking: Name of a device -> operators of the model that it lacks, as far as a deep check has looked for them.
+        lacking: Name of a device -> operators of the model that it lacks, if a deep check has looked for them.
     """
 
     file: Path
@@ -89,7 +89,7 @@ def load_pipeline(path: Path) -> LoadedPipeline:
     """Read a pipeline file. Relative paths in it are relative to its folder.
 
     Raises:
-        PipelineFileError: With every error that can be found from the file and the device profiles alone.
+        PipelineFileError: Every error that can be found from the file and the device profiles alone.
     """
     loaded, errors = read_pipeline(path)
     if errors or loaded is None:
@@ -98,7 +98,7 @@ def load_pipeline(path: Path) -> LoadedPipeline:
 
 
 def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError]]:
-    """Do the same as `load_pipeline`, but return the errors, for callers that add their own checks.
+    """Like `load_pipeline`, but return the errors, for callers that add their own checks.
 
     Returns:
         The pipeline, without devices that can't be read, or None if the file itself is invalid; and the errors. A
@@ -110,7 +110,7 @@ def read_pipeline(path: Path) -> tuple[LoadedPipeline | None, list[EdgemillError
     devices: list[DeviceProfile] = []
     for index, name in enumerate(spec.devices):
         if "://" in name:
-            continue  # reported by cross_field_errors()
+            continue  # Reported by cross_field_errors().
         device, wrong = _device(name, path.parent, f"devices[{index}]")
         devices.extend([device] if device else [])
         errors.extend(wrong)
@@ -132,7 +132,7 @@ def read_devices(names: Iterable[str], folder: Path, field: str) -> list[DeviceP
     """Read device profiles: names of shipped profiles, or paths of YAML files relative to a folder.
 
     Raises:
-        EdgemillError: A profile can't be read. `field` names the place in the message.
+        EdgemillError: A profile can't be read. `field` is the location in the message.
     """
     found = [_device(name, folder, field) for name in names]
     for _, errors in found:
@@ -160,13 +160,13 @@ def _device(name: str, folder: Path, field: str) -> tuple[DeviceProfile | None, 
 
 
 def _with_absolute_binaries(device: DeviceProfile, folder: Path) -> DeviceProfile:
-    """Binaries that evaluators name are relative to the profile."""
+    """Paths of binaries in evaluators are relative to the profile."""
 
     def absolute(each: DeviceEvaluator) -> DeviceEvaluator:
         if isinstance(each, AdbEvaluator):
             return each.model_copy(update={"benchmark": os.path.realpath(folder / each.benchmark)})
         if isinstance(each, RuntimesEvaluator):
-            # Links stay: without them, a Python in a virtual environment would be the one outside.
+            # Links are kept, because a Python in a virtual environment would otherwise resolve to the one outside.
             others = {name: str(folder.absolute() / python) for name, python in each.others.items()}
             return each.model_copy(update={"others": others})
         return each
@@ -184,7 +184,7 @@ def read_yaml_as(path: Path, kind: type[V]) -> tuple[V | None, list[EdgemillErro
         return None, [SpecError(f"cannot be read: {error.strerror}", remedy="check the path and its permissions")]
     except UnicodeDecodeError as error:
         return None, [_not_utf8(error)]
-    # An invalid date, a path with a NUL byte, and what PyYAML raises for an invalid tag.
+    # Raised for an invalid date, a path with a NUL byte, and an invalid tag.
     except (yaml.YAMLError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         message = " ".join(str(error).split())
         return None, [SpecError(f"is not YAML: {message}", remedy="correct the file at that position")]
@@ -250,7 +250,7 @@ def _read_yaml(path: Path) -> tuple[Any, list[SpecError]]:
 
 
 def _repeated_keys(node: yaml.Node, seen: set[int]) -> Iterator[SpecError]:
-    if id(node) in seen:  # an alias
+    if id(node) in seen:  # An alias.
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
@@ -275,7 +275,7 @@ def _repeated_keys(node: yaml.Node, seen: set[int]) -> Iterator[SpecError]:
 
 def _with_absolute_paths(spec: PipelineSpec, folder: Path) -> PipelineSpec:
     def absolute(path: str) -> str:
-        # Addresses are valid for examples.path only; cross_field_errors() refuses the others.
+        # Addresses are valid only for examples.path; cross_field_errors() refuses the others.
         return path if "://" in path else os.path.realpath(folder / path)
 
     def located(registry: Registry) -> Registry:

@@ -10,7 +10,7 @@ PASSWORD_VARIABLE = "EDGEMILL_METADATA_PASSWORD"
 # Credentials of object stores. The clients don't log them; this is a second safeguard.
 _KEY_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _HIDDEN = "***"
-# `key` alone matches too many names that aren't secrets. An access key's ID isn't a secret, but it belongs to one.
+# `key` alone matches too many names that aren't secrets. An access key's ID isn't a secret, but it accompanies one.
 SECRET_WORDS = re.compile(r"passw|secret|token|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
 # A password in the text format of a protocol buffer.
 _PROTO_PASSWORD = re.compile(r'(password: )"(?:[^"\\]|\\.)*"')
@@ -21,7 +21,7 @@ _SHORTEST_KEY = 16
 
 
 def secrets_of(metadata_url: str) -> tuple[str, ...]:
-    """Return the password of a metadata URL and the environment's secrets, in all forms used in logs; longest first."""
+    """Return the password of a metadata URL and the environment's secrets, in all forms in logs, longest first."""
     from google.protobuf.text_encoding import CEscape
 
     try:
@@ -38,7 +38,7 @@ def secrets_of(metadata_url: str) -> tuple[str, ...]:
 
 
 def has_secret(argument: str) -> bool:
-    """Return whether a Beam pipeline's argument `--name=value` holds a secret. Logs contain these arguments."""
+    """Return whether a Beam pipeline's argument `--name=value` contains a secret. Logs contain these arguments."""
     name, _, value = argument.partition("=")
     return bool(SECRET_WORDS.search(name)) or has_password(value)
 
@@ -52,7 +52,7 @@ def has_password(url: str) -> bool:
 
 
 def may_hold_secret(address: str) -> bool:
-    """Return whether a text is an address with a user or a query, which can hold keys. Messages don't repeat it."""
+    """Return whether a text is an address with a user or a query, which can contain keys. Messages don't repeat it."""
     return "://" in address and ("@" in address or "?" in address)
 
 

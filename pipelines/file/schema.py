@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 _SECTION = re.compile(r"^(Attributes|Args|Returns|Raises):$", re.MULTILINE)
-# A field, or several with one description, at the first level of the section.
+# A field, or several fields with one description, at the first level of the section.
 _ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*):(.*(?:\n(?: {5,}.*)?)*)", re.MULTILINE)
 
 

@@ -89,9 +89,9 @@ class HashedSplits(FrozenModel):
     Attributes:
         buckets: Split name to its number of hash buckets. Its share is that number divided by the sum.
         feature: Examples with the same value of this feature go to the same split (a subject, a device). By default,
-            the whole example is hashed.
-        pattern: Shell pattern of the files, relative to `examples.path`. Images and audio files in class folders have
-            the default `*/*`, and the modules of generators `*.py`.
+            the complete example is hashed.
+        pattern: Shell pattern of the files, relative to `examples.path`. The default is `*/*` for images and audio
+            files in class folders, and `*.py` for the modules of generators.
     """
 
     kind: Literal["hashed"] = "hashed"
@@ -131,7 +131,7 @@ class _Examples(DataExpectations):
 
     @property
     def usual_pattern(self) -> str:
-        """The pattern of hashed splits that name none."""
+        """The pattern for hashed splits that don't declare one."""
         return "*"
 
 
@@ -170,10 +170,11 @@ class ArrayExamples(ArraySource, _Examples):
 
 
 class GeneratorExamples(GeneratorSource, _Examples):
-    """Examples that a function of yours yields.
+    """Examples that your own function yields.
 
     Attributes:
-        path: Folder of the files that the function reads, which the lineage records. By default, that of this file.
+        path: Folder of the files that the function reads, which the lineage records. By default, the folder of this
+            file.
     """
 
     path: str = "."
@@ -185,7 +186,7 @@ Examples = Annotated[TFRecordExamples | CsvExamples | ParquetExamples | MadeExam
 
 
 class CodeInputs(FrozenModel):
-    """What your code reads where Edgemill doesn't see it: in native code, in `preprocess`, or from the environment.
+    """Inputs of your code that Edgemill doesn't see: in native code, in `preprocess`, or from the environment.
 
     If one of these changes, the nodes that run your code run again, and so does everything after them.
 
@@ -210,7 +211,7 @@ class PipelineSpec(FrozenModel):
         reads: Files and environment variables that your code depends on, if Edgemill can't see that it reads them.
         baseline: The float model: trained, or pretrained.
         calibrate: The representative dataset. Static schemes need it, unless a `qat` step trains the ranges.
-        recipes: What to try.
+        recipes: The recipes to try.
         impossible: What a run does with recipes that cannot work on this model. `stop` reports all of them before the
             first node, with their reasons, and runs nothing. `skip` runs the others, and lists the skipped recipes with
             their reasons in the table and the report. If no recipe can work, or a device can run none of the others,
@@ -244,8 +245,8 @@ class PipelineSpec(FrozenModel):
     def training_split(self, step: Step) -> str:
         """Return the split that a step trains on.
 
-        The first that exists of the step's own split, the baseline's, the calibration sample's, and the first split
-        that isn't the evaluation split.
+        This is the first one that exists: the step's own split, the baseline's, the calibration sample's, or the first
+        split that isn't the evaluation split.
         """
         if step.split is not None:
             return step.split
@@ -260,7 +261,7 @@ class PipelineSpec(FrozenModel):
         needed = [features(name) for bound in self.gate.metrics for name in bound.slices]
         crossed: dict[frozenset[str], tuple[str, ...]] = {}
         for names in (*self.evaluate.slices, *filter(None, needed)):
-            crossed.setdefault(frozenset(names), names)  # the order of crossed features doesn't matter
+            crossed.setdefault(frozenset(names), names)  # The order of crossed features doesn't matter.
         return tuple(crossed.values())
 
 
@@ -271,7 +272,7 @@ def asks_for_fewest_float(recipe: Recipe) -> AutoKeepFloat | None:
 
 
 def tolerated_loss(spec: PipelineSpec) -> float | None:
-    """Return the gate's first bound on the first metric that is relative to the baseline and covers the whole split."""
+    """Return the gate's first bound on the first metric that is relative to the baseline, for the complete split."""
     metric = spec.evaluate.metrics[0]
     for bound in spec.gate.metrics:
         loss = bound.max_rise_from_baseline if metric.less_is_better else bound.max_drop_from_baseline

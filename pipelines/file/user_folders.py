@@ -1,4 +1,4 @@
-"""The folders in which the user's modules are found: the working directory, and the pipeline file's folder."""
+"""The folders that contain the user's modules: the working directory, and the pipeline file's folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def make_importable(file: Path) -> None:
     """
     folders = _folders(file)
     if folders[0] == str(_OUR_ROOT) != str(Path.cwd()):
-        # Children are started with `-c` and `-m`, which put the working directory before PYTHONPATH (Python >= 3.11).
+        # Children are started with `-c` and `-m`, which put the working directory before PYTHONPATH. PYTHONSAFEPATH
+        # prevents that (Python >= 3.11).
         os.environ["PYTHONSAFEPATH"] = "1"
     sys.path[:] = dict.fromkeys([*folders, *sys.path])
     inherited = os.environ.get("PYTHONPATH", "")
@@ -51,7 +52,7 @@ def _forget_replaced(folders: list[str]) -> None:
 
 @contextmanager
 def findable(file: Path) -> Iterator[None]:
-    """Within this context, find the source of the task like `make_importable`, but import nothing from its folders.
+    """Within this context, find the source of the task like `make_importable`, but don't import from its folders.
 
     Otherwise, a library that a check imports could be a module of the project, which would be executed.
     """
@@ -82,6 +83,6 @@ def _shadowing(folder: str, name: str) -> Path | None:
 
 
 def package_called_like_ours(name: str) -> Path | None:
-    """Return the user's package whose name is one of Edgemill's, or None if there isn't one or the name is not."""
+    """Return the user's package if its name is one of Edgemill's; None if there is no such package."""
     folders = [*LOOKED_INTO, *sys.path] if name in OURS else []
     return next(filter(None, (_shadowing(folder, name) for folder in folders)), None)

@@ -13,11 +13,11 @@ from components.core.errors import SpecError, one_of
 from components.spec.registry import SHAPES
 from pipelines.file.redaction import may_hold_secret
 
-# Field names in earlier versions.
+# Field names from earlier versions.
 _RENAMED = {"ranges": "calibration_method", "centroids": "num_clusters", "max_step_error": "max_state_error"}
 
 
-# How a JSON schema limits numbers -> pydantic's type of the error -> its words.
+# Keyword of a JSON schema that limits numbers -> pydantic's type of the error -> its wording.
 _RANGES = {
     "exclusiveMinimum": "greater_than",
     "minimum": "greater_than_equal",
@@ -37,7 +37,7 @@ def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
     """Convert the `ValidationError.errors()` of a type, except for errors that only follow from others."""
 
     def follows(detail: Any) -> bool:
-        # pydantic doesn't count invalid items, and then finds too few.
+        # pydantic doesn't count invalid items, and therefore reports too few items.
         place = detail["loc"]
         return detail["type"] == "too_short" and any(
             len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
@@ -48,7 +48,7 @@ def all_in_words(details: Sequence[Any], kind: type[Any]) -> list[SpecError]:
 
 
 def _one_of_each_union(details: Sequence[Any], schema: Any) -> list[Any]:
-    """Keep one error of a value that fits no type of a union, such as a number or `all`: that of the closest type."""
+    """For a value that fits no type of a union, such as a number or `all`, keep only the error for the closest type."""
     found: dict[Any, Any] = {}
     for number, detail in enumerate(details):
         place = detail["loc"]
@@ -63,7 +63,7 @@ def _one_of_each_union(details: Sequence[Any], schema: Any) -> list[Any]:
 
 
 def _chooses(location: tuple[int | str, ...], schema: Any) -> bool:
-    """Whether the last part of a location isn't a field, but a type of a union without kinds."""
+    """Whether the last part of a location is a type of a union without kinds instead of a field."""
     *_, nodes = [schema], *(below for *_, below in _walk(location[:-1], schema))
     held = list(_alternatives(nodes, schema))
     named = any("properties" in node or "additionalProperties" in node or "items" in node for node in held)
@@ -162,7 +162,7 @@ def _known_fields(schema: Any, location: tuple[int | str, ...]) -> list[str]:
 
 
 def _walk(location: tuple[int | str, ...], schema: Any) -> Iterator[tuple[int | str, bool, list[Any]]]:
-    """Yield each part of a location, whether it is a field or an index of the file, and the schemas below it.
+    """Yield each part of a location, whether it is a field or an index in the file, and the schemas below it.
 
     pydantic's locations include the chosen member of a union. That is a kind, not a field, even if a field has the
     same name.
@@ -189,7 +189,7 @@ def _members(nodes: list[Any], schema: Any) -> list[Any]:
 
 
 def _alternatives(nodes: list[Any], schema: Any) -> Iterator[Any]:
-    """Yield schemas, and those that they refer to or are unions of."""
+    """Yield schemas, and the schemas that they refer to or combine in unions."""
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()

@@ -1,1 +1,1 @@
-"""From a pipeline file to a TFX pipeline."""
+"""Converts a pipeline file to a TFX pipeline."""

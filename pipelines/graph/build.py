@@ -1,4 +1,4 @@
-"""Builds a TFX pipeline from a pipeline file. Each call creates new nodes: a node belongs to one Pipeline only."""
+"""Builds a TFX pipeline from a pipeline file. Each call creates new nodes, because a node has only one Pipeline."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def pipeline_nodes(
     Args:
         loaded: The pipeline.
         attempt: A token of this run: a parameter of nodes whose outputs must never come from the cache.
-        retry: Node ID -> a token that changes when the node's last outcome is worth another attempt.
+        retry: Node ID -> a token that changes if the node's last outcome justifies another attempt.
         digests: As for `pipelines.graph.ingest.ingest`.
         task_files: Digest of the files that the task reads, as part of its version; empty if there are none.
-        seen: What a device's registries name now. By default, no champion comes from the cache.
+        seen: The releases that a device's registries currently name. By default, the cache isn't used for champions.
     """
     spec, data = loaded.spec, ingest(loaded.spec, digests)
     return _Graph(spec, data, loaded.devices, retry, task_files).nodes(attempt, seen)
@@ -112,7 +112,7 @@ class _Graph:
             ready = CalibrationAudit(sample=sample, code_version=code_version("components.calibrate.component"))
             nodes += [sampler, ready.with_id("audit")]
         made = self._trainers(baseline)
-        # With a float32 reference for comparison if no recipe uses float32.
+        # Includes a float32 reference for comparison if no recipe uses float32.
         recipes = spec.recipes if any(one.scheme.is_float for one in spec.recipes) else (FLOAT_REFERENCE, *spec.recipes)
         # Recipes that differ only in their names share a conversion and its predictions.
         asked = {candidate_id("convert", one): one for one in recipes}
@@ -120,7 +120,7 @@ class _Graph:
         nodes += [*(node for name, node in made.items() if name != BASELINE_NODE), *converters.values()]
         reference = converters[candidate_id("convert", next(one for one in recipes if one.scheme.is_float))]
         candidates = {one.name: converters[candidate_id("convert", one)].outputs["candidate"] for one in spec.recipes}
-        # No retry for a ratio that no device bounds.
+        # A ratio that no device bounds isn't measured again.
         bounded = any(device.max_latency_ratio is not None for device in self.devices)
         measures = self._evaluation()
         task = self._task(PREDICTOR)
@@ -231,7 +231,7 @@ class _Graph:
 
     def _converter(self, node: str, recipe: Recipe, made: dict[str, BaseNode], sample: BaseChannel | None) -> BaseNode:
         steps = chain(recipe)
-        # Only static schemes read the sample, and only some recipes the gate's bounds. When these change, other
+        # Only static schemes read the sample, and only some recipes read the gate's bounds. When these change, other
         # conversions must not rerun.
         pins = pins_of(recipe, self.devices)
         calibration = sample if recipe.needs_calibration or pins else None

@@ -1,4 +1,4 @@
-"""The nodes that explain candidates: why they differ from their float models, and what changed."""
+"""The nodes that explain why candidates differ from their float models, and what changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def explainers(
     """Yield a node for each recipe that quantizes something.
 
     Args:
-        recipes: All recipes that are converted, with a float reference that the pipeline file doesn't list.
+        recipes: All recipes that are converted, including a float reference that the pipeline file doesn't list.
         candidates: Name of a recipe -> its candidate.
         spec, data: The pipeline file, and its examples.
         sample: The calibration sample; None without one.
@@ -52,7 +52,7 @@ def explainers(
             limits=spec.convert,
         )
         optional = {
-            # The float file of the baseline is not that of a model that a step trained.
+            # The float file of the baseline doesn't apply to a model that a step trained.
             "float_reference": candidates[floats] if floats is not None and not steps else None,
             "calibration": sample,
             "examples": data.examples if sample is None else None,
@@ -75,7 +75,7 @@ def change_finders(
     data: Ingested,
     task: Mapping[str, str],
 ) -> Iterator[BaseNode]:
-    """Yield a node for each recipe that isn't the baseline as it is.
+    """Yield a node for each recipe that changes the baseline.
 
     Args:
         predictions: Name of a recipe -> its predictions.

@@ -69,7 +69,7 @@ class Ingested:
 
 
 def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
-    """Build ExampleGen, StatisticsGen, SchemaGen (or a given schema), a strict ExampleValidator, and maybe Transform.
+    """Build ExampleGen, StatisticsGen, SchemaGen (or a given schema), a strict ExampleValidator, and any Transform.
 
     The digests are the examples' identities (`pipelines.graph.sources`): a parameter of ExampleGen, which then checks
     that it reads these examples. None if they are unknown.
@@ -103,7 +103,7 @@ def ingest(spec: PipelineSpec, digests: str | None = None) -> Ingested:
         schema=schema.outputs["schema"],
         preprocessing_fn=f"{module}.{function}",
         splits_config=_transform_splits(spec),
-        # Makes a changed function invalidate the cache. Transform passes it to functions that accept it.
+        # Invalidates the cache if the function changes. Transform passes it to functions that accept it.
         custom_config={"code_version": _version(spec, module)},
     ).with_id("transform")
     transform.add_upstream_node(validated)
@@ -180,8 +180,7 @@ def _example_gen(examples: Examples, digests: str | None) -> FileBasedExampleGen
         version = code_version("components.ingest.component")
         configuration |= {"code_version": version, CLASSES: {"label": examples.label, "names": examples.classes}}
     if configuration:
-        # The stock components have no argument for it. TFX's cache reads it, and so does the executor that checks the
-        # inputs.
+        # The stock components have no argument for it. TFX's cache and the executor that checks the inputs read it.
         node.executor_spec = BeamExecutorSpec(checked)
         node.spec.exec_properties["custom_config"] = proto_to_json(packed(json.dumps(configuration)))
     return node
@@ -193,6 +192,6 @@ def _output_config(examples: Examples) -> example_gen_pb2.Output | None:
         return None
     split = example_gen_pb2.SplitConfig.Split
     buckets = [split(name=name, hash_buckets=count) for name, count in splits.buckets.items()]
-    # TFX would look up an empty feature name.
+    # TFX would look up a feature with an empty name.
     partition = {"partition_feature_name": splits.feature} if splits.feature else {}
     return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=buckets, **partition))

@@ -79,7 +79,7 @@ def _measurement(
     retry: str,
     task: Mapping[str, str],
 ) -> BaseNode:
-    # A tool that doesn't run the file must not be repeated for other examples.
+    # A tool that doesn't run the file must not run again for other examples.
     runs = asked.examples != 0
     read = {"baseline": floats, "examples": data.examples, "transform_graph": data.transform_graph}
     optional = {name: each for name, each in read.items() if each is not None and runs}
@@ -115,7 +115,7 @@ def device_check(
         evaluation: The metrics and slices.
         task: Parameters of components that call the task and the functions of metrics.
     """
-    # Without a runtime, no metric is computed, so another metric must not repeat the check.
+    # Without a runtime, no metric is computed, so a new metric must not repeat the check.
     asked = DeviceCheckRequest(
         device=device.name,
         evaluators=device.evaluators,

@@ -1,4 +1,4 @@
-"""The nodes that run each model on the evaluation split, and that time it."""
+"""The nodes that run each model on the evaluation split, and measure its time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PREDICTOR, TIMER = "components.predict.component", "components.evaluate.latency.
 
 @dataclass(frozen=True)
 class Predicted:
-    """The nodes, and what they store.
+    """The nodes, and their outputs.
 
     Attributes:
-        nodes: All nodes, that of the baseline first.
+        nodes: All nodes, the baseline's first.
         of_baseline: Predictions of the baseline.
         of_recipes: Name of a recipe -> predictions of its candidate.
     """

@@ -26,7 +26,7 @@ from pipelines.graph.measure import champion_measurement
 from pipelines.graph.predict import Predicted, prediction_spec
 
 CHALLENGER = "components.challenge.component"
-# What a device's registries name when a run begins, as in `components.push.champion.named_now`; None if unknown.
+# Returns the releases that a device's registries name, as in `components.push.champion.named_now`; None if unknown.
 Seen = Callable[[DeviceProfile], str | None]
 
 
@@ -36,7 +36,7 @@ def registries_of(spec: PipelineSpec) -> tuple[AnyRegistry, ...]:
 
 
 def named_by_registries(spec: PipelineSpec, device: DeviceProfile) -> str | None:
-    """What the registries of a device name now, as in `components.push.champion.named_now`."""
+    """The releases that a device's registries currently name, as in `components.push.champion.named_now`."""
     return named_now(registries_of(spec), device.device_class, spec.name)
 
 
@@ -48,9 +48,9 @@ class Champions:
         spec, data: The pipeline file, and its examples.
         evaluation: Metrics and slices, as for the candidates.
         attempt: Token of this run.
-        seen: What a device's registries name as the run begins.
+        seen: Returns the releases that a device's registries name when the run begins.
         retry: As for `pipelines.graph.build.pipeline_nodes`.
-        predicting, measuring: Parameters of components that call the task, and that also call metrics.
+        predicting, measuring: Parameters of components that call the task, and of components that also call metrics.
     """
 
     spec: PipelineSpec
@@ -92,7 +92,7 @@ class Champions:
             retry=self.retry(name),
             code_version=_with_backends("components.champion.component", registries),
         ).with_id(name)
-        # It doesn't depend on candidates, so that another recipe leaves it as it is.
+        # It doesn't depend on candidates, so a new recipe doesn't change it.
         predictions = Predictor(
             examples=self.data.examples,
             model=champion.outputs["champion"],
@@ -126,7 +126,7 @@ class Champions:
 
 
 def push_node(spec: PipelineSpec, device: DeviceProfile, decision: BaseNode, attempt: str) -> BaseNode:
-    """The node that pushes what a device's gate blessed.
+    """The node that pushes the model that a device's gate blessed.
 
     Args:
         spec: The pipeline file.
@@ -149,7 +149,7 @@ def push_node(spec: PipelineSpec, device: DeviceProfile, decision: BaseNode, att
 
 
 def _classes(spec: PipelineSpec) -> tuple[str, ...]:
-    """Classes of the labels. They are those of the outputs only if the pipeline file names them."""
+    """Classes of the labels. They apply to the outputs only if the pipeline file names them."""
     return tuple(getattr(spec.examples, "classes", None) or ())
 
 

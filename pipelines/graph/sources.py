@@ -1,4 +1,4 @@
-"""Identifies the examples of a pipeline, and what else its code reads, at the start of a run."""
+"""Identifies the examples of a pipeline, and other inputs of its code, at the start of a run."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def source_digests(spec: PipelineSpec, place: Environment, *, rehash: bool = Fal
 
 
 def made_splits(examples: MadeExamples) -> MadeSplits:
-    """What the ExampleGen of examples that Edgemill makes needs to know of them."""
+    """The configuration of the ExampleGen for examples that Edgemill makes."""
     splits = examples.splits
     feature = splits.feature if isinstance(splits, HashedSplits) else None
-    # The fields of the source are a part of those of the examples.
+    # The fields of the source are a subset of the fields of the examples.
     kinds = (ImageSource, AudioSource, ArraySource, GeneratorSource)
     names = {name for kind in kinds if isinstance(examples, kind) for name in kind.model_fields}
     version = code_version(examples.function.partition(":")[0]) if isinstance(examples, GeneratorExamples) else ""

@@ -1,6 +1,6 @@
 """The nodes that recipes share: training nodes of the same step on the same model, conversions, and predictions.
 
-Imports no TFX.
+Doesn't import TFX.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class StepNode:
     """One training node.
 
     Attributes:
-        id: `<kind>__<digest>`. The digest covers the step's parameters and its parent, but not the recipe's name. A
-            renamed recipe, or the removal of a recipe that shares the step, causes no new training.
+        id: `<kind>__<digest>`. The digest covers the step's parameters and its parent, but not the recipe's name.
+            Renaming a recipe, or removing a recipe that shares the step, doesn't cause new training.
         parent: ID of the node whose model the step starts from.
         step: The recipe's step.
-        asked: Parameters of the step, which all recipes of the node share.
+        asked: The requested parameters of the step, which all recipes of the node share.
         recipes: Names of these recipes, in the order of the pipeline file.
     """
 
@@ -74,13 +74,13 @@ def shown_id(node: str, recipes: Mapping[str, Sequence[str]]) -> str:
 
     Args:
         node: The node's ID.
-        recipes: As from `recipes_of_nodes`.
+        recipes: The result of `recipes_of_nodes`.
     """
     return f"{node.partition('__')[0]}__{recipes[node][0]}" if node in recipes else node
 
 
 def candidate_id(kind: str, recipe: Recipe) -> str:
-    """ID of a node that candidates have: `convert__<digest>`. The digest doesn't cover the recipe's name."""
+    """ID of a node for candidates: `convert__<digest>`. The digest doesn't cover the recipe's name."""
     steps = chain(recipe)
     parent = steps[-1].id if steps else BASELINE_NODE
     return f"{kind}__{_digest([parent, recipe.model_dump(mode='json', exclude={'name'})])}"
@@ -95,7 +95,7 @@ def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:
     if "invariants" in step.depends_on:
         asked["invariants"] = recipe.invariants_of(step).model_dump()
     if "scheme" in step.depends_on:
-        # `float_io` matters only to conversion, unless layers can stay float: inputs and outputs then have no range.
+        # `float_io` matters only for conversion, unless layers can stay float: inputs and outputs then have no range.
         fallback = getattr(recipe.scheme, "float_fallback", False)
         asked["scheme"] = recipe.scheme.model_copy(update={} if fallback else {"float_io": False}).model_dump()
         asked["recurrent"] = recipe.recurrent

@@ -22,7 +22,8 @@ from pipelines.fashion_mnist.task import CLASSES, SIDE, TASK
 
 FOLDER = Path(__file__).parent
 DATA = FOLDER.parent / "fashion_mnist" / "data" / "train.tfrecord.gz"
-# Standard deviation of the scales' logarithms. With 1, int8 loses nothing; with 2, it loses half of its accuracy.
+# Standard deviation of the scales' logarithms. With 1, int8 doesn't lose accuracy; with 2, it loses half of its
+# accuracy.
 SPREAD = 1.4
 SEED, EPOCHS, BATCH_SIZE = 17, 10, 64
 

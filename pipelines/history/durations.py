@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipelines.report.render import SUMMARY_NAME
 from pipelines.report.summary import RunSummary
 
-# Enough that every node has executed in one of them, unless the pipeline is new or has changed.
+# Enough runs that every node has executed in one of them, unless the pipeline is new or has changed.
 _MOST_RUNS = 10
 # These nodes can execute in every run, and take about a second.
 _SHORT = ("champion__", "gate__", "push__")

@@ -31,7 +31,7 @@ class FrontPoint(FrozenModel):
 
 
 class DeviceResult(FrozenModel):
-    """What a run gave one device.
+    """The result of a run for one device.
 
     Attributes:
         device: Name of the device profile.
@@ -65,7 +65,7 @@ class PastRun(FrozenModel):
         baseline: The baseline's value of that metric.
         devices: One result for each device of the pipeline.
         folder: Where its files are.
-        report: Whether the folder holds a report.
+        report: Whether the folder contains a report.
     """
 
     pipeline: str

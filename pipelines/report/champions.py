@@ -1,4 +1,4 @@
-"""What the report, the terminal, and the run status say about the champions of devices."""
+"""Text about the champions of devices for the report, the terminal, and the run status."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from components.facts.decision import ChampionVerdict, Decision
 from pipelines.report.summary import RunSummary
 from pipelines.report.wording import CheckWords, in_words
 
-# What a verdict means against a champion.
+# Verdict of a comparison with a champion -> its meaning.
 WORDS = {"same": "is the champion", "pass": "not worse", "fail": "worse", "not_enough_data": "no difference shown"}
 
 
 class ChampionCandidate(FrozenModel):
-    """One candidate against the champion: its name, its verdict in the words of `WORDS`, and what was compared."""
+    """One candidate compared with the champion: its name, its verdict as in `WORDS`, and the compared figures."""
 
     name: str
     verdict: str
@@ -24,8 +24,8 @@ class ChampionView(FrozenModel):
 
     Attributes:
         device: Name of the device profile.
-        found: What was found.
-        sentence: The result in words.
+        found: The comparison with the champion.
+        sentence: The result in one sentence.
         candidates: The candidates that were compared, or are the champion.
     """
 
@@ -56,7 +56,7 @@ def champion_views(summary: RunSummary) -> list[ChampionView]:
 
 
 def champion_sentence(decision: Decision) -> str:
-    """Say what the champion is, and which candidates are worse; empty if the policy doesn't compare with one."""
+    """Describe the champion, and which candidates are worse; empty if the policy doesn't compare with one."""
     found = decision.champion
     if found is None:
         return ""

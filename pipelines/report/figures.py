@@ -124,7 +124,7 @@ def _measured(summary: RunSummary) -> list[tuple[CandidateReport, MetricValue]]:
     for candidate in summary.candidates:
         whole = overall(candidate.slices)
         metric = whole.metrics.get(summary.first_metric or "") if whole else None
-        if metric is not None and metric.value == metric.value:  # NaN can't be drawn
+        if metric is not None and metric.value == metric.value:  # NaN can't be drawn.
             found.append((candidate, metric))
     return found
 
@@ -175,13 +175,13 @@ def _scatter(
 
 
 def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write names in a column right of the axes, sorted by height, at least one line apart, with lines to the points.
+    """Write names in a column to the right of the axes, by height, at least one line apart, with lines to the points.
 
     The axes must have their final limits. A label is (y, x, name, color).
     """
     bottom, top = axes.get_ylim()
     line = 1.0 / max(13, len(labels))
-    # Among points to one height, the leftmost gets the highest label, so that their lines don't cross.
+    # Among points of the same height, the leftmost gets the highest label, so that their lines don't cross.
     ordered = sorted(labels, key=lambda label: (label[0], -label[1]))
     places = spread([(y - bottom) / (top - bottom) for y, *_ in ordered], line)
     for (y, x, name, color), place in zip(ordered, places, strict=True):
@@ -200,11 +200,11 @@ def _label_beside(axes: Any, labels: Sequence[tuple[float, float, str, str]]) ->
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Return places at least `gap` apart and at most 1, near the requested ones. Both are in ascending order."""
+    """Return positions at least `gap` apart and at most 1, near the requested ones. Both are in ascending order."""
     places: list[float] = []
     for place in wanted:
         places.append(max(place, places[-1] + gap) if places else place)
-    # Places above the top move down again, and push those below them.
+    # Positions above the top move down again, and push the positions below them.
     ceiling = 1.0
     for index in reversed(range(len(places))):
         places[index] = min(places[index], ceiling)
@@ -238,7 +238,7 @@ def draw_density(axes: Any, bounds: tuple[float, float], counts: Sequence[int], 
 
 
 def legend_above(axes: Any) -> None:
-    """Add a legend where it covers nothing."""
+    """Add a legend where it doesn't cover anything."""
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
@@ -262,7 +262,7 @@ def svg(figure: Any, salt: str) -> str:
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # HTML doesn't need namespaces
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # HTML doesn't need namespaces.
     # The column determines the width. Identifiers get a prefix, because the document contains several charts.
     text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', text, count=1)
     text = re.sub(r'\bid="', f'id="{salt}-', text)

@@ -1,4 +1,4 @@
-"""Makes tables readable on narrow screens: each cell carries the heading of its column, which the style sheet shows."""
+"""Makes tables readable on narrow screens: each cell has the heading of its column, which the style sheet shows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SPAN = re.compile(r'colspan="(\d+)"')
 
 
 def label_cells(html: str) -> str:
-    """Add `data-label` to the cells of tables of the classes `wide` and `heat`, and put their content into a block.
+    """Add `data-label` to the cells of tables with the class `wide` or `heat`, and put their content into a block.
 
-    Expects what the templates write: no table in another one, and no attribute that holds `>`.
+    Expects HTML from the templates: no nested tables, and no attribute that contains `>`.
     """
     return _TABLE.sub(lambda table: _labeled(table[0]), html)
 
@@ -40,7 +40,7 @@ def _labeled(table: str) -> str:
             # The first cell is the title of its row. A cell of several columns explains itself.
             if first == 0 or width > 1 or first >= len(headings) or not headings[first]:
                 return cell[0]
-            # The text of the heading is escaped already, except for quotation marks.
+            # The text of the heading is already escaped, except for quotation marks.
             label = headings[first].replace('"', escape('"'))
             return f'<{cell[1]}{cell[2]} data-label="{label}"><div>{cell[3]}</div></{cell[1]}>'
 

@@ -27,7 +27,7 @@ CARDS_FOLDER = "cards"
 
 
 class SliceCell(FrozenModel):
-    """One candidate on one slice: the metric, its change, flips in words, and the color intensity (-3..3)."""
+    """One candidate on one slice: the metric, its change, its flips as text, and the color intensity (-3..3)."""
 
     value: str
     change: str
@@ -74,7 +74,7 @@ def render_report(summary: RunSummary) -> str:
         as_yaml=as_yaml,
         curve_svg=curve_svg,
         in_decibels=in_decibels,
-        svg=Markup,  # figures.py draws glyphs as paths, so its output contains no text from users
+        svg=Markup,  # figures.py draws glyphs as paths, so its output contains no text from users.
     )
     ranges = summary.audit.ranges if summary.audit else ()
     whole = overall(summary.evaluation.baseline_slices) if summary.evaluation else None

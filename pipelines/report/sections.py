@@ -12,14 +12,14 @@ from components.facts.training import TrainingReport
 from pipelines.report.figures import OTHER, PASSED, SPLIT, chart, draw_density, legend_above, plain, shorten, svg
 from pipelines.report.summary import RunSummary
 
-# Number of tensors, those clipped most first.
+# Number of tensors to list, the most clipped first.
 MOST_RANGES = 10
 # More bars would not be distinguishable. The table lists all.
 _MOST_BARS = 24
 
 
 class TrainingPictures(FrozenModel):
-    """SVGs of one training. A resumed one might have no epochs, and a custom scheme might not report ranges."""
+    """SVGs of one training. A resumed training might have no epochs, and a custom scheme might not report ranges."""
 
     loss: str | None
     ranges: str | None
@@ -147,7 +147,7 @@ def _recovery_view(candidate: CandidateReport, salt: str) -> RecoveryView | None
     outcome, options = candidate.outcome, options_of(candidate)
     if not isinstance(outcome, Converted) or not options:
         return None
-    # Without an estimator, the ranges are the observed ones, which needs no section.
+    # Without an estimator, the ranges are the observed ones, so no section is needed.
     ranges = outcome.ranges if any(fact.clipped for fact in outcome.ranges) else ()
     return RecoveryView(
         name=candidate.name,
@@ -162,7 +162,7 @@ def _recovery_view(candidate: CandidateReport, salt: str) -> RecoveryView | None
 
 
 def sensitivity(layers: Sequence[LayerSensitivity], salt: str) -> str | None:
-    """Draw the output error that each layer adds, on a logarithmic scale; None if no layer adds any."""
+    """Draw the output error that each layer adds, on a logarithmic scale; None if no layer adds an error."""
     drawn = [layer for layer in layers if layer.error > 0][:_MOST_BARS]
     if not drawn:
         return None
@@ -174,7 +174,7 @@ def sensitivity(layers: Sequence[LayerSensitivity], salt: str) -> str | None:
             [layer.error for layer in drawn],
             height=0.62,
             edgecolor=colors,
-            # Hatching too, because not everyone can distinguish the colors.
+            # Also use hatching, because not everyone can distinguish the colors.
             facecolor=["none" if layer.kept_float else PASSED for layer in drawn],
             hatch=["////" if layer.kept_float else "" for layer in drawn],
         )

@@ -20,7 +20,7 @@ from pipelines.file.load import SkippedRecipe
 from pipelines.report.summary import NodeFact, RunSummary, size_ratio
 from pipelines.report.wording import CheckWords, in_words
 
-# Libraries that can affect what a run computes, or how it is stored.
+# Libraries that can affect the results of a run, or how they are stored.
 _LIBRARIES = ("edgemill", "tfx", "tensorflow", "tf-keras", "ml-metadata", "apache-beam")
 
 
@@ -30,7 +30,7 @@ class ReleaseStatus(FrozenModel):
     Attributes:
         version: Version of the release.
         path: Folder or address of the release in the first registry.
-        other_paths: The same in the other registries.
+        other_paths: Folders or addresses in the other registries.
         bytes, sha256: Size and digest of its model file.
         compressed_bytes: Size of the compressed file that is served.
         signed: Whether the channel of every registry is signed.
@@ -46,7 +46,7 @@ class ReleaseStatus(FrozenModel):
 
 
 class ChampionStatus(FrozenModel):
-    """What candidates were compared with: the last release of a device.
+    """The last release of a device, which candidates were compared with.
 
     Attributes:
         state: `found`; `none` if the device has no release; `unknown` if a registry couldn't be read.
@@ -92,7 +92,7 @@ class DeviceStatus(FrozenModel):
 
 
 class CandidateStatus(FrozenModel):
-    """The figures of one candidate, on the whole evaluation split.
+    """The figures of one candidate, on the complete evaluation split.
 
     Attributes:
         name: Name of the recipe.
@@ -102,9 +102,9 @@ class CandidateStatus(FrozenModel):
         sha256, bytes: Digest and size of its file.
         gzip_bytes: Size of the file under gzip.
         times_smaller: Size of the float32 file divided by the size of this file.
-        latency_ratio: Host time divided by the float32 file's; None if it wasn't judged.
+        latency_ratio: Host time divided by the float32 file's; None if the times couldn't be compared.
         latency_lower, latency_upper: 95 % confidence interval of that ratio.
-        latency_note: Why there is no ratio, or what to keep in mind; empty otherwise.
+        latency_note: Why there is no ratio, or something else to keep in mind; empty otherwise.
         metrics: Name -> value with its 95 % confidence interval.
         change: Name -> candidate minus baseline on the same examples.
         verdicts: Device -> `blessed`, `pass`, `fail`, or `not_enough_data`; None if the gate didn't run.
@@ -187,7 +187,7 @@ def versions() -> dict[str, str]:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # TensorFlow's other distributions have other names
+            continue  # TensorFlow's other distributions have different names.
     return found
 
 

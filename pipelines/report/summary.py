@@ -1,4 +1,4 @@
-"""Everything that is reported about one run, as a typed value for the report and the terminal's table."""
+"""All reported facts about one run, as a typed value for the report and the terminal's table."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class NodeFact(FrozenModel):
 
 
 class LineageNode(FrozenModel):
-    """One artifact or execution, and its children, from which it was made.
+    """One artifact or execution, and its children, which it was made from.
 
     Attributes:
         label: Name for display.
         kind: Type in ML Metadata, `execution`, `run`, or `releases`.
         details: Figures and digests, in display order.
-        files: Example files that an execution read -> their digests or versions. At most 1,000; of more, none.
+        files: Example files that an execution read -> their digests or versions. Empty if there are more than 1,000.
     """
 
     label: str
@@ -90,20 +90,21 @@ class RunSummary(FrozenModel):
         nodes: In order of execution.
         evaluation: The evaluation; None if the run didn't get that far.
         explanations: Why candidates differ from their float models, for each candidate that is quantized.
-        changes: What changed in the answers of candidates.
-        rebuilt: How closely the baseline follows the model of Keras 3 that it was rebuilt from; None for any other one.
+        changes: The changes in the answers of candidates.
+        rebuilt: How closely the baseline follows the model of Keras 3 that it was rebuilt from; None for any other
+            baseline.
         trainings: Results of the training steps.
         on_devices: Results of device tools, for each device that declares some.
         decisions: One per device whose gate ran.
         devices: The pipeline's device profiles.
         skipped: Recipes of the pipeline file that cannot work on the model, and why.
         left_out: Damaged files that ingestion left out, for each split or for all.
-        about: What the pipeline file says for model cards.
+        about: Facts for model cards from the pipeline file.
         releases: One per device whose pusher ran.
-        finish_push: What finishes the push of a staged release; empty for `edgemill push`.
+        finish_push: How to finish the push of a staged release; empty for `edgemill push`.
         audit: Audit of the calibration sample; None without one.
         lineage: Lineage of the pushed models.
-        errors: Error messages, with how to fix each.
+        errors: Error messages, each with a fix.
     """
 
     pipeline: str
@@ -178,7 +179,7 @@ class RunSummary(FrozenModel):
         return next((release for release in self.releases if release.device == device), None)
 
     def remedy_for(self, candidate: CandidateReport) -> str:
-        """Return how to fix a failed conversion, with what the devices accept; empty for any other."""
+        """Return how to fix a failed conversion, with the schemes that the devices accept; empty if it didn't fail."""
         outcome = candidate.outcome
         if outcome.status != "failed":
             return ""
@@ -218,7 +219,7 @@ class ResultReader(Protocol):
 
 
 def results(read: ResultReader, recipes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Read the results of a run as fields of a RunSummary. The verdict is that of a run without errors.
+    """Read the results of a run as fields of a RunSummary. The verdict assumes a run without errors.
 
     `recipes` maps IDs of nodes that have a digest to the names of the recipes that use them.
     """

@@ -28,7 +28,7 @@ class WhyView(FrozenModel):
 
     Attributes:
         found: The explanation.
-        result: What was found, in one sentence.
+        result: The result, in one sentence.
         picture: SVG; None if there is nothing to draw.
     """
 
@@ -48,7 +48,7 @@ def why_views(summary: RunSummary) -> list[WhyView]:
 
 
 def result_of(found: Explanation) -> str:
-    """Say what an explanation found: the first faulty layer with its cause, or the layers that add the most error."""
+    """Describe the result of an explanation: the first faulty layer with its cause, or the layers with most error."""
     if found.unavailable:
         return f"There is no explanation: {found.unavailable.rstrip('.')}."
     worst = max(found.outputs.values(), default=0.0)
@@ -68,7 +68,7 @@ def in_decibels(error: float) -> str:
 
 
 def as_yaml(recipe: dict[str, Any]) -> str:
-    """A recipe as one line of a pipeline file. Steps have only what differs from their defaults."""
+    """A recipe as one line of a pipeline file. Steps have only the fields that differ from their defaults."""
     if recipe.get("steps"):
         steps = Recipe.model_validate(recipe).steps
         short = [{"kind": one.kind, **one.model_dump(mode="json", exclude_defaults=True)} for one in steps]
@@ -89,7 +89,7 @@ def _picture(found: Explanation, salt: str) -> str | None:
             [_length(one.own) for one in layers],
             height=0.62,
             edgecolor=[SPLIT if each else PASSED for each in bad],
-            # Hatching too, because not everyone can distinguish the colors.
+            # Also use hatching, because not everyone can distinguish the colors.
             facecolor=["none" if each else PASSED for each in bad],
             hatch=["////" if each else "" for each in bad],
         )

@@ -20,7 +20,7 @@ def figure(value: float | None, digits: int = 4) -> str:
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """Format as `figure` does, with a sign unless the value rounds to zero."""
+    """Like `figure`, but with a sign unless the value rounds to zero."""
     if value is None or math.isnan(value):
         return figure(value, digits)
     rounded = round(value, digits)
@@ -117,7 +117,7 @@ def in_words(check: Check | Requirement) -> CheckWords:
 
 
 def meaning_of(decision: Decision) -> str:
-    """Say what the verdicts on metrics mean, and what they don't show."""
+    """Explain what the verdicts on metrics mean, and what they don't show."""
     match decision.decide_on:
         case "estimate":
             return (

@@ -1,4 +1,4 @@
-"""Traces files back to everything that they were made from, with ML Metadata only."""
+"""Traces files back to everything that they were made from, using only ML Metadata."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipelines.report.summary import LineageNode
 from pipelines.runs.releases import releases_of
 from pipelines.runs.verification import breaks, has_digest, inputs_of, maker_of
 
-# A digest, or the version of a release, which is the beginning of one.
+# A digest, or the version of a release, which is the beginning of a digest.
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{16,64})")
-# No model for a device is larger.
+# Models for devices are never larger.
 _MOST_BYTES = 1 << 31
 
-# Parameters that describe what a node did. The others are internal.
+# Parameters that describe the work of a node. Other parameters are internal.
 _SHOWN = ("spec", "task", "task_version", "code_version", "run_fn", "custom_config", "path", "sha256", "input_base")
 _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_version", "state", "is_external"}
 
@@ -32,7 +32,7 @@ _HIDDEN_PROPERTIES = {"name", "producer_component", "pipeline_name", "tfx_versio
 def trace_target(store: Any, target: str) -> LineageNode:
     """Trace the lineage of a release or of a model, by its path or address, or by the digest of its bytes.
 
-    A release, or the model file in one, is traced from its own push, even if the registry has moved. Other bytes are
+    A release, or the model file in one, is traced from its own push, even if the registry was moved. Other bytes are
     traced from every release that contains them, or from the candidate if no release does.
 
     Raises:
@@ -80,7 +80,7 @@ def _trace_bytes(store: Any, sha256: str, target: str) -> LineageNode:
 
 
 def _digest_in(target: str) -> str | None:
-    """The digest of a model, or its beginning, if a target is one; None for a path or an address."""
+    """Return the target if it is the digest of a model, or its beginning; None for a path or an address."""
     match = _DIGEST.fullmatch(target)
     return match[1] if match and not Path(target).exists() else None
 
@@ -94,7 +94,7 @@ def _compressed_model(target: str) -> bytes | None:
 
 
 def recorded_push(store: Any, release: Located) -> Any:
-    """Return the PushedModel artifact of the newest push that wrote a release, which may have moved since.
+    """Return the PushedModel artifact of the newest push that wrote a release, which may have moved since then.
 
     Raises:
         MetadataError: No run of this store has pushed these bytes.
@@ -112,7 +112,7 @@ def recorded_push(store: Any, release: Located) -> Any:
         )
     records = [(artifact, *one) for artifact, _ in pushes for one in releases_of(artifact).items()]
     here = [record for record in records if record[1] == release.address] or records
-    # Several if another decision pushed the same bytes again. Earlier versions recorded none.
+    # There are several if another decision pushed the same bytes again. Earlier versions didn't record any.
     written = {digest for *_, digest in here} - {""}
     if written and release.manifest_sha256 not in written:
         raise TamperedError(
@@ -126,7 +126,7 @@ def recorded_push(store: Any, release: Located) -> Any:
 
 
 def release_break(store: Any, pushed: Any, address: str) -> EdgemillError | None:
-    """Compare one release of a PushedModel artifact with what was written; return None if it is intact.
+    """Compare one release of a PushedModel artifact with its record; return None if it is intact.
 
     Raises a MetadataError if the release isn't there, and a StorageError if its registry can't be read.
     """
@@ -148,7 +148,7 @@ def release_break(store: Any, pushed: Any, address: str) -> EdgemillError | None
 
 
 def channel_breaks(store: Any, address: str) -> Iterator[tuple[str, EdgemillError | None]]:
-    """Yield the name of each channel next to a release, and what is wrong with it; None if a run pushed its release."""
+    """Yield the name and the error of each channel next to a release; None as the error if a run pushed its release."""
     for name, found in registry_at(address).channels(address):
         if isinstance(found, RegistryError):
             yield name, found
@@ -168,7 +168,7 @@ def _pushes(store: Any) -> Iterator[tuple[Any, dict[str, str]]]:
 
 
 def _all_models(store: Any) -> Iterator[Any]:
-    """The models that runs made. A champion is a copy of a release."""
+    """The models that runs produced. A champion is only a copy of a release."""
     models = (artifact for artifact in store.get_artifacts_by_type("Model") if _sha256_of(artifact))
     return (artifact for artifact in models if artifact.custom_properties["role"].string_value != "champion")
 
@@ -188,14 +188,14 @@ def _model(known: dict[str, str]) -> str:
 def trace(store: Any, artifact: Any, *, compare: bool = True) -> LineageNode:
     """Build the tree of artifacts and executions that an artifact was made from.
 
-    With `compare`, reads all files of all artifacts, and compares them with what was written. Follows single events,
+    With `compare`, reads all files of all artifacts, and compares them with their records. Follows single events,
     because the store's subgraph query needs `filter_query`, which later releases lack.
     """
     return _Tree(store, compare=compare).of_artifact(artifact)
 
 
 def compared_artifacts(node: LineageNode) -> Iterator[tuple[str, TamperedError | None]]:
-    """Yield the label of each compared artifact of a lineage, and an error if the lineage breaks there."""
+    """Yield the label of each compared artifact of a lineage, and an error if the lineage is broken there."""
     if (verified := node.details.get("verified")) is not None:
         broken = TamperedError(
             f"the lineage breaks at {node.label}",
@@ -209,7 +209,7 @@ def compared_artifacts(node: LineageNode) -> Iterator[tuple[str, TamperedError |
 
 
 def first_break(node: LineageNode) -> TamperedError | None:
-    """Return the error for the first artifact that differs from what was written, or None."""
+    """Return the error for the first artifact that differs from its record, or None."""
     return next((found for _, found in compared_artifacts(node) if found is not None), None)
 
 

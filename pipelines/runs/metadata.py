@@ -1,4 +1,4 @@
-"""Reads and registers runs in ML Metadata. Needs neither TFX nor TensorFlow.
+"""Reads and registers runs in ML Metadata. Imports neither TFX nor TensorFlow.
 
 Queries don't use `filter_query`, which later releases of ml-metadata don't support.
 """
@@ -17,7 +17,8 @@ from pipelines.runs.releases import releases_of
 
 # Property of a run in ML Metadata: 1 if `edgemill clean` has removed its artifacts, or is about to.
 REMOVED_PROPERTY = "edgemill_removed"
-# Property of a run in ML Metadata: its pipeline. Its executions also have it, but a run killed early has none.
+# Property of a run in ML Metadata: its pipeline. Its executions also have it, but a run that was killed early has no
+# executions.
 PIPELINE_PROPERTY = "edgemill_pipeline"
 
 NodeState = Literal["running", "complete", "cached", "failed", "not_run"]
@@ -44,11 +45,11 @@ class NodeRecord:
 
 
 class StateChanges:
-    """Which nodes changed their state since the last look at them.
+    """Detects changes of the nodes' states between looks.
 
-    A node whose outputs come from the cache is registered as running first, for some milliseconds. Who watches would
-    prepare for work that never comes, such as by importing TensorFlow for conversions. So that a node runs is a change
-    when it is seen for the second time.
+    A node whose outputs come from the cache is first registered as running for a few milliseconds. A watcher would then
+    prepare for work that never comes, for example by importing TensorFlow for conversions. So a running node counts as
+    a change only when it is seen for the second time.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,7 @@ class StateChanges:
         self._running: set[str] = set()
 
     def among(self, records: Iterable[NodeRecord], *, last: bool = False) -> Iterator[NodeRecord]:
-        """Yield what changed, in the order in which nodes began. `last` is for a look after the run."""
+        """Yield the changes, in the order in which nodes began. Set `last` for a look after the run."""
         for record in sorted(records, key=lambda record: record.began):
             if record.state == "running" and record.node not in self._running and not last:
                 self._running.add(record.node)
@@ -112,7 +113,7 @@ def transient_outcome(store: Any, pipeline: str, node: str) -> str:
 def latest_run(store: Any, pipeline: str | None = None) -> tuple[str, str] | None:
     """Return (pipeline, run ID) of the newest run of one pipeline or of any, or None if there isn't one."""
     runs = store.get_contexts_by_type("pipeline_run")
-    # By ID: after a clock was wrong, an earlier run can have a later time.
+    # Sort by ID, because an earlier run can have a later time if the clock was wrong.
     for context in sorted(runs, key=lambda run: run.id, reverse=True):
         name = pipeline_of_run(store, context.name)
         if name and pipeline in {None, name}:
@@ -210,12 +211,12 @@ class History:
                 self._inputs[event.execution_id].add(event.artifact_id)
 
     def made_by(self, runs: set[str]) -> set[int]:
-        """Return the IDs of artifacts that runs made or took from the cache."""
+        """Return the IDs of artifacts that runs produced or took from the cache."""
         numbers = [number for run in runs for number in self.runs[run].executions]
         return set().union(*(self._outputs.get(number, set()) for number in numbers))
 
     def artifacts_of(self, runs: set[str]) -> set[int]:
-        """Return the IDs of artifacts that runs read, made, or took from the cache."""
+        """Return the IDs of artifacts that runs read, produced, or took from the cache."""
         numbers = [number for run in runs for number in self.runs[run].executions]
         return self.made_by(runs).union(*(self._inputs.get(number, set()) for number in numbers))
 

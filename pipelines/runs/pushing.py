@@ -1,8 +1,8 @@
 """Finishes the pushes of a run whose registry was unreachable.
 
-The release waits in the run: the model that the gate chose, and its blessing. Both are verified again, and delivered as
-the push node would. The result is recorded as another execution of that node, so that reports, lineage, and retention
-see it. If this is interrupted, it can be repeated: a push of the same bytes changes nothing.
+The release waits in the run: the model that the gate chose, and its blessing. Both are verified again, and delivered in
+the same way as by the push node. The result is recorded as another execution of that node, so that reports, lineage,
+and retention see it. If this is interrupted, it can be repeated: a push of the same bytes changes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipelines.storage.staging import Staging
 
 
 def finish_pushes(store: Any, pipeline: str, run_id: str, *, force: bool = False) -> Iterator[PushOutcome]:
-    """Deliver the releases of a run that are staged, and yield the result of each. Others aren't touched.
+    """Deliver the releases of a run that are staged, and yield the result of each. Other releases aren't touched.
 
     Args:
         store: The metadata store.
@@ -33,7 +33,7 @@ def finish_pushes(store: Any, pipeline: str, run_id: str, *, force: bool = False
         TamperedError: The chosen model or its blessing was changed since the run.
         RegistryError: A registry refused the release, or a later run has pushed. If a registry is still unreachable,
             the outcome is `staged`.
-        MetadataError: The metadata store doesn't hold what is needed.
+        MetadataError: The metadata store lacks a required record.
     """
     for node, one in sorted(run_records(store, pipeline, run_id).items()):
         staged = one.outputs.get("pushed")
@@ -101,13 +101,13 @@ def _record(
     events = [(artifact, _event(mlmd.Event.INPUT, role)) for role, artifact in inputs.items()]
     events.append((pushed, _event(mlmd.Event.OUTPUT, "pushed")))
     store.put_execution(execution, events, store.get_contexts_by_execution(maker.id))
-    # Last, so that an interrupted command is repeated.
+    # Done last, so that an interrupted command is repeated.
     staged.custom_properties["staged"].int_value = 0
     store.put_artifacts([staged])
 
 
 def _copy_properties(source: Any, target: Any) -> None:
-    """Copy the custom properties. Reading a missing one makes an empty one, on which ML Metadata aborts."""
+    """Copy the custom properties. Reading a missing property creates an empty one, which makes ML Metadata abort."""
     copied = type(target)()
     for name, value in source.custom_properties.items():
         if value.WhichOneof("value"):

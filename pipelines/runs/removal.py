@@ -1,4 +1,4 @@
-"""Carries out a retention plan. A kill at any point loses nothing that is still in use.
+"""Carries out a retention plan. If it is killed at any point, nothing that is still in use is lost.
 
 Marks the runs and then their artifacts in ML Metadata, so that TFX's cache no longer serves them. Then removes
 addresses and folders, and finally marks the artifacts as deleted. The next removal completes an interrupted one.
@@ -24,7 +24,7 @@ def remove(store: Any, place: Environment, plan: RetentionPlan, notify: Callable
     `notify` is called before each folder or address is removed.
 
     Raises:
-        StorageError: A folder or an address can't be removed. All those before it are removed.
+        StorageError: A folder or an address can't be removed. All folders and addresses before it are removed.
     """
     _mark_runs(store, plan)
     _mark_artifacts(store, plan, "MARKED_FOR_DELETION")
@@ -39,7 +39,7 @@ def remove(store: Any, place: Environment, plan: RetentionPlan, notify: Callable
             if not path.is_symlink() and not path.resolve().is_relative_to(place.root.resolve() / plan.pipeline):
                 raise OSError("a symbolic link leads out of the pipeline's folder")
             if path.parent == runs and not path.name.startswith("."):
-                # So that a report never exists partially.
+                # Done so that a report never exists partially.
                 path = path.rename(runs / f".removing-{path.name}")  # noqa: PLW2901
             if path.is_symlink():
                 raise OSError("it is a symbolic link")

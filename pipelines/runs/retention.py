@@ -1,8 +1,9 @@
 """Decides from ML Metadata and folders which old runs and artifacts can be removed. Changes nothing.
 
-Every run that the rules keep is kept, and every run whose release is in a registry, with all artifacts that these runs
-made, took from the cache, or were made from. Runs of a different root on the same metadata store are not considered,
-nor are folders without the `run.json` of a run in the store, nor anything outside the pipeline's folder.
+Kept runs are those that the rules keep, and those whose release is in a registry. All artifacts that these runs
+produced or took from the cache are also kept, with everything that they were made from. Runs of a different root on the
+same metadata store are not considered, nor are folders without the `run.json` of a run in the store, nor anything
+outside the pipeline's folder.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _OUTPUT_DEPTH = 3
 
 
 class Rules(FrozenModel):
-    """Which runs of a pipeline are kept: always the newest, the newest `keep_runs`, and those that started at most
-    `older_than_days` days ago. None disables a rule.
+    """Rules for the runs of a pipeline to keep: always the newest, the newest `keep_runs`, and those that started at
+    most `older_than_days` days ago. None disables a rule.
     """
 
     keep_runs: int | None = None
@@ -45,13 +46,13 @@ class RunChoice(FrozenModel):
 
 
 class RetentionPlan(FrozenModel):
-    """What to remove from one pipeline.
+    """The items to remove from one pipeline.
 
     Attributes:
         runs: The decisions, newest run first.
         contexts, artifacts: IDs of the runs and artifacts to remove in ML Metadata.
-        addresses: What to remove from object stores.
-        folders: What to remove from disk, including copies of objects that are removed.
+        addresses: The addresses to remove from object stores.
+        folders: The folders to remove from disk, including copies of removed objects.
         freed_bytes: Total size of addresses and folders.
     """
 
@@ -129,7 +130,7 @@ def known_pipelines(store: Any, place: Environment) -> list[str]:
 def _runs_here(place: Environment, pipeline: str, known: set[str]) -> dict[str, _Here]:
     """Map runs with a `run.json` below the root to their start and to the location of their artifacts.
 
-    Raises a MetadataError if one isn't known: the runs were recorded in another store.
+    Raises a MetadataError if one isn't known, because the runs were recorded in a different store.
     """
     found: dict[str, _Here] = {}
     runs = place.runs(pipeline)
@@ -142,7 +143,7 @@ def _runs_here(place: Environment, pipeline: str, known: set[str]) -> dict[str, 
         try:
             plan = RunPlan.model_validate_json(file.read_bytes())
         except (OSError, ValueError):
-            # Written by another version, or not by Edgemill.
+            # Written by a different version, or not by Edgemill.
             if folder.name in known:
                 found[folder.name] = _Here(datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc), None)
             continue
@@ -189,7 +190,7 @@ def _choices(
 
 
 class _Places:
-    """Where the runs of this root wrote: a folder below the root, and addresses with the folders of their copies."""
+    """The folders and addresses that runs of this root wrote to, and the folders of the addresses' local copies."""
 
     def __init__(self, place: Environment, pipeline: str, here: Mapping[str, _Here]) -> None:
         recorded = (one.artifacts for one in here.values() if one.artifacts is not None)

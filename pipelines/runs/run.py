@@ -56,10 +56,10 @@ class RunPlan(FrozenModel):
         started: Start time, in UTC.
         nodes: IDs of the nodes, in order.
         devices: The device profiles of the pipeline.
-        artifacts: Where its nodes write; None in files of earlier versions.
+        artifacts: The place that its nodes write to; None in files of earlier versions.
         recipes: ID of a node that has a digest -> names of its recipes.
         skipped: Recipes of the pipeline file that cannot work on the model, and why.
-        about: What the pipeline file says for model cards.
+        about: Facts for model cards from the pipeline file.
         errors: Node ID -> why it failed or is missing. Written at the end; None until then.
     """
 
@@ -91,7 +91,7 @@ def run_pipeline(
     """Run all nodes of a pipeline. Results of earlier runs with the same inputs come from the cache.
 
     Regardless of what the runner returns, a failed or missing execution in ML Metadata is an error. `watch` is called
-    in another thread when a node's state changes, but not if it runs for a moment only. `digests` and `task_files` are
+    in another thread when a node's state changes, but not if it runs only for a moment. `digests` and `task_files` are
     as for `build_pipeline`.
 
     Raises:
@@ -119,7 +119,7 @@ def run_pipeline(
             task_files=task_files,
         )
     )
-    # So that the run can be followed from its first node on.
+    # Done so that the run can be followed from its first node on.
     set_run_id(pipeline, run_id)
     plan = RunPlan(
         pipeline=name,
@@ -146,7 +146,7 @@ def run_pipeline(
                 raised = _with_space(explain(error), little_space(environment.root))
         records = run_records(open_store(environment.metadata_url), name, run_id)
     except (StatusError, MetadataError) as error:
-        # The state of the nodes is unknown now.
+        # The state of the nodes is now unknown.
         raise MetadataError(
             "the metadata store was lost during the run",
             where=place_of_store(environment.metadata_url),
@@ -188,7 +188,7 @@ def _keep(plan: RunPlan, environment: Environment) -> None:
 
 
 def explain(error: BaseException) -> str:
-    """Describe an error: the EdgemillError in its chain of causes, or else its type and text without the stack."""
+    """Describe an error: the EdgemillError among its causes or, without one, its type and text without the stack."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
@@ -204,7 +204,8 @@ def explain(error: BaseException) -> str:
         if "Remedy: " in line:
             return line.partition("Error: ")[2] or line
     if "Not a valid TFRecord" in text:
-        # Beam's reader names no file. The preflight finds all except those beyond its budget for gzipped data.
+        # Beam's reader doesn't name the file. The preflight finds all such files except those beyond its budget for
+        # gzipped data.
         return str(
             DataError(
                 "a TFRecord file is truncated or damaged",
@@ -218,7 +219,7 @@ def explain(error: BaseException) -> str:
 
 
 def _with_space(said: str, full: str) -> str:
-    """Add that the disk is full, because the messages of other libraries don't say so."""
+    """Add that the disk is full, because messages of other libraries don't report it."""
     if not full:
         return said
     return f"{said}; {full}" if "Remedy: " in said else f"{said} ({full}). Remedy: {system_remedy(os.strerror(ENOSPC))}"
@@ -264,7 +265,7 @@ def _watched(metadata_url: str, pipeline: str, run_id: str, watch: Watcher) -> I
     def look() -> None:
         store = kept.pop() if kept else open_store(metadata_url)
         found = run_records(store, pipeline, run_id, with_outputs=False).values()
-        # Reuse only a store that answered: otherwise, ML Metadata's MySQL client kills the process.
+        # Reuse a store only if it answered. Otherwise, ML Metadata's MySQL client kills the process.
         kept.append(store)
         for record in changes.among(found, last=done.is_set()):
             watch(record)

@@ -1,4 +1,4 @@
-"""Collects everything that is reported about a run from ML Metadata and artifacts."""
+"""Collects all reported facts about a run from ML Metadata and artifacts."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def stored_file(artifact: Any, name: str) -> bytes | None:
     """Read and compare one file of an Edgemill artifact; None if the artifact lacks the file or was removed.
 
     Raises:
-        TamperedError: The file differs from what was written.
+        TamperedError: The file differs from its record.
         StorageError: The store can't be read.
     """
     content = read(artifact.uri, name)
@@ -38,7 +38,7 @@ def opened(artifact: Any) -> Iterator[Verified]:
     """Open an Edgemill artifact, in a folder or in an object store, and verify all its files.
 
     Raises:
-        TamperedError: It differs from what was written.
+        TamperedError: The artifact differs from its record.
         StorageError: The store can't be read.
     """
     with tempfile.TemporaryDirectory() as copies:
@@ -61,7 +61,7 @@ def maker_of(store: Any, artifact: Any) -> Any:
     """Return the execution that wrote an artifact; None if no node did."""
     events = store.get_events_by_artifact_ids([artifact.id])
     makers = store.get_executions_by_id([event.execution_id for event in events if event.type == event.OUTPUT])
-    # A cached execution has the same outputs as the one that made them.
+    # A cached execution has the same outputs as the execution that wrote them.
     return next((one for one in makers if one.last_known_state == one.COMPLETE), None)
 
 

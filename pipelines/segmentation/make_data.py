@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
 
 
 def _scene(wardrobe: Wardrobe) -> dict[str, Any]:
-    """Draw 1 to 4 garments. A later one lies on top of the earlier ones."""
+    """Draw 1 to 4 garments. Later ones are on top of earlier ones."""
     random = wardrobe.random
     image, mask = np.zeros([SIDE, SIDE], np.uint8), np.zeros([SIDE, SIDE], np.uint8)
     count = int(random.integers(1, MOST + 1))

@@ -16,7 +16,7 @@ class Segmentation:
     """Decodes scenes and masks, and builds the float baseline."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """Grayscale bytes and class bytes, row by row, and the number of garments."""
+        """Declare grayscale bytes and class bytes, row by row, and the number of garments."""
         content = tf.io.FixedLenFeature([], tf.string)
         return {"image": content, "mask": content, "garments": tf.io.FixedLenFeature([], tf.int64)}
 

@@ -1,6 +1,6 @@
 """Object stores for the file operations of TFX's launcher and ExampleGen's driver, with the same clients.
 
-TensorFlow doesn't support `s3://`, and uses another client with other environment variables for `gs://`.
+TensorFlow doesn't support `s3://`, and uses a different client with different environment variables for `gs://`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from components.object_store.bucket import SCHEMES, Stored, below, split
 from components.object_store.clients import bucket_of
 from pipelines.storage.staging import discard, is_empty
 
-# Before TensorFlow's file system, whose priority is 10.
+# Takes precedence over TensorFlow's file system, whose priority is 10.
 _PRIORITY = 5
-# TFX's own folders, which staging keeps on this machine. They are never in a store, which might be unreachable.
+# TFX's own folders, which staging keeps on this machine. They are never in a store, so that an unreachable store
+# doesn't matter.
 _WORKING_FOLDERS = "/.system/"
 _WILDCARD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class FileStatus:
-    """What TFX needs to know about a file, with TensorFlow's names."""
+    """The facts that TFX needs about a file, with TensorFlow's names."""
 
     length: int
     mtime_nsec: int
@@ -79,7 +80,7 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def makedirs(path: str) -> None:
-        """Nothing needs to be done."""
+        """Do nothing, because folders aren't created."""
 
     mkdir = makedirs
 

@@ -1,4 +1,4 @@
-"""Connects to ML Metadata by URL. Needs neither TFX nor TensorFlow."""
+"""Connects to ML Metadata by URL. Imports neither TFX nor TensorFlow."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def store_error(error: Exception, where: str) -> MetadataError:
         what = "the metadata store is damaged"
         remedy = "restore the file from a backup, or run with another --root, which starts an empty store"
         if "disk I/O error" in reason:
-            # SQLite says the same of a file that is cut off, and of one that may not grow.
+            # SQLite reports the same for a truncated file and for a file that may not grow.
             what += ", or cannot be written"
             remedy = f"check the free space, the disk, and the limit of the size of files (`ulimit -f`); or {remedy}"
     elif "locked" in reason or "Concurrent writes" in reason:

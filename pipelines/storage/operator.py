@@ -1,4 +1,4 @@
-"""Lets TFX's launcher use artifacts in an object store: each node reads and writes local folders.
+"""Makes TFX's launcher use artifacts in an object store: each node reads and writes local folders.
 
 Works for TFX's executors and Edgemill's. Kubeflow Pipelines' launcher does the same. This module also compares the
 content of every input without a manifest with its record in ML Metadata, on disk or in an object store.
@@ -24,7 +24,7 @@ from pipelines.storage.staging import Staging, is_empty
 
 
 def staged(staging: Staging) -> AbstractContextManager[None]:
-    """Make runners in this process stage what their executors read and write, for the duration of the context."""
+    """Make runners in this process stage the artifacts of their executors, for the duration of the context."""
     return surrounded_executors(lambda operator: StagedOperator(operator, staging))
 
 
@@ -44,7 +44,7 @@ class StagedOperator:
 
         Raises:
             StorageError: The store can't be read or written, or an output's address is in use.
-            TamperedError: An input without a manifest differs from what was written, before or after the execution.
+            TamperedError: An input without a manifest differs from its record, before or after the execution.
         """
         outputs = list(_addresses(info.output_dict))
         _refuse_taken(outputs)
@@ -153,7 +153,7 @@ def _refuse_taken(outputs: Sequence[Any]) -> None:
 
 
 def _replace(properties: Any, change: Callable[[str], str]) -> None:
-    """Change all strings in a map of properties, which can contain addresses, such as that of the blessed candidate."""
+    """Change all strings in a map of properties, which can contain addresses, such as the blessed candidate's."""
     for value in properties.values():
         if value.HasField("string_value"):
             value.string_value = change(value.string_value)

@@ -3,7 +3,7 @@
 Backslashes: ML Metadata quotes a string with libpq's PQescapeLiteral, removes the first and last character, and adds
 its own quotes. But libpq writes a string with a backslash as ` E'...'`, and the remainder is a syntax error. A
 parameter with JSON in JSON, or an error message, then ends the run. So each backslash is replaced in the database with
-a character that looks like one, and is restored when it is read.
+a character that looks like it, and is restored when it is read.
 
 Order: ML Metadata's queries have no ORDER BY. SQLite and MySQL still return rows by ID, but PostgreSQL returns the rows
 that were changed last at the end. TFX requests artifacts by ID and matches them by position, so outputs from the

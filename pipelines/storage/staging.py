@@ -86,7 +86,7 @@ class Staging:
         _all(download, wanted)
 
     def publish(self, uri: str) -> None:
-        """Upload what an executor wrote. The manifest is last, because it marks a complete artifact."""
+        """Upload an executor's outputs. The manifest is last, because it marks a complete artifact."""
         folder, bucket = Path(self.local(uri)), bucket_of(uri)
         key = split(uri)[2]
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]

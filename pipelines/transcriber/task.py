@@ -20,7 +20,7 @@ class Transcriber:
     """Decodes strips and texts, and turns the scores of the letters at each step into a text."""
 
     def feature_spec(self) -> Mapping[str, Any]:
-        """Grayscale bytes, row by row; a letter for each garment; and the number of garments."""
+        """Declare grayscale bytes, row by row; a letter for each garment; and the number of garments."""
         content = tf.io.FixedLenFeature([], tf.string)
         return {"image": content, "text": content, "garments": tf.io.FixedLenFeature([], tf.int64)}
 

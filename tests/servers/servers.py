@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PASSWORD = "p@ss/wörd-'9\"\\"
-"""Has what URLs, SQL and protocol buffers write in another way."""
+"""Contains characters that URLs, SQL, and protocol buffers write differently."""
 QUOTED = "p%40ss%2Fw%C3%B6rd-%279%22%5C"
 NAMES = ("mariadb", "postgres")
 # Neither server runs as root.

@@ -25,7 +25,7 @@ _FINEST_STEP = 2.0**-28
 
 
 def histograms_of(content: bytes, graph: Graph, sample: Sample) -> dict[str, ActivationHistogram]:
-    """Run a float file on each example, from a reset state, and count the values of its activations in histograms.
+    """Run a float file on each example with its states reset, and count the values of its activations in histograms.
 
     Returns:
         Tensor name -> histogram, in the order of execution.

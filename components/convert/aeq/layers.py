@@ -16,11 +16,11 @@ _MOVING = frozenset(
     {"BROADCAST_TO", "EXPAND_DIMS", "GATHER", "GATHER_ND", "MAX_POOL_2D", "MIRROR_PAD", "PACK", "PAD", "RESHAPE"}
     | {"RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"}
 )
-# Operators that compute, but whose output scale TFLite fixes (`_FIXED`) or is that of the input (the others).
+# Operators that compute, but whose output scale is fixed by TFLite (`_FIXED`) or the scale of the input (the others).
 _FIXED = frozenset({"LOGISTIC", "SOFTMAX", "TANH"})
 _SCALED_OTHERWISE = _FIXED | frozenset({"AVERAGE_POOL_2D", "REDUCE_MIN", "RESIZE_BILINEAR"})
-# Operators with a separate output range and no weights. If the input of such an operator is clipped, the extremes of
-# its output are, too.
+# Operators with a separate output range and no weights. If the input of such an operator is clipped, so are the
+# extremes of its output.
 _MADE_OF_INPUTS = frozenset(
     {"ABS", "ADD", "ADD_N", "CONCATENATION", "DIV", "ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "MAXIMUM", "MEAN"}
     | {"MINIMUM", "MUL", "NEG", "PRELU", "REDUCE_MAX", "RELU", "RELU6", "SUB", "SUM"}
@@ -183,7 +183,7 @@ def _layers(operators: Sequence[Operator], exported: Mapping[str, str]) -> tuple
 
 
 def _layer_name(tensor: str, exported: Mapping[str, str]) -> str:
-    """`model/conv` for `model/relu/Relu;model/conv/Conv2D`. A tensor without a path names its layer."""
+    """`model/conv` for `model/relu/Relu;model/conv/Conv2D`. A tensor name without a path is the layer's name."""
     parts = [part for part in tensor.split(";") if "/" in part]
     if not parts:
         return exported.get(tensor, tensor.partition(":")[0])

@@ -1,4 +1,4 @@
-"""Compute the pipeline's first metric on the calibration sample as the evaluation does. Imports TensorFlow."""
+"""Compute the pipeline's first metric on the calibration sample like the evaluation. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scorer(
     from_logits: bool | Literal["sigmoid"] | None,
     weights: npt.NDArray[Any] | None = None,
 ) -> Callable[[npt.NDArray[Any]], float]:
-    """A function that computes a bound's metric of outputs [N, ...]. As in the evaluation, logits become probabilities.
+    """A function that computes a bound's metric from outputs [N, ...]. Logits become probabilities, as in evaluations.
 
     Args:
         bound: The bound, which names the metric.

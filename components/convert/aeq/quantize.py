@@ -50,11 +50,11 @@ def quantizable(scheme: StaticScheme) -> frozenset[str]:
 
 
 def quantize_all(content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Iterable[Layer] = ()) -> bytes:
-    """Quantize a float file in a static scheme, with these ranges of activations. The `kept` layers stay float.
+    """Quantize a float file in a static scheme, with the given ranges of activations. The `kept` layers stay float.
 
     The same arguments give the same bytes. Inputs, outputs, and the signature keep their names. The weights of a fully
-    connected operator have one scale, as in TensorFlow's converter, so that two recipes with different
-    `calibration_method` differ in nothing else.
+    connected operator have one scale, as in TensorFlow's converter, so that two recipes with a different
+    `calibration_method` don't differ in anything else.
 
     Raises:
         ConversionError: The back-end fails.
@@ -72,8 +72,8 @@ def quantize_only(content: bytes, scheme: StaticScheme, ranges: Ranges, layer: L
     return _quantized(content, recipe, ranges, scheme)
 
 
-# Operators with hybrid kernels: float activations, integer weights. TensorFlow 2.16 silently computes wrong values in
-# that of EMBEDDING_LOOKUP.
+# Operators with hybrid kernels: float activations, integer weights. For EMBEDDING_LOOKUP, TensorFlow 2.16 silently
+# computes wrong values.
 _HYBRID = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -83,7 +83,7 @@ def dynamic_range(content: bytes, scheme: Scheme, least: int) -> bytes:
     Args:
         content: The float file.
         scheme: A scheme with dynamic range.
-        least: Elements of the smallest weight to quantize.
+        least: Number of elements of the smallest weight to quantize.
 
     Raises:
         ConversionError: The back-end fails.
@@ -149,7 +149,7 @@ class _BackEnd:
         }
 
     def takes(self, operation: Any, config: Any) -> bool:
-        """Whether it can quantize an operation with this configuration. Otherwise it leaves the operation float."""
+        """Whether the back-end can quantize an operation with this configuration. Otherwise, it leaves it float."""
         try:
             self._check.check_op_quantization_config(_INTEGERS, operation, config)
         except ValueError:

@@ -56,7 +56,7 @@ def recover(
 
     The scheme has `calibration_method`, `keep_float`, or both. `keep_float: auto` requires the bound, and labels in the
     calibration sample. `from_logits` says whether the task's loss takes logits; None if unknown.
-    `reads` returns what the metric reads of the outputs, for example after the task's `postprocess`.
+    `reads` returns the values that the metric reads from the outputs, for example after the task's `postprocess`.
 
     Raises:
         ConversionError: The back-end cannot quantize an operator, or no choice of float layers meets the bound.
@@ -113,7 +113,7 @@ def _errors(
     found: dict[Layer, float] = {}
     for position, layer in enumerate(layers):
         candidate = outputs_of(quantize_only(content, scheme, ranges, layer), first)
-        # The mean over the outputs, each in its own scale.
+        # The mean over the outputs, each relative to its own scale.
         found[layer] = float(np.mean([relative_error(reference[name], candidate[name]) for name in reference]))
         _LOG.info("%d of %d: only %s quantized: error %.3g", position + 1, len(layers), layer.name, found[layer])
     return found
@@ -138,7 +138,7 @@ def _search(
         )
     outputs = outputs_of(content, sample)
     reference = reads(outputs)
-    # What `postprocess` computes isn't what the model's last operator returns.
+    # `postprocess` computes something other than the output of the model's last operator.
     same = any(reference is values for values in outputs.values())
     kind = read_graph(content).final_kind(bound.output) if same else ""
     score = scorer(bound, sample.labels, reference, kind, from_logits if same else None, sample.weights)

@@ -20,7 +20,7 @@ from components.upstream.tflite.interpreter import interpreter
 
 # Examples that a file runs on.
 COMPARED = 8
-# An index such as that of the highest score changes at near ties, and then by any number. A fault changes most values.
+# An index, such as the index of the highest score, can change by any amount at near ties. A fault changes most values.
 _FEW = 0.25
 
 
@@ -30,7 +30,7 @@ def does_not_run(content: bytes) -> list[str]:
         runtime = interpreter(content, delegates=True)
         runtime.allocate_tensors()
         for detail in runtime.get_input_details():
-            # Uninitialized memory may hold token IDs outside the vocabulary.
+            # Uninitialized memory may contain token IDs outside the vocabulary.
             runtime.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
         runtime.invoke()
     except (RuntimeError, ValueError) as error:
@@ -43,8 +43,8 @@ def gross_differences(content: bytes, examples: Mapping[str, Array] | None) -> l
 
     Args:
         content: A file that XNNPACK runs.
-        examples: Input -> real values [N, ...]. If it is None or doesn't fit the file, such as whole sequences
-            for a file of one time step, random values are used.
+        examples: Input -> real values [N, ...]. If it is None or doesn't fit the file, such as complete sequences for a
+            file of one time step, random values are used.
     """
     try:
         fast, scales = _outputs(content, examples, delegates=True)
@@ -64,7 +64,7 @@ def is_fault(found: OutputDifference) -> bool:
 def compared(name: str, expected: Array, found: Array, scale: float | None) -> OutputDifference:
     """The difference of one output [N, ...] between TensorFlow Lite's own kernels and XNNPACK."""
     if expected.dtype.kind == "f":
-        # An infinity or NaN in both is not a difference, whatever the order of additions makes of it.
+        # An infinity or NaN in both is not a difference, even if the order of additions leads to different ones.
         neither = ~np.isfinite(expected) & ~np.isfinite(found)
         expected, found = np.where(neither, 0, expected), np.where(neither, 0, found)
     with np.errstate(invalid="ignore", over="ignore"):

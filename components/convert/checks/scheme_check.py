@@ -1,4 +1,4 @@
-"""Check that a TFLite file keeps the promises of its scheme, and that it has the ranges that were trained."""
+"""Checks that a TFLite file keeps the promises of its scheme, and that it has the trained ranges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS
 _BORDER = ("input or output is", "inputs or outputs are")
 # Suffixes that ai-edge-quantizer gives to tensors that it adds between integers and floats.
 _ADDED = re.compile(r"(_(dequant|quantized|requant|duplicated)(_?\d+)?)+$")
-# The file holds float32 scales, computed from float32 limits.
+# The file contains float32 scales, computed from float32 limits.
 _RELATIVE = 1e-6
 
 
@@ -76,7 +76,7 @@ def _static(scheme: StaticScheme, inspection: Inspection, activations: str, kept
         complaints += _complaint(*_BORDER, "quantized", [tensor for tensor in border if tensor.scales])
     else:
         other = {"FLOAT32", "FLOAT16", "INT8", "INT16"} - {activations}
-        # An input of the model's own bytes has no scale in 16 bits: a cast reads it.
+        # In a 16-bit scheme, an input that is bytes in the model has no scale: a cast reads it.
         wrong = [each for each in border if each.dtype in other and (each.scales or not each.dtype.startswith("INT"))]
         complaints += _complaint(*_BORDER, f"not {activations}", wrong)
     if not inspection.dtype_counts.get(activations):

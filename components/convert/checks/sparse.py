@@ -1,4 +1,4 @@
-"""Sparse encoding of a pruned model's file, which is then run and timed against its dense twin."""
+"""Sparse encoding of a pruned model's file, which is then run and timed in comparison with its dense twin."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from components.upstream.tflite.interpreter import interpreter as new_interprete
 
 _LOG = logging.getLogger(__name__)
 
-# Relative to the largest output. Float kernels sum in other orders. A delegate's integer kernels round differently, by
-# a step or two per layer. The error of a wrong kernel is far greater.
+# Relative to the largest output. Float kernels sum in a different order. A delegate's integer kernels round
+# differently, by a step or two per layer. The error of a wrong kernel is far greater.
 FLOAT_TOLERANCE = 1e-4
 INTEGER_TOLERANCE = 0.05
 _PROBES = 8

@@ -35,7 +35,7 @@ class Execution(FrozenModel):
 
 
 def targeted_uses(target: SparsityTarget, uses: Sequence[WeightUse]) -> list[WeightUse]:
-    """The weights whose shape is that of a pruned kernel; all weights if the target lists no kernels."""
+    """The weights with the shape of a pruned kernel; all weights if the target lists no kernels."""
     if not target.kernels:
         return list(uses)
     shapes = {_sizes(shape) for kernel in target.kernels for shape in _in_a_file(kernel)}
@@ -47,7 +47,7 @@ def encoded(
 ) -> SparsityVerification:
     """The verification of a sparse-encoded file, from the weights in it and the measurements.
 
-    If the file doesn't run, or computes other values with delegates than without, the dense twin is delivered.
+    If the file doesn't run, or computes different values with delegates than without, the dense twin is delivered.
     """
     wrong = _wrong(execution)
     speed, ratio, transient = ("", None, False) if wrong else _speed(execution)
@@ -91,7 +91,7 @@ def _speed(execution: Execution) -> tuple[str, float | None, bool]:
             limit = f"under {MIN_JUDGED_S * 1e6:.0f} us nothing is judged"
             return f"not judged: {what} takes {seconds * 1e6:.1f} us, and {limit}", None, False
     ratio = sparse / best
-    # Faster by more than two runs of one file may differ.
+    # Faster by more than the difference that two runs of one file may have.
     if not twins_agree(sparse, best) and ratio < 1:
         return "", ratio, False
     return f"not faster on this machine: the sparse file takes {ratio:.2f} of its dense twin's time", ratio, False

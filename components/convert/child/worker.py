@@ -74,7 +74,7 @@ def run_in_child(work: Callable[[Path], None], folder: Path, limits: ConversionL
 
 def lacked_memory(code: int, log: str) -> bool:
     """Whether a child process died because the machine ran out of memory, by its exit code and last log lines."""
-    # SIGKILL mostly comes from the out-of-memory killer.
+    # SIGKILL usually comes from the out-of-memory killer.
     return code == -signal.SIGKILL or "bad_alloc" in log or "MemoryError" in log
 
 
@@ -87,7 +87,7 @@ def run_conversion(request: ConversionRequest, limits: ConversionLimits) -> tupl
 
     Returns:
         The outcome, and the content of the file if the conversion succeeded. A refusal, a crash, an abort, a timeout,
-        too much memory, and a broken promise are ConversionFailures, never exceptions.
+        excessive memory use, and a broken promise are ConversionFailures, never exceptions.
     """
     _LOG.info("%s: converting to %s", request.name, request.scheme.kind)
     with tempfile.TemporaryDirectory(prefix="edgemill-convert-") as name:
@@ -146,7 +146,7 @@ def _watch(
                 _kill(process)
                 return "timed_out", peak
     except BaseException:
-        # If the wait is interrupted, no process may keep running.
+        # If the wait is interrupted, no process may be left running.
         _kill(process)
         raise
 

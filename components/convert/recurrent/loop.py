@@ -26,7 +26,7 @@ _PACK, _UNPACK = schema.BuiltinOperator.PACK, schema.BuiltinOperator.UNPACK
 
 
 def looped(content: bytes) -> bytes | None:
-    """Replace the time steps of unrolled layers by loops.
+    """Replace the time steps of unrolled layers with loops.
 
     Args:
         content: A file in the sequence form.
@@ -67,7 +67,7 @@ def _states(graph: Graph) -> Iterator[list[dict[str, int]]]:
 
 
 def _loop(graph: Graph, states: list[dict[str, int]]) -> Loop | None:
-    """The longest loop that computes the states, and the outputs of all time steps if something reads them."""
+    """The longest loop that computes the states, and the outputs of all time steps if they are read."""
     count = len(states)
     packs = (
         [
@@ -168,7 +168,7 @@ class _Repeated:
         )
 
     def closed(self, first: int, end: int) -> bool:
-        """Whether nothing outside reads what the time steps compute, but their last states and stacked outputs."""
+        """Whether nothing outside reads results of the time steps other than their last states and stacked outputs."""
         graph = self._graph
         steps = [match for step in range(first, end) if (match := self._match(step)) is not None]
         computed = {tensor for match in steps for tensor in match.tensors.values()}

@@ -22,10 +22,10 @@ class Loop:
     """A loop over time steps that have the same operators.
 
     Attributes:
-        operators: Those of the pattern, in order.
-        start, stride: Index of the first slice, and what is added to it: 1 or -1.
+        operators: The operators of the pattern, in order.
+        start, stride: Index of the first slice, and the increment: 1 or -1.
         count: Number of time steps.
-        before: Tensor of the pattern that holds a state before the time step -> the state before the loop.
+        before: Tensor of the pattern with a state before the time step -> the state before the loop.
         after: The same tensor -> the state after the time step.
         returned: The same tensor -> the state after the loop.
         slices: Tensor of the pattern -> the UNPACK that returns it.
@@ -46,7 +46,7 @@ class Loop:
 
 
 def write_loop(graph: Graph, loop: Loop) -> None:
-    """Replace the operators of the time steps by a WHILE over one of them."""
+    """Replace the operators of the time steps with a WHILE over one of them."""
     model = graph.model
     sources = list(dict.fromkeys(int(operator.inputs[0]) for operator in loop.slices.values()))
     body = _Part(model, graph.tensors, "body")
@@ -84,7 +84,7 @@ def write_loop(graph: Graph, loop: Loop) -> None:
     kind, options = (_B.LESS, schema.LessOptionsT()) if loop.stride > 0 else (_B.GREATER, schema.GreaterOptionsT())
     condition.add(kind, [now, end], [verdict], options)
     main = _Part(model, graph.tensors, "", model.subgraphs[0])
-    # Each value of a buffer is overwritten, so that any tensor of its shape will do for the first time step.
+    # Each value of a buffer is overwritten, so any tensor of its shape works for the first time step.
     entering = [next(one for one in sources if _shape(graph, one) == _shape(graph, index)) for index in loop.stacked]
     operator = main.operator(
         _B.WHILE,
@@ -127,7 +127,7 @@ class _Part:
         return self._held(tensor)
 
     def constant(self, values: Any) -> int:
-        """A constant of integers with 32 bits."""
+        """A constant of 32-bit integers."""
         tensor, buffer = schema.TensorT(), schema.BufferT()
         values = np.asarray(values, np.int32)
         buffer.data = np.frombuffer(values.tobytes(), np.uint8)

@@ -46,7 +46,7 @@ class Graph:
         return self._readers.get(tensor, [])
 
     def reads(self, tensor: int, wanted: Set[int]) -> bool:
-        """Whether a tensor is one of those wanted, or is computed from one of them without unpacking a sequence."""
+        """Whether a tensor is in `wanted`, or is computed from one that is, without unpacking a sequence."""
         seen, left = set[int](), [tensor]
         while left:
             one = left.pop()
@@ -86,7 +86,7 @@ class Graph:
         )
 
     def replace(self, operator: Any, outputs: Set[int]) -> None:
-        """Add an operator that computes these tensors instead of the operators that did."""
+        """Add an operator that computes these tensors instead of the operators that computed them before."""
         left = [one for one in self._graph.operators if not outputs & set(map(int, one.outputs))]
         self._graph.operators = [*left, operator]
         self._index()

@@ -46,7 +46,7 @@ def no_larger_sequence(
 
 
 def with_loops(made: ConversionResult, enter: Callable[[str], None]) -> ConversionResult:
-    """Replace unrolled time steps by loops if the file is larger than its float weights would be.
+    """Replace unrolled time steps with loops if the file is larger than its float weights would be.
 
     The loops compute the same integers. A file of few time steps stays unrolled, because any accelerator can run it.
 
@@ -79,7 +79,7 @@ def _looped(content: bytes) -> bytes:
 
 
 def _same_integers(first: bytes, second: bytes) -> bool:
-    """Whether two files with the same signature return the same outputs, in the kernels that round consistently."""
+    """Whether two files with the same signature return the same outputs, with the kernels that round consistently."""
     from components.upstream.tflite.interpreter import interpreter
 
     random = np.random.default_rng(0)

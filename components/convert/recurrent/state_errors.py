@@ -185,6 +185,6 @@ def _run_each(interpreter: Any, content: bytes, inputs: Mapping[str, Array]) -> 
 
 
 def _is_of(name: str, path: str, state: str) -> bool:
-    """Whether a state belongs to the layer at the end of a scope path. Layer names may contain slashes, too."""
+    """Whether a state belongs to the layer at the end of a scope path. Layer names may also contain slashes."""
     parts = path.split("/")
     return any(state_name("/".join(parts[start:]), state) == name for start in range(len(parts)))

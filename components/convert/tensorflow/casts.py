@@ -14,7 +14,7 @@ def with_folded_casts(content: bytes) -> bytes:
     """Read inputs of bytes as quantized values with the scale 1, instead of casting them to floats.
 
     The converter writes CAST (to float32) and QUANTIZE for an input of `uint8` or `int8`. A byte is its own quantized
-    value with the scale 1 and the zero point 0, so that QUANTIZE alone computes the same, with integers only. Casts
+    value with the scale 1 and the zero point 0, so QUANTIZE alone computes the same result, with integers only. Casts
     of other types stay: QUANTIZE doesn't read them.
 
     Args:
@@ -36,7 +36,7 @@ def with_folded_casts(content: bytes) -> bytes:
         graph.tensors[source].quantization.zeroPoint = [0]
         for reader in _readers(graph, target):
             reader.inputs = [source]
-        # Nothing reads this tensor now. As an integer one, it doesn't count as a float in the file.
+        # Nothing reads this tensor now. As an integer tensor, it doesn't count as a float in the file.
         graph.tensors[target].type = graph.tensors[source].type
     graph.operators = [operator for operator in graph.operators if operator not in folded]
     for code, kind in zip(model.operatorCodes, kinds, strict=True):

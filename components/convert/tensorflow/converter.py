@@ -35,10 +35,11 @@ from components.upstream.tflite.converter import (
     without_model_hash,
 )
 
-# Operators that hold trained ranges in a graph.
+# Operators that store trained ranges in a graph.
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
 
-# The inputs, two states, two kernels, and biases of an LSTM. A mask is one more, and the converter doesn't fuse it.
+# The inputs, two states, two kernels, and biases of an LSTM. A mask would be another input, and the converter doesn't
+# fuse such an LSTM.
 _FUSIBLE_INPUTS = 6
 
 # Bits of activations -> the operators that a calibrated model may use, and the type of its inputs and outputs.
@@ -196,7 +197,7 @@ def _configure(converter: Any, scheme: Scheme, trained: bool) -> None:
 def _configure_trained(converter: Any, scheme: StaticScheme) -> None:
     """Configure without calibration, because all ranges are in the graph. Tensors without a range stay float."""
     if scheme.activation_bits == 16:
-        # Only this path of the converter respects the bits of an activation's fake quantization.
+        # Only this path of the converter respects the bit width of an activation's fake quantization.
         set_option(converter, ANY_BITS, True)
     elif not scheme.float_io:
         converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -227,7 +228,7 @@ def _has_fusible_lstm(signature: Any) -> bool:
 
 
 def _refusal(message: str, scheme: Scheme) -> ConversionError:
-    """Shorten the converter's message to one sentence, with the names of operators if it has them."""
+    """Shorten the converter's message to one sentence, with any names of operators."""
     lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", message, re.MULTILINE)
     if lacking:
         return ConversionError(

@@ -1,4 +1,4 @@
-"""Fix what the converter writes.
+"""Fixes defects in the converter's files.
 
 Random order, the types of biases, inputs, and outputs of 16-bit activations, and padding and zero points that XNNPACK
 misreads.
@@ -67,7 +67,7 @@ def with_valid_padding(content: bytes) -> bytes:
 def with_centered_products(content: bytes) -> bytes:
     """Requantize the second operand of products of int8 activations to a zero point of 0.
 
-    Some versions of XNNPACK compute such products as if that zero point were 0, as that of weights is
+    Some versions of XNNPACK compute such products as if that zero point were 0, as it is for weights
     (`IGNORES_ZERO_POINTS`). The range becomes symmetric, so its steps are at most twice as long.
 
     Args:
@@ -108,7 +108,7 @@ def _is_off_center(model: Any, tensor: Any) -> bool:
 
 
 def _centered(tensor: Any) -> Any:
-    """A tensor of the same shape whose range covers that of another and is symmetric around zero."""
+    """A tensor of the same shape whose range covers another tensor's range and is symmetric around zero."""
     scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
     limits = np.iinfo(np.int8)
     made = copy.copy(tensor)
@@ -123,8 +123,8 @@ def with_int16_io(content: bytes, float_io: bool) -> bytes:
     """Widen biases to int64, mark sums as having arbitrary scales, and make inputs and outputs int16.
 
     For models that were trained under quantization, the converter writes int32 biases regardless of the activations.
-    With 16-bit activations, kernels expect int64: some reject int32, others misread it (TensorFlow 2.16). The converter
-    also omits the option of sums that says that scales are not powers of two.
+    With 16-bit activations, kernels expect int64: some reject int32, others misread it (TensorFlow 2.16). For sums, the
+    converter also omits the option that says that scales are not powers of two.
 
     Args:
         content: A TFLite file with int16 activations and float inputs and outputs.
@@ -150,7 +150,7 @@ def with_int16_io(content: bytes, float_io: bool) -> bytes:
 
 
 def _widen(model: Any, tensor: Any) -> None:
-    if tensor.type != schema.TensorType.INT32:  # already widened: several operators share it
+    if tensor.type != schema.TensorType.INT32:  # Already widened: several operators share it.
         return
     values = np.frombuffer(bytes(bytearray(model.buffers[tensor.buffer].data)), np.int32)
     limits = np.iinfo(np.int32)
@@ -173,7 +173,7 @@ def _widen(model: Any, tensor: Any) -> None:
 def with_sorted_dequantization(content: bytes) -> bytes:
     """Put DEQUANTIZE operators of constants first, and sort them and their outputs by the index of the constant.
 
-    The older of the two quantizers adds them in the order of memory addresses.
+    The older of TensorFlow's two quantizers adds them in the order of memory addresses.
     """
     model = read_model(content)
     dequantize = {

@@ -1,8 +1,8 @@
 """Ranges for fused LSTMs: measured from reset states, or trained. Imports TensorFlow.
 
 It replaces TensorFlow's calibrator, which has three problems with fused LSTMs (TensorFlow 2.16). It doesn't reset their
-state between examples, so that ranges are those of one endless sequence. It observes the cell state only at the end of
-a sequence. It crashes on two consecutive LSTMs.
+state between examples, so the ranges are those of one endless sequence. It observes the cell state only at the end of a
+sequence. It crashes on two consecutive LSTMs.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class KnownRanges:
         cells: Ranges of LSTMs.
         layers: Name of a layer -> range of its output.
         inputs: Name of a model input -> its range.
-        outputs: Name of a model output -> its range. Others keep the measured range.
-        sequences: Model input -> the sequences that the cells' states belong to [N, time, ...].
+        outputs: Name of a model output -> its range. Other outputs keep the measured range.
+        sequences: Model input -> the sequences that the states were computed on [N, time, ...].
     """
 
     cells: Sequence[CellRanges] = ()
@@ -139,7 +139,7 @@ def _unify_concatenated(graph: Any, codes: Sequence[int]) -> None:
     """Give concatenated tensors, and the hidden states of the LSTMs that compute them, one common range.
 
     A concatenation requires one scale. For a bidirectional LSTM, the quantizer sets it on the outputs of both
-    directions but not on their hidden states, so that each time step would read the hidden state in the wrong scale.
+    directions but not on their hidden states, so each time step would read the hidden state with the wrong scale.
     """
     made_by = {int(index): operator for operator in graph.operators for index in operator.outputs}
     for operator in graph.operators:
@@ -169,7 +169,7 @@ def _carry(graph: Any, codes: Sequence[int]) -> None:
     """Give the outputs of operators that only move values the range of their input.
 
     The quantizer gives a reversal a separate range, but its kernel copies integers unchanged. If the input's range was
-    overridden, all later operators would read them in the wrong scale.
+    overridden, all later operators would read them with the wrong scale.
     """
     for operator in graph.operators:
         source = graph.tensors[operator.inputs[0]]

@@ -24,7 +24,7 @@ from components.spec.devices.device_tools import AdbEvaluator
 
 _MODEL, _BINARY = "model.tflite", "benchmark_model"
 _NOT_EXECUTABLE, _NOT_FOUND, _SIGNALS = 126, 127, 128
-# The binary's own words for a file that its runtime does not accept.
+# The binary's messages for a file that its runtime does not accept.
 _REFUSED = re.compile(
     r"Didn't find op|Failed to (?:initialize|construct|allocate)|Benchmarking failed|ERROR: (?P<why>.*)"
 )
@@ -44,7 +44,7 @@ def measure_with_adb(content: bytes, evaluator: AdbEvaluator) -> AdbOutcome:
                 f"the phone runs binaries for {', '.join(filter(None, abis)) or 'no known ABI'}, not {evaluator.abi}",
                 "set `abi` and `benchmark` of the evaluator to a binary for the phone",
             )
-        # A folder of its own, because another run can use the same phone.
+        # A separate folder, because another run can use the same phone.
         folder = f"{evaluator.folder.rstrip('/')}/edgemill-{secrets.token_hex(4)}"
         try:
             return _measured(phone, content, evaluator, folder)
@@ -115,7 +115,7 @@ def _measured(phone: Phone, content: bytes, evaluator: AdbEvaluator, folder: str
 
 
 def _failure(status: int, output: str, evaluator: AdbEvaluator) -> ToolFailure:
-    # The shell's words for a file of a different processor, and the linker's for a library that is missing.
+    # The shell's message for a file for a different processor, and the linker's for a missing library.
     if re.search(
         r"[Ee]xec format error|not executable: .*ELF|has unexpected e_machine|is 32-bit instead of 64", output
     ):
@@ -137,7 +137,7 @@ def _failure(status: int, output: str, evaluator: AdbEvaluator) -> ToolFailure:
             cause="crashed",
             message=f"benchmark_model died of {how_it_ended(-number)} on the phone; its last log lines: {_end(output)}",
             remedy="use another scheme or `delegate`, because the same code may also fail in the application",
-            # Android ends processes with SIGKILL if memory is short.
+            # Android ends processes with SIGKILL if memory runs low.
             transient=number == signal.SIGKILL,
         )
     why = [found["why"] for found in _REFUSED.finditer(output) if found["why"]]

@@ -1,4 +1,4 @@
-"""One connected device, through the executable `adb`. Failures are `ToolFailure`s, which say how to fix them."""
+"""One connected device, through the executable `adb`. Failures are `ToolFailure`s, which include a fix."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATES = {
     "recovery": "start Android on the phone (`adb reboot`)",
     "sideload": "start Android on the phone (`adb reboot`)",
 }
-# What adb or the device's shell prints -> what is wrong, and how to fix it. The first match counts.
+# Output of adb or the device's shell -> what is wrong, and how to fix it. The first match counts.
 _COMPLAINTS = (
     (r"No space left on device|ENOSPC", "the phone has no space left", "free space on the phone's data partition"),
     (
@@ -110,7 +110,7 @@ class Phone:
         """Run a shell command on the device, and return its exit status and output.
 
         Raises:
-            AdbError: The connection failed, or the time is over.
+            AdbError: The connection failed, or the time limit is exceeded.
         """
         _, output = self._run(["shell", with_exit_status(command)], doing)
         before, status = exit_status_of(output)

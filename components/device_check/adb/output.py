@@ -1,4 +1,4 @@
-"""Reads what adb and `benchmark_model` print.
+"""Parses the output of adb and `benchmark_model`.
 
 The formats are those of adb's `devices` command and of `tensorflow/lite/tools/benchmark/benchmark_model.cc`, which
 prints numbers with six significant digits, large ones as powers of ten.

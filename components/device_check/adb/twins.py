@@ -1,4 +1,4 @@
-"""Judges times on a phone by twins: two processes that run the same file one after the other.
+"""Decides by twins whether times on a phone can be used: two processes run the same file one after the other.
 
 They agree if the complete interval of their ratio is within 5 % of equality, as on the host (`components.core.timing`).
 """
@@ -20,7 +20,7 @@ class Twins:
 
     Attributes:
         first, second: The runs.
-        attempts: Number of pairs that were run. These are the last one.
+        attempts: Number of pairs that were run. These runs are the last pair.
     """
 
     first: Benchmark
@@ -38,7 +38,7 @@ class Twins:
 
     @property
     def disagreement(self) -> str:
-        """Why the time is not judged; empty if they agree."""
+        """Why the time can't be used; empty if the twins agree."""
         found = self.ratio
         if shows_agreement(found):
             return ""
@@ -49,7 +49,7 @@ class Twins:
 
     @property
     def joined(self) -> Benchmark:
-        """The inferences of both."""
+        """The number of inferences in both runs."""
         one, other = self.first, self.second
         runs = one.runs + other.runs
         mean = (one.runs * one.average_us + other.runs * other.average_us) / runs

@@ -1,1 +1,1 @@
-"""Runs the tools of a device on one candidate, and stores its predictions under them."""
+"""Runs a device's tools on one candidate, and stores its predictions under each of them."""

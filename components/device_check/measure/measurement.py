@@ -1,4 +1,4 @@
-"""The artifact of what a device's tools measured on one candidate, and of its outputs under them."""
+"""The artifact with the measurements of a device's tools on one candidate, and its outputs under each of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MeasurementRequest(FrozenModel):
         evaluators: The device's tools.
         split: The split whose first examples are run.
         batch_size: Examples in a batch of `postprocess`.
-        max_bytes: The maximum number of bytes that the outputs under one runtime may take.
+        max_bytes: The maximum size of the outputs under one runtime, in bytes.
     """
 
     device: str
@@ -60,7 +60,7 @@ class MeasurementRequest(FrozenModel):
 
 
 class MeasurementReport(FrozenModel):
-    """What was measured.
+    """The measurements.
 
     Attributes:
         candidate: The findings, without metrics; None if the conversion failed.
@@ -80,9 +80,9 @@ class Measurement:
 
     Attributes:
         artifact: Its artifact.
-        report: What was measured.
-        stored: Suffix of a model's name -> the post-processed outputs of the first examples of the split, as those of
-            one file.
+        report: The measurements.
+        stored: Suffix of a model's name -> the post-processed outputs of the first examples of the split, as if they
+            were one file.
     """
 
     def __init__(self, artifact: Verified) -> None:
@@ -98,7 +98,7 @@ class Measurement:
         }
 
     def check_made_from(self, name: str, digest: str) -> None:
-        """As `components.predict.artifact.Predictions.check_made_from`."""
+        """See `components.predict.artifact.Predictions.check_made_from`."""
         found = self.artifact.manifest.parents.get(name)
         if found != digest:
             raise tampered("measurement", self.artifact.place, f"{name} with sha256 {digest}", f"sha256 {found}")
@@ -132,7 +132,7 @@ def measure(
         transform_graph: As for `ExampleDecoder`.
 
     Raises:
-        SpecError: A tool is missing or has a different version than asked for, `postprocess` fails, or outputs take
+        SpecError: A tool is missing or has a different version than requested, `postprocess` fails, or outputs take
             more bytes than allowed.
         DataError: There are no examples, or they lack a feature.
         TamperedError: The candidate has changed since it was written.
@@ -148,7 +148,7 @@ def measure(
     try:
         runs = _store(outputs, candidate, output, examples, request, names=names, task=task)
     except (SpecError, ModelError) as error:
-        # It may be a release of another model.
+        # The champion may be a release of another model.
         if candidate.manifest.role != CHAMPION:
             raise
         logger.warning("%s: what the champion answers cannot be stored: %s", request.device, error.what)
@@ -176,7 +176,7 @@ def _store(
 ) -> dict[str, int]:
     """Store the post-processed outputs under each runtime. Return the numbers of examples, as in the report."""
     loaded = load_task(task)
-    # What postprocess returns has other values.
+    # The results of `postprocess` have other values.
     plain = bool(outputs.all) and not isinstance(loaded, PostprocessingTask)
     steps = renamed(steps_of(TFLiteModel(candidate.read(TFLITE_FILE))), names) if plain else {}
     runs: dict[str, int] = {}

@@ -32,8 +32,8 @@ def run_with_runtimes(
         evaluator: The runtimes, with their limits.
 
     Returns:
-        The result of each runtime, first the desktop's, and the outputs of those that ran, in real values: runtime ->
-        output -> array [n, ...] for the first n examples that every runtime completed.
+        The result of each runtime, the desktop's first, and the outputs of the runtimes that worked, in real values:
+        runtime -> output -> array [n, ...] for the first n examples that every runtime completed.
 
     Raises:
         ModelError, DataError: From the desktop runtime.

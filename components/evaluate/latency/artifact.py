@@ -11,16 +11,16 @@ LATENCY_FILE = "latency.json"
 
 
 class LatencyReport(FrozenModel):
-    """What was measured; None if one of the two files does not exist, or the candidate cannot run."""
+    """The measurement; None if one of the two files does not exist, or the candidate cannot run."""
 
     latency: Latency | None
 
 
 def latency_of(artifact: Verified, candidate: Verified) -> Latency | None:
-    """Read what the node measured.
+    """Read the node's measurement.
 
     Raises:
-        TamperedError: It was measured of another candidate, or has changed since it was written.
+        TamperedError: It is from a different candidate, or has changed since it was written.
     """
     expected, found = candidate.manifest.sha256, artifact.manifest.parents.get("candidate")
     if found != expected:

@@ -1,7 +1,7 @@
 """Measures host latency as a ratio to the float TFLite model, with the protocol of `components.core.timing`.
 
-The float model is timed twice, as two twins. The measurement is repeated until the twins agree; if they never do, there
-is no ratio.
+The float model is timed twice, as a pair of twins. The measurement is repeated until the twins agree; if they never do,
+there is no ratio.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What is read from and observed of the outputs of the evaluated models."""
+"""How to read the outputs of the evaluated models, and facts about their values."""

@@ -1,4 +1,4 @@
-"""The samples of areas under the ROC curve, from accumulators that hold all scores."""
+"""Samples of areas under the ROC curve, from accumulators that contain all scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuses an evaluation in which all examples are of one class, because its metrics say nothing about the others."""
+"""Refuses an evaluation in which all examples have one class, because its metrics say nothing about other classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Extremes(NamedTuple):
 
 @beam.ptransform_fn
 def RefuseOneClass(extracts: Any, split: str) -> Any:
-    """Raise a DataError if the targets of an output are one class in all examples.
+    """Raise a DataError if the targets of an output are the same class in all examples.
 
     A class is one integer or boolean for each example, or one float that is 0 or 1. Other targets are not checked.
 

@@ -26,7 +26,7 @@ from components.spec.metric import MetricSpec
 
 @dataclass(frozen=True)
 class ReadOutputs:
-    """What the first examples say about the model's outputs.
+    """Facts about the model's outputs, from the first examples.
 
     Attributes:
         metrics: The metrics, each with the name of its output.
@@ -68,7 +68,7 @@ def read_first_examples(
     metrics = with_outputs(spec.metrics, tuple(final[0]), decoded[0].targets)
     readings = {}
     for name in dict.fromkeys(str(metric.output) for metric in metrics if not metric.function):
-        # What `postprocess` computes isn't what the model's last operator returns.
+        # `postprocess` computes something other than the output of the model's last operator.
         same = name in raw[0] and final[0][name] is raw[0][name]
         operator = model.final_operator(name) if same else ""
         known = not same or operator in ("Softmax", "Sigmoid")

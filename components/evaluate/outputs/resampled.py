@@ -1,4 +1,4 @@
-"""What the tests of the gate need besides metrics: flips of answers, and metrics without each part of the examples.
+"""Facts that the gate's tests need besides metrics: flips of answers, and metrics without each part of the examples.
 
 TensorFlow Model Analysis has no place for them, so they are in their own file until the report is written.
 """
@@ -24,11 +24,11 @@ _FILE = "resampled.json"
 
 
 class Resampled(NamedTuple):
-    """What was counted and recomputed on one slice.
+    """The counts and recomputed metrics on one slice.
 
     Attributes:
         sizes: The number of examples in each part.
-        groups: About how many groups the examples belong to; None without groups.
+        groups: Approximate number of groups that the examples belong to; None without groups.
         flips: (candidate, metric, lost, gained), as in `components.facts.evaluation.Flips`.
         without: (model, metric, the metric's value without each part).
         samples: (model, metric, its sample).

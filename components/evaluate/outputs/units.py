@@ -1,6 +1,6 @@
 """Adds up what independent units, which are examples or groups of examples, contribute to the metrics of a slice.
 
-Memory is bounded: where there are many units, they are combined at random. The sum of several independent
+Memory is bounded: if there are many units, they are combined at random. The sum of several independent
 units is as independent of the rest as each unit is.
 """
 
@@ -23,7 +23,7 @@ TERMS_KEY = "unit_terms"
 # More units than the first number are combined into the second.
 MOST_UNITS, FOLDED_UNITS = 1 << 14, 1 << 12
 _WAITING_BATCHES = 2048
-# A value in single precision can be this far, as a share of the range, outside it.
+# A value in single precision can be this far outside the range, as a share of the range.
 _ROUNDING = 1e-5
 
 
@@ -75,14 +75,13 @@ class Units:
 
 
 class Terms(NamedTuple):
-    """The columns of `TERMS_KEY`: for each metric a numerator for each model; then what is divided by.
+    """The columns of `TERMS_KEY`: for each metric, a numerator for each model, then the denominators.
 
     Attributes:
         models: The models, the baseline first.
-        means: Metrics that are means over examples. They share one denominator, the weight, in the last column of
-            theirs.
+        means: Metrics that are means over examples. They share one denominator, the weight, in their last column.
         ratios: Other metrics that are ratios of sums. After their numerators comes a denominator for each model.
-        ranges: Metric -> the smallest and the largest value that an example can have. Others have no sample.
+        ranges: Metric -> the smallest and the largest value that an example can have. Other metrics have no sample.
     """
 
     models: tuple[str, ...]
@@ -119,7 +118,7 @@ class Terms(NamedTuple):
 def sample(
     numerators: Array, denominators: Array, least: float, greatest: float, largest: Sequence[float] = ()
 ) -> Sample:
-    """The sample of units with these numerators and denominators [U]. `largest` is that of the units by default."""
+    """The sample of units with these numerators and denominators [U]. By default, `largest` is their maximum."""
     slack = _ROUNDING * (greatest - least) * denominators
     outside = (numerators < least * denominators - slack) | (numerators > greatest * denominators + slack)
     return Sample(

@@ -13,14 +13,14 @@ class AdbFacts(FrozenModel):
 
     Attributes:
         model, android, abi: The phone: its model, its version of Android, and the ABI of the binary.
-        delegate, threads: What ran the operators.
+        delegate, threads: The delegate and the number of threads that ran the operators.
         file_bytes: Size of the file that was copied to the phone.
         benchmark_sha256: Digest of the binary.
-        runs: Number of inferences after the warm-up, of both twins: two processes that run the same file.
+        runs: Number of inferences after the warm-up, in both twins: two processes that run the same file.
         latency_us, deviation_us, least_us: Mean, standard deviation, and minimum of their times, in microseconds.
         twins_us: Mean time under each twin, in microseconds.
         attempts: Number of pairs of twins. The last one is used.
-        disagreement: Why the time is not judged, although it was measured; empty if the twins agree.
+        disagreement: Why the measured time can't be used; empty if the twins agree.
         init_us: Time to load the model, in microseconds.
         memory_bytes: How much the process grew by loading and running the model; None if the phone doesn't report it.
     """

@@ -12,8 +12,9 @@ from components.fake_quantize.operators.parts import Parts
 from components.upstream.keras import attention_projections, is_masked
 
 _layers = tf.keras.layers
-# What is subtracted from the scores of later positions. Their shares become at most 1e-7 of that of an equal score, and
-# the scores of the others keep steps that are small enough in 8 bits. Keras subtracts 1e9, which leaves no step.
+# Subtracted from the scores of later positions. Their shares become at most 1e-7 of the share of an equal score, and
+# the scores of the other positions keep steps that are small enough in 8 bits. Keras subtracts 1e9, which leaves no
+# step.
 _MASKED = 16.0
 
 # Rank of the inputs -> the axes along which attention can be written out.
@@ -84,7 +85,7 @@ def multi_head(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _as_sequences(parts: Parts, name: str, x: Any, axes: tuple[int, ...]) -> Any:
-    """An image as one sequence of its positions if all of them attend to each other, or else each row as a sequence."""
+    """An image as one sequence if all of its positions attend to each other, otherwise each row as a sequence."""
     length = x.shape[1] * x.shape[2] if len(axes) == 2 else x.shape[2]
     return parts.function("reshape", f"{name}/places", x, [-1, length, x.shape[3]])
 
@@ -122,7 +123,7 @@ def _sums(parts: Parts, layer: Any, query: Any, key: Any) -> Any:
 
 
 def _shares(parts: Parts, scores: Any, causal: bool, dropout: float) -> Any:
-    """The softmax of scores [batch, ..., queries, keys]; None if it needs a length that is open."""
+    """The softmax of scores [batch, ..., queries, keys]; None if it needs the length of an open axis."""
     if causal:
         queries, keys = scores.shape[-2:]
         if queries is None or keys is None:

@@ -18,9 +18,9 @@ _Given = Mapping[str, Any]
 _Row = Callable[[Parts, _Given], Any]
 # Far below a step of any range, and large enough for a reciprocal root.
 _LEAST = 1e-12
-# Arguments that turn a matrix.
+# Arguments that transpose a matrix.
 _TURNED = ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b")
-# Exponents, and how often a value is multiplied by itself.
+# Exponent -> the number of times that a value is multiplied by itself.
 _PRODUCTS = {1.0: 0, 2.0: 1, 3.0: 2, 4.0: 3}
 
 
@@ -33,7 +33,7 @@ def _is_float(value: Any) -> bool:
 
 
 def root(parts: Parts, x: Any, suffix: str = "") -> Any:
-    """The square root of what isn't negative: `x / sqrt(x)`, with a smallest value in place of zero."""
+    """The square root of non-negative values: `x / sqrt(x)`, with a smallest value in place of zero."""
     return parts.product(suffix, x, reciprocal_root(parts, x, suffix))
 
 
@@ -57,7 +57,7 @@ def _divide(parts: Parts, given: _Given) -> Any:
 
 
 def _reciprocal_of_root(y: Any) -> Any:
-    """The reciprocal of a root that `root` wrote out; None for other tensors."""
+    """The reciprocal of a root that `root` expanded; None for other tensors."""
     x, reciprocal = _read(y, "math.multiply") or (None, None)
     (above,) = _read(reciprocal, "math.rsqrt") or (None,)
     read = _read(above, "math.maximum")
@@ -151,7 +151,7 @@ def _norm(parts: Parts, given: _Given) -> Any:
 
 
 def _log_of_sum(parts: Parts, given: _Given) -> Any:
-    """The logarithm of a sum of exponentials, of what remains after the largest value is subtracted."""
+    """The logarithm of a sum of exponentials, computed after the largest value is subtracted."""
     x, axis, keep = given["input_tensor"], given["axis"], bool(given["keepdims"])
     if axis is None or not _is_float(x):
         return None
@@ -195,7 +195,7 @@ def _both_sides(parts: Parts, given: _Given) -> Any:
 
 
 def mixed(parts: Parts, suffix: str, x: Any, kernel: npt.NDArray[Any], axis: int = -1) -> Any:
-    """The product of a constant matrix [N, M] with an axis of N of a tensor, which then has M: a dense layer."""
+    """The product of a constant matrix [N, M] and a tensor's axis of size N, which then has size M: a dense layer."""
     rank = x.shape.rank
     order = [one for one in range(1, rank) if one != axis % rank] + [axis % rank]
     moved = order != list(range(1, rank))
@@ -210,7 +210,7 @@ def mixed(parts: Parts, suffix: str, x: Any, kernel: npt.NDArray[Any], axis: int
 
 
 def times_matrix(parts: Parts, given: _Given) -> Any:
-    """A constant matrix before a tensor: a dense layer along the axis before the last."""
+    """The product of a constant matrix and a tensor: a dense layer along the second-to-last axis."""
     matrix, x = _constant(given["a"]), given["b"]
     if matrix is None or not _is_float(x) or x.shape.rank < 3 or set(_turned(given)) - {"transpose_a"}:
         return None
@@ -249,7 +249,7 @@ def _contracted(parts: Parts, given: _Given) -> Any:
 
 
 def _running_sum(parts: Parts, given: _Given) -> Any:
-    """A product with a triangle of ones."""
+    """A product with a triangular matrix of ones."""
     x, axis = given["x"], int(given["axis"]) % given["x"].shape.rank
     length = x.shape[axis]
     if not _is_float(x) or axis == 0 or length is None:

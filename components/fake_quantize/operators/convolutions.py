@@ -20,17 +20,17 @@ _Given = Mapping[str, Any]
 _Kernel = npt.NDArray[np.float32]
 _Row = Callable[[Parts, _Given], Any]
 _CHANNELS_LAST = frozenset({None, "NHWC", "NWC"})
-# Names of arguments, newer and older ones.
+# New and old names of arguments.
 _INPUT, _RATES = "input value", "dilations dilation_rate rate"
 
 
 def _convolution(kernel: str, rule: Callable[..., Any], axes: int | None = 2, strides: str = "strides") -> _Row:
-    """A row of a function.
+    """A table row for one function.
 
     Args:
         kernel, strides: Names of arguments. An older name follows after a space.
         rule: Adds the layers.
-        axes: Number of the axes that the kernel moves along; None for those of the input.
+        axes: Number of the axes that the kernel moves along; None for the input's axes.
     """
 
     def made(parts: Parts, given: _Given) -> Any:
@@ -65,7 +65,7 @@ def _convolved(parts: Parts, suffix: str, x: Any, kernel: _Kernel, config: Mappi
 
 
 def _line(parts: Parts, given: _Given, x: Any, kernel: _Kernel, config: Mapping[str, Any]) -> Any:
-    """A convolution along one axis: one of height 1 along two."""
+    """A convolution along one axis, as one of height 1 along two axes."""
     if not isinstance(given["padding"], str) or kernel.ndim != 3 or x.shape[-1] % kernel.shape[1]:
         return None
     options = {**config, **{key: (1, *config[key]) for key in ("strides", "dilation_rate")}}
@@ -164,7 +164,7 @@ def _is_map(x: Any, axes: int, given: _Given) -> bool:
 
 
 def _sizes(value: Any, axes: int) -> tuple[int, ...] | None:
-    """An argument as one size for each axis. It may be one number, and may have entries of the batch and channels."""
+    """An argument as one size for each axis. It may be one number, and may have entries for the batch and channels."""
     if is_symbolic(value):
         return None
     given = [int(size) for size in np.asarray(1 if value is None else value).reshape(-1)]

@@ -13,12 +13,12 @@ from components.upstream.autograph import do_not_convert
 from components.upstream.keras import function_named, is_symbolic
 from components.upstream.tfmot import smart_cond
 
-# The longest constant that a layer's configuration holds.
+# The longest constant that a layer's configuration can contain.
 _LARGEST_CONSTANT = 1 << 16
 
 
 class NotDescribable(ValueError):  # noqa: N818 - caught as a condition, never reported
-    """An argument that no configuration can hold."""
+    """An argument that a configuration can't contain."""
 
 
 @tf.keras.utils.register_keras_serializable("edgemill")
@@ -26,7 +26,7 @@ class Operator(tf.keras.layers.Layer):
     """Calls a public function of TensorFlow.
 
     Unlike a `TFOpLambda`, it takes its tensors as one argument, the way wrappers call layers, and its configuration
-    holds the other arguments.
+    contains the other arguments.
 
     Args:
         function: The function's public name (`math.add`).

@@ -1,4 +1,4 @@
-"""Layers that normalize, written out as layers and functions that have an integer kernel. Imports TensorFlow.
+"""Normalization layers, written out as layers and functions that have an integer kernel. Imports TensorFlow.
 
 A function returns None for a layer that it can't write out.
 """
@@ -66,7 +66,7 @@ def group_normalization(parts: Parts, layer: Any, x: Any) -> Any:
 
 
 def _of_floats(parts: Parts, x: Any) -> Any:
-    """Cast integers, as the layers do. The cast stays in front of the quantizer, or becomes it."""
+    """Cast integers, like the layers. The cast stays in front of the quantizer, or becomes it."""
     return x if x.dtype.is_floating else parts.function("cast", "cast", x, tf.float32)
 
 

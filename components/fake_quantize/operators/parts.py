@@ -1,4 +1,4 @@
-"""What rewritings call to add layers to a model. Imports TensorFlow."""
+"""Functions that rewritings call to add layers to a model. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Parts:
 
     Args:
         new: Creates a layer.
-        name: The layer's name. The last part has it too, because names of layers are names of outputs.
+        name: The layer's name. The last part has the same name, because names of layers are names of outputs.
         activate: Applies an activation function to a tensor.
-        origin: Name of the layer of the user's model, if it is another.
+        origin: Name of the layer of the user's model, if it is different.
         coarse: Whether activations have 8 bits, so that parts must not need finer steps.
     """
 
@@ -51,7 +51,7 @@ class Parts:
         return Parts(self._new, self.name, self._activate, origin, coarse=self.coarse)
 
     def named(self, suffix: str) -> str:
-        """The name of a part; without suffix, that of the last part."""
+        """The name of a part; without a suffix, the name of the last part."""
         return f"{self.name}/{suffix}" if suffix else self.name
 
     def layer(
@@ -79,7 +79,7 @@ class Parts:
         return self.layer(Operator, suffix, {"function": function, "call": call, "types": types}, inputs)
 
     def activation(self, function: Any, suffix: str, x: Any) -> Any:
-        """Apply an activation function, by its name or as such."""
+        """Apply an activation function, given by its name or as a function."""
         return self._activate(x, tf.keras.activations.get(function), self.named(suffix), self.origin)
 
     def reshape(self, suffix: str, shape: tuple[int, ...], x: Any) -> Any:
@@ -91,7 +91,7 @@ class Parts:
         return self.function("math.multiply", suffix, x, y)
 
     def scaled(self, suffix: str, x: Any, factor: Any, shift: Any = None, *, trainable: bool) -> Any:
-        """Multiply each channel by a weight, and add another: a depthwise 1x1 convolution.
+        """Multiply each channel by a factor, and add a term: a depthwise 1x1 convolution.
 
         Args:
             suffix: Name of the part.

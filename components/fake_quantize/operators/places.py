@@ -13,14 +13,14 @@ from components.fake_quantize.operators.parts import Parts
 from components.upstream.keras import argument_behind, layer_behind
 
 _layers = tf.keras.layers
-# The 8-bit kernel of a softmax has steps of 1/256. Even shares of more places than these have less than 4 steps.
+# The 8-bit kernel of a softmax has steps of 1/256. Equal shares of more places than this have fewer than 4 steps.
 _MOST_PLACES = 64
 # Each constant of a place costs two operators.
 _MOST_CONSTANTS = 4
 
 
 def mean_of_places(parts: Parts, shares: Any, values: npt.NDArray[np.float32]) -> Any:
-    """The product of shares with constants, such as the mean position of a heatmap; None if 8 bits resolve it as is.
+    """The product of shares with constants, such as the mean position of a heatmap; None if 8 bits already resolve it.
 
     Positions are joined in groups. A softmax in each group gives the mean of the group, and another one over the groups
     gives the groups' shares, from the logarithms of the sums of exponentials. Each softmax has few positions, so its
@@ -72,7 +72,7 @@ def _mean(parts: Parts, name: str, within: Any, values: npt.NDArray[np.float32])
 
 
 def _logits(shares: Any) -> Any:
-    """What a softmax along the last axis was computed from; None if the layer isn't such a softmax."""
+    """The input of a softmax along the last axis; None if the layer isn't such a softmax."""
     layer = layer_behind(shares)
     match type(layer).__name__:
         case "Softmax":

@@ -1,4 +1,4 @@
-"""How TFLite's integer kernels compute TensorFlow functions. A table of names; needs no TensorFlow.
+"""How TFLite's integer kernels compute TensorFlow functions. A table of names, without TensorFlow.
 
 Measured like `components.fake_quantize.layers`, by `tests/components/fake_quantize/test_operators.py`.
 """
@@ -29,7 +29,7 @@ class FunctionRow:
 _RANGED, _ONLY_8 = FunctionRow("ranged"), FunctionRow("ranged", in_16_bits=False)
 _PASSING, _PASSING_8 = FunctionRow("passing"), FunctionRow("passing", in_16_bits=False)
 
-# Public name of a function -> how its kernel works. Functions that are Keras layers too are rewritten as these.
+# Public name of a function -> how its kernel works. Functions that also exist as Keras layers are rewritten as those.
 FUNCTIONS: dict[str, FunctionRow] = {
     **dict.fromkeys(
         (
@@ -66,7 +66,7 @@ FUNCTIONS: dict[str, FunctionRow] = {
     "math.l2_normalize": FunctionRow("fixed", in_16_bits=False),
     "nn.log_softmax": FunctionRow("fixed", in_16_bits=False),
 }
-# Functions of constants, which the converter computes before it knows their range. The range must hold all of them.
+# Functions of constants, which the converter computes before it knows their range. The range must include all of them.
 CONSTANTS = frozenset({"ones_like"})
 # Functions whose kernel also computes a ReLU that follows.
 FUSING_FUNCTIONS = frozenset({"__operators__.add", "math.add", "math.subtract", "math.multiply"})

@@ -16,7 +16,7 @@ _LSTM, _GRU = "ifco", "zrh"
 def time_steps(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
     """The outputs, and the states if it returns them, of a layer that `written_out_in_training` accepts.
 
-    All time steps share the layers, and with them weights and ranges. These are a ConvLSTM2D (Shi et al. 2015,
+    All time steps share the layers, and with them weights and ranges. These layers are a ConvLSTM2D (Shi et al. 2015,
     arXiv:1506.04214), an LSTM whose cell state is read or given, and a GRU or a SimpleRNN whose state is given.
     """
     if not written_out_in_training(layer) or any(kwargs.get(key) is not None for key in ("mask", "initial_state")):
@@ -70,7 +70,7 @@ class _Cell:
     def _gru(self, frame: Any, h: Any, step: int) -> Any:
         parts, layer = self._parts, self._layer
         read = self._read(frame, 3)
-        # If the reset comes before the product, only two gates read the state as it is.
+        # If the reset comes before the product, only two gates read the unchanged state.
         recurrent = self._recurrent(h, 3) if layer.reset_after else self._of_state("recurrent", h, slice(0, 2))
         xs = [self._part(read, place, f"x_{gate}_{step}") for place, gate in enumerate(_GRU)]
         gates = _GRU if layer.reset_after else _GRU[:2]
@@ -93,7 +93,7 @@ class _Cell:
         return parts.layer(_layers.Add, "h", {}, [candidate, update])
 
     def _of_state(self, name: str, h: Any, gates: slice) -> Any:
-        """What some gates read from the state, without a bias."""
+        """The contribution of the state to some gates, without a bias."""
         part = slice(gates.start * self._units, gates.stop * self._units)
         return self._projected(name, h, gates.stop - gates.start, [self._weights[1][:, part]])
 
@@ -102,12 +102,12 @@ class _Cell:
         return self._parts.activation(self._layer.activation, "h", total)
 
     def _read(self, frame: Any, gates: int) -> Any:
-        """What the gates read from a frame."""
+        """The contribution of a frame to the gates."""
         bias = [] if len(self._weights) < 3 else [self._weights[2].reshape(-1, self._weights[0].shape[-1])[0]]
         return self._projected("input", frame, gates, [self._weights[0], *bias])
 
     def _recurrent(self, h: Any, gates: int) -> Any:
-        """What the gates read from the state."""
+        """The contribution of the state to the gates."""
         bias = [self._weights[2][1]] if self._kind == "GRU" and len(self._weights) > 2 else []
         return self._projected("recurrent", h, gates, [self._weights[1], *bias])
 

@@ -1,4 +1,4 @@
-"""What a Lambda, a custom layer, or a custom activation computes, as a model of known layers. Imports TensorFlow."""
+"""Traces a Lambda, a custom layer, or a custom activation as a model of known layers. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.upstream.keras import is_symbolic, own_weights, renamed
 _LOG = logging.getLogger(__name__)
 # Keras numbers the names of layers in the order of their creation in the process.
 _NUMBER = re.compile(r"_\d+$")
-# Rounding of a float in another order of operations.
+# Rounding of a float with a different order of operations.
 _TOLERANCE = 1e-5
 _EXAMPLES = 3
 
@@ -30,7 +30,7 @@ def is_own(layer: Any) -> bool:
 
 
 def is_own_function(function: Any) -> bool:
-    """Whether an activation is a function of the user's."""
+    """Whether an activation is the user's function."""
     module = getattr(function, "__module__", None)
     return callable(function) and isinstance(module, str) and not module.startswith(_LIBRARIES)
 
@@ -51,7 +51,7 @@ def traced_layer(layer: Any, args: Any, kwargs: Mapping[str, Any]) -> Any | None
 
     def call(*given: Any, **named: Any) -> Any:
         again = type(layer).from_config(layer.get_config())
-        # The call creates weights, also those of layers inside.
+        # The call creates weights, including those of layers inside.
         again(*given, **named)
         again.set_weights(layer.get_weights())
         return again.call(*given, **named)

@@ -1,6 +1,6 @@
 """Rewrite operations on tensors (`TFOpLambda`) as layers. Imports TensorFlow.
 
-A function that Keras has a layer for becomes that layer; others become an `Operator`. Division by constants, powers,
+A function for which Keras has a layer becomes that layer; others become an `Operator`. Division by constants, powers,
 and similar functions without an integer kernel become products.
 """
 
@@ -21,7 +21,7 @@ from components.upstream.keras import function_named, is_symbolic
 _layers = tf.keras.layers
 # Class names of layers of operations on tensors.
 UNFOLDED = frozenset({"TFOpLambda", "SlicingOpLambda"})
-# Arguments of matmul that turn a matrix or say how it is stored.
+# Arguments of matmul that transpose a matrix or say how it is stored.
 _TURNED = ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse", "output_type")
 
 
@@ -138,7 +138,7 @@ def _unstacked(parts: Parts, given: _Given) -> Any:
 
 
 def _one_hot(parts: Parts, given: _Given) -> Any:
-    """Rows of an identity matrix, with a row of zeros before and after it for numbers that no class has."""
+    """Rows of an identity matrix, with a row of zeros before and after it for numbers that aren't classes."""
     ids, depth = given["indices"], _constant(given["depth"])
     off = _constant(0.0 if given["off_value"] is None else given["off_value"])
     on = _constant(1.0 if given["on_value"] is None else given["on_value"])

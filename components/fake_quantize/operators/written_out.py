@@ -1,6 +1,6 @@
 """Keras layers without an integer kernel, written out as layers and functions that have one. Imports TensorFlow.
 
-Each rewriting computes the same as the layer outside training. A row that returns None leaves the layer as it is.
+Outside training, each rewriting computes the same as the layer. A row that returns None leaves the layer unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WRITTEN_OUT = "written out as layers with integer kernels"
 
 
 def _one(made: Callable[[Parts, Any, Any], Any]) -> Row:
-    """A row for layers that take only one argument."""
+    """A table row for layers that take only one argument."""
     return lambda parts, layer, args, kwargs: made(parts, layer, args[0]) if _plain(args, kwargs) else None
 
 
@@ -119,14 +119,14 @@ def _dot(parts: Parts, layer: Any, inputs: Any) -> Any:
 
 
 def _to_length_one(parts: Parts, name: str, x: Any, axis: int) -> tuple[Any, int]:
-    """The tensor with vectors of length 1 along an axis, which is then the last, and that axis."""
+    """The tensor with vectors of length 1 along an axis, which is moved to the end, and that axis."""
     if axis != x.shape.rank - 1:
         x = parts.layer(_layers.Permute, f"{name}/last", {"dims": (2, 1)}, x)
     return parts.function("math.l2_normalize", name, x, axis=-1, epsilon=1e-12), x.shape.rank - 1
 
 
 def _dense(parts: Parts, layer: Any, x: Any) -> Any:
-    """A dense layer on vectors in one row, because the converter leaves one on five axes float."""
+    """A dense layer on vectors in one row, because the converter leaves a dense layer on five axes float."""
     if x.shape.rank < 5 or None in x.shape[1:]:
         return None
     rows = parts.reshape("row", (-1, x.shape[-1]), x)
@@ -136,7 +136,7 @@ def _dense(parts: Parts, layer: Any, x: Any) -> Any:
 
 
 def _einsum_dense(parts: Parts, layer: Any, x: Any) -> Any:
-    """A dense layer on the last axes, if these are the ones that the equation contracts."""
+    """A dense layer on the last axes, if the equation contracts these axes."""
     read, _, rest = layer.equation.replace(" ", "").replace("...", "").partition(",")
     weights, _, written = rest.partition("->")
     batch = [axis for axis in read if axis in written]
@@ -157,7 +157,7 @@ def _einsum_dense(parts: Parts, layer: Any, x: Any) -> Any:
     if len(outer) == 1 or layer.activation is tf.keras.activations.softmax:
         y = y if len(outer) == 1 else parts.reshape("units", (*kept, *sizes), y)
         return parts.activation(layer.activation, "activation", y)
-    # The kernel of the dense layer computes the activation too, unless a reshape is between them.
+    # The kernel of the dense layer also computes the activation, unless there is a reshape between them.
     return parts.reshape("", (*kept, *sizes), parts.activation(layer.activation, "activation", y))
 
 
@@ -167,7 +167,7 @@ def _thresholded(parts: Parts, layer: Any, x: Any) -> Any:
 
 
 def _masking(parts: Parts, layer: Any, x: Any) -> Any:
-    """Masked time steps that are zeros stay zeros. Layers that use the mask are refused by themselves."""
+    """Masked time steps that are zeros stay zeros. Layers that use the mask are refused separately."""
     return parts.layer(_layers.Activation, "", {"activation": "linear"}, x) if layer.mask_value == 0.0 else None
 
 
@@ -222,7 +222,7 @@ def _embedding(parts: Parts, layer: Any, ids: Any) -> Any:
     return parts.layer(_layers.Embedding, "", config, ids, layer.get_weights(), layer.trainable)
 
 
-# Class name -> its rewriting, and how reports call it.
+# Class name -> its rewriting, and its name in reports.
 LAYERS: dict[str, tuple[Row, str]] = {
     "Embedding": (_one(_embedding), ""),
     "LayerNormalization": (_one(layer_normalization), _WRITTEN_OUT),

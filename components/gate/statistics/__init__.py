@@ -1,1 +1,1 @@
-"""Tests of hypotheses that hold in samples of any size: paired counts, bounded means, and ratios of sums."""
+"""Hypothesis tests that are valid in samples of any size: paired counts, bounded means, and ratios of sums."""

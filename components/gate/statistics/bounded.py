@@ -2,10 +2,10 @@
 
 The mean of values that are at least `least` is tested with Gaffke's statistic: one value of `least` is added to the
 values, and all get random weights with the distribution of Bayesian bootstrap weights. The p-value is the probability
-that the weighted mean is at most the bound. The added value represents what is not among the examples: without any loss
-in n values, the p-value against a mean of m below zero is (1 - m) ** n, that of an exact test. If there are only two
-possible values, the test is the exact binomial test. For other distributions, it is a conjecture that the error is at
-most the declared one; no distribution is known where it is greater. See docs/gate.md.
+that the weighted mean is at most the bound. The added value represents values that are not among the examples: without
+any loss in n values, the p-value against a mean of m below zero is (1 - m) ** n, as in an exact test. If there are
+only two possible values, the test is the exact binomial test. For other distributions, it is a conjecture that the
+error is at most the declared one; no distribution is known where it is greater. See docs/gate.md.
 
 Papers: Gaffke 2005, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative
 variable", Mathematical Methods of Statistics 14:451-467. Learned-Miller & Thomas 2019, "A new confidence interval for
@@ -29,8 +29,9 @@ from components.facts.decision import Method
 
 Array = npt.NDArray[np.float64]
 
-# The contour is a hyperbola, in units of the standard deviation's inverse. It bends to the side on which the integrand
-# decays, so that it doesn't oscillate: away from many small values, even if a single large one outweighs them.
+# The contour is a hyperbola, in units of the inverse of the standard deviation. It bends to the side on which the
+# integrand decays, so that it doesn't oscillate: away from many small values, even if a single large one outweighs
+# them.
 _STEP, _BENDS = 0.1, (0.3, -0.3)
 _AT = np.arange(0, 6, _STEP)
 _CONTOURS = [
@@ -40,13 +41,13 @@ _CONTOURS = [
     )
     for bend in _BENDS
 ]
-# So many factors are multiplied before a logarithm is taken.
+# Number of factors that are multiplied before a logarithm is taken.
 _FACTORS = 32
-# More distinct values than this are divided between the nearest of so many.
+# More distinct values than this are divided between the nearest of this many.
 _MOST_VALUES = 512
-# The numbers of examples that are named give this power.
+# The suggested numbers of examples give this power.
 POWER_QUANTILE = float(special.ndtri(0.8))
-# Suggesting more examples than this helps nobody.
+# Suggesting more examples than this isn't helpful.
 _MOST_EXAMPLES = 10**9
 
 
@@ -55,7 +56,7 @@ def p_value(values: Array, least: Sequence[float], times: float = 1.0) -> float:
 
     Args:
         values: Independent values, [N].
-        least: The smallest possible value; several if the values are of kinds that have different ones. Below zero.
+        least: The smallest possible value; several if there are kinds of values with different ones. Below zero.
         times: How often to count each value, to see what more examples would show.
     """
     points, counts = _reduced(np.asarray(values, np.float64))
@@ -90,7 +91,7 @@ def _below_zero(points: Array, counts: Array) -> float:
 def _logarithms(points: Array, counts: Array, contour: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
     """The cumulant generating function on the contour, up to multiples of 2 pi i for whole counts.
 
-    Most points are single ones. A logarithm takes ten times as long as a product, and few factors don't overflow.
+    Most points have a count of one. A logarithm takes ten times as long as a product, and few factors don't overflow.
     """
     single = counts == 1
     logarithms = -(counts[~single] @ np.log1p(-points[~single, None] * contour))
@@ -113,7 +114,7 @@ def _saddlepoint(points: Array, counts: Array, low: float, high: float) -> float
 
 
 def _reduced(values: Array) -> tuple[Array, Array]:
-    """At most about `_MOST_VALUES` values and how often each occurs, with the same mean and no smaller spread."""
+    """At most about `_MOST_VALUES` values and the count of each, with the same mean and no smaller spread."""
     points, counts = np.unique(values, return_counts=True)
     if len(points) <= _MOST_VALUES:
         return points, counts.astype(np.float64)
@@ -133,7 +134,7 @@ class BoundedMean:
     """A ratio of sums over units, or its change, against a bound.
 
     Attributes:
-        values: By how much each unit is on the right side of the bound, times its denominator; negative beyond it.
+        values: How far each unit is on the right side of the bound, times its denominator; negative beyond it.
         denominators: The units' denominators.
         worst, best: The smallest and the largest value that a unit can have, one or more as for `p_value`.
         examples: The number of examples.
@@ -148,16 +149,16 @@ class BoundedMean:
 
     @functools.cached_property
     def p(self) -> float:
-        """As in `components.gate.evidence.Evidence`."""
+        """See `components.gate.evidence.Evidence`."""
         return p_value(self.values, self.worst) if max(self.worst) < 0 else 0.0
 
     @functools.cached_property
     def p_of_harm(self) -> float:
-        """As in `components.gate.evidence.Evidence`."""
+        """See `components.gate.evidence.Evidence`."""
         return p_value(-self.values, [-each for each in self.best]) if min(self.best) > 0 else 0.0
 
     def enough(self, level: float) -> int | None:
-        """As in `components.gate.evidence.Evidence`."""
+        """See `components.gate.evidence.Evidence`."""
         gap = self.values.sum() / self.denominators.sum()
         if gap <= 0:
             return None

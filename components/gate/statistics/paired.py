@@ -77,8 +77,8 @@ def _tail(lost: int, gained: int, examples: int, margin: float, better: bool) ->
     most = (1 - margin) / 2
     low, high = min(low, most), min(high, most)
     gains = _likely(low, high, examples)
-    # The most losses that are still as good as the measured outcome, or the fewest that are still as bad, are
-    # the same for every rate, because the statistic falls with each loss.
+    # The most losses that are still as good as the measured outcome, or the fewest that are still as bad, are the same
+    # for every rate, because the statistic decreases with each loss.
     edge = _most_losses(gains, examples, margin, measured, at_least=better)
     # Evenly spaced square roots, because the probabilities change most at small rates.
     rates = np.linspace(np.sqrt(low), np.sqrt(high), _RATES) ** 2
@@ -116,7 +116,8 @@ def _probability(rates: Array, gains: Array, losses: Array, examples: int, margi
     of_gains = np.exp(counts + special.xlogy(gains, rate) + special.xlog1py(examples - gains, -rate))
     rest, loss = examples - gains, np.minimum((rate + margin) / np.maximum(1 - rate, 1e-300), 1.0)
     more = np.where(losses < 0, 1.0, np.zeros_like(of_gains))
-    # The binomial distribution by the incomplete beta function, which is slow: only where it matters.
+    # The incomplete beta function gives the binomial distribution, but it is slow, so it is computed only where it
+    # matters.
     row, column = np.nonzero((of_gains > _NEGLIGIBLE) & (losses >= 0) & (losses < rest))
     more[row, column] = special.betainc(losses[column] + 1, (rest - losses)[column], loss[row, 0])
     return (of_gains * (1 - more if better else more)).sum(axis=1)

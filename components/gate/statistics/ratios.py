@@ -1,6 +1,6 @@
 """Evidence on ratios of sums over units, and on their changes, from the samples that an evaluation stores.
 
-If both models divide by the same sums, a bound on the change is one on a mean. Otherwise, as for precision, whose
+If both models divide by the same sums, a bound on the change is a bound on a mean. Otherwise, as for precision, whose
 denominators are the positive answers of each model, the ratio of the reference is a nuisance parameter.
 """
 
@@ -15,7 +15,8 @@ from components.facts.decision import Method
 from components.facts.sample import Sample
 from components.gate.statistics.bounded import BoundedMean, p_value
 
-# Of a ratio that is unknown, so many values of a confidence interval are tried, which misses it with this probability.
+# Number of values tried in the confidence interval of an unknown ratio, and the probability that the interval misses
+# it.
 _RATIOS, _OUTSIDE = 5, 1e-4
 # How far from the estimate the interval can end, in standard errors.
 _STEPS_AWAY = (4.0, 4.5, 5.0, 6.0, 8.0, 12.0, 20.0, 40.0)
@@ -25,14 +26,14 @@ _STEPS_AWAY = (4.0, 4.5, 5.0, 6.0, 8.0, 12.0, 20.0, 40.0)
 class RatioChange:
     """The change of a ratio of sums against a bound, if the two models divide by different sums, such as precision.
 
-    If the ratio of the reference is t, its numerators minus t times its denominators have the mean zero. So the bound
-    holds exactly if the same of the candidate, with t plus the bound, has at least the same mean. That is a bound on
-    the mean of paired values, which are tested for each t of a confidence interval. The p-value is the largest one
-    plus the probability that t is outside (Berger & Boos 1994, "P values maximized over a confidence set for the
-    nuisance parameter", Journal of the American Statistical Association 89:1012-1016).
+    If the ratio of the reference is t, its numerators minus t times its denominators have mean zero. So the bound holds
+    exactly if the candidate's, with t plus the bound, have at least the same mean. That is a bound on the mean of
+    paired values, which are tested for each t of a confidence interval. The p-value is the largest one plus the
+    probability that t is outside (Berger & Boos 1994, "P values maximized over a confidence set for the nuisance
+    parameter", Journal of the American Statistical Association 89:1012-1016).
 
     Attributes:
-        sample, reference: Those of the candidate and the reference, with the same units.
+        sample, reference: Samples of the candidate and the reference, with the same units.
         bound, sign, examples: As for `of_samples`.
     """
 
@@ -45,16 +46,16 @@ class RatioChange:
 
     @functools.cached_property
     def p(self) -> float:
-        """As in `components.gate.evidence.Evidence`."""
+        """See `components.gate.evidence.Evidence`."""
         return min(1.0, max(one.p for one in self._possible) + _OUTSIDE)
 
     @functools.cached_property
     def p_of_harm(self) -> float:
-        """As in `components.gate.evidence.Evidence`."""
+        """See `components.gate.evidence.Evidence`."""
         return min(1.0, max(one.p_of_harm for one in self._possible) + _OUTSIDE)
 
     def enough(self, level: float) -> int | None:
-        """As in `components.gate.evidence.Evidence`."""
+        """See `components.gate.evidence.Evidence`."""
         return max(self._possible, key=lambda one: one.p).enough(level - _OUTSIDE) if level > _OUTSIDE else None
 
     @functools.cached_property
@@ -83,7 +84,7 @@ def likely_ratios(sample: Sample) -> tuple[float, float]:
     numerators, denominators = sample.terms
     ratio = numerators.sum() / denominators.sum()
     spread = np.sqrt(((numerators - ratio * denominators) ** 2).sum()) / denominators.sum()
-    # Where nothing varies, what one unit more would change.
+    # If nothing varies, the change that one more unit would make.
     step = max(float(spread), (sample.greatest - sample.least) * max(sample.largest) / denominators.sum())
 
     def end(direction: int, limit: float) -> float:
@@ -105,8 +106,8 @@ def of_samples(
     """Return the evidence of a metric with a sample, or why there is none.
 
     Args:
-        sample: The metric's.
-        reference: That of the model that the bound on the change is relative to; None for a bound on the value.
+        sample: The metric's sample.
+        reference: The sample of the model that the bound on the change is relative to; None for a bound on the value.
         bound: The bound on the value or the change.
         sign: 1 if it must be at least the bound, -1 for at most.
         examples: The number of examples.

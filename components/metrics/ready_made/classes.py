@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 class StepAccuracy(RatioOfSums):
-    """The share of correct steps of all sequences, without those that are masked.
+    """The share of correct steps of all sequences, without masked steps.
 
     Predictions are the scores of the classes [N, T, C], or what `class_numbers` accepts; targets are class indexes
     [N, T]. A sequence counts by its number of steps.
@@ -43,8 +43,8 @@ class MeanIoU(RatioOfSums):
     """The mean over classes of intersection divided by union, of the pixels of all images together.
 
     Predictions are the scores of the classes [N, H, W, C], or what `class_numbers` accepts; targets are class indexes
-    [N, H, W] or [N, H, W, 1]. A class that is in no prediction and no target does not count (Everingham et al. 2015,
-    "The Pascal Visual Object Classes Challenge: A Retrospective", section 4.2).
+    [N, H, W] or [N, H, W, 1]. A class that occurs in no prediction and no target does not count (Everingham et al.
+    2015, "The Pascal Visual Object Classes Challenge: A Retrospective", section 4.2).
 
     Args:
         ignore: A target that marks a pixel to leave out, such as 255.
@@ -56,7 +56,7 @@ class MeanIoU(RatioOfSums):
         self._ignore, self._mask, self._classes = ignore, mask, classes
 
     def sums(self, predictions: Arrays, targets: Arrays, features: Arrays) -> Array:
-        """Return the pixels of each image by class: of the intersections, then of the unions, [N, 2 C]."""
+        """Return the number of pixels of each image by class: in the intersections, then in the unions, [N, 2 C]."""
         predicted, actual, counted, classes = _compared(
             predictions, targets, features, self._ignore, self._mask, self._classes
         )
@@ -75,17 +75,17 @@ class MeanIoU(RatioOfSums):
 class _OfOneClass(RatioOfSums):
     """A ratio of counts of one class against all others.
 
-    Predictions and targets are those of `StepAccuracy`, at any number of steps or pixels, such as one for each example.
+    Predictions and targets are as for `StepAccuracy`, with any number of steps or pixels, such as one for each example.
 
     Args:
-        class_id: The class. With one score for each target, class 1 has the scores above `threshold`.
-        threshold: For one score for each target.
+        class_id: The class. If there is one score for each target, scores above `threshold` mean class 1.
+        threshold: The threshold if there is one score for each target.
         ignore: A target that marks a step or pixel to leave out.
         mask: A feature; steps or pixels with the value 0 are left out. "" for none.
         classes: Number of classes, for predictions that are class indexes.
     """
 
-    # Of right predictions, in the numerator; of predictions and of targets, in the denominator.
+    # Weights of counts: right predictions in the numerator; predictions and targets in the denominator.
     _counts: tuple[int, int, int]
 
     def __init__(
@@ -150,7 +150,7 @@ def _compared(
 
 
 def _count(values: Array, counted: Array, classes: int) -> Array:
-    """How often each class is among the counted values of each example, float64 [N, classes]."""
+    """How often each class occurs among the counted values of each example, float64 [N, classes]."""
     examples = np.broadcast_to(np.arange(len(values))[:, None], values.shape)
     found = np.bincount(examples[counted] * classes + values[counted], minlength=len(values) * classes)
     return found.reshape(len(values), classes).astype(np.float64)

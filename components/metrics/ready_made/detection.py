@@ -25,10 +25,10 @@ class Image(NamedTuple):
     """The counted part of one image.
 
     Attributes:
-        digest: Of its boxes, scores, and classes. It orders images, regardless of the order of the examples.
-        classes, scores: Of its detections, [D], by falling score.
-        matched: Whether each detection has found an object at each IoU, [IoUs, D].
-        objects: Classes of the objects that are there, [G].
+        digest: Digest of its boxes, scores, and classes. It orders images, regardless of the order of the examples.
+        classes, scores: Classes and scores of its detections, [D], by descending score.
+        matched: Whether each detection matches an object at each IoU, [IoUs, D].
+        objects: Classes of the actual objects, [G].
         weight: How often the image counts.
     """
 
@@ -43,7 +43,7 @@ class Image(NamedTuple):
 class MeanAveragePrecision(KeptExamples):
     """COCO's mAP: the mean over classes and IoUs of the precision at 101 recalls (Lin et al. 2014, arXiv:1405.0312).
 
-    As pycocotools computes it for objects of every size without crowds. Detections with equal scores are ranked within
+    The same as pycocotools for objects of every size, without crowds. Detections with equal scores are ranked within
     an image in their order, and between images by a digest of their contents, so the order of the examples has no
     influence. The weight of an image multiplies its objects and its detections, as if it occurred that many times.
 
@@ -162,10 +162,10 @@ def overlaps(boxes: Array, others: Array) -> Array:
 
 
 def match(ious: Array, thresholds: Array) -> Array:
-    """Give each detection, in order, the free object with which it has the highest IoU, if that is enough.
+    """Give each detection, in order, the unmatched object with which it has the highest IoU, if that is high enough.
 
     Args:
-        ious: Of the detections by falling score with the objects, [D, G].
+        ious: IoUs of the detections, by descending score, with the objects, [D, G].
         thresholds: The minimum IoUs, [T].
 
     Returns:
@@ -179,7 +179,7 @@ def match(ious: Array, thresholds: Array) -> Array:
     least = np.minimum(thresholds, 1 - 1e-10)
     for number in np.flatnonzero((ious >= least.min(initial=1)).any(axis=1)):
         values = np.where(free, ious[number], -1.0)
-        # Of equal IoUs, pycocotools takes the last.
+        # Among equal IoUs, pycocotools takes the last.
         chosen = objects - 1 - np.argmax(values[:, ::-1], axis=1)
         matched[:, number] = enough = values[rows, chosen] >= least
         free[rows[enough], chosen[enough]] = False
@@ -190,7 +190,7 @@ def average_precisions(matched: Array, objects: float, weights: Array) -> Array:
     """The mean precision at COCO's 101 recalls, for each threshold.
 
     Args:
-        matched: Whether each detection of a class has an object, by falling score, bool [T, D].
+        matched: Whether each detection of a class has an object, by descending score, bool [T, D].
         objects: Number of objects of the class, each as often as it counts, more than 0.
         weights: How often each detection counts, [D], more than 0.
 
@@ -199,7 +199,7 @@ def average_precisions(matched: Array, objects: float, weights: Array) -> Array:
     """
     found = np.cumsum(matched * weights, axis=1)
     precisions = found / np.cumsum(weights)
-    # The greatest precision at this or any higher recall; 0 where the recall isn't reached.
+    # The greatest precision at this or any higher recall; 0 if the recall isn't reached.
     best = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
     best = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
     # Without rounding, a sum of weights can miss the recall 1.

@@ -13,7 +13,7 @@ from components.metrics.ready_made.read import only
 
 Array = npt.NDArray[Any]
 
-# Rows of the matrix of similarities to compute at once, and the decimals by which similarities differ.
+# Rows of the matrix of similarities to compute at once, and the number of decimals that distinguish similarities.
 _ROWS, _DECIMALS = 1024, 9
 
 
@@ -54,7 +54,8 @@ class RecallAtK(KeptExamples):
     than 1e-9 are equal: then the value is the mean over all orders. An example without another of its class does not
     count. Time grows with the square of the number of examples.
 
-    An example counts by its weight when it is looked up. One with the weight 0 is left out, and is near no other.
+    An example counts by its weight when it is looked up. An example with the weight 0 is left out, and is not among the
+    neighbors of others.
 
     Predictions are embeddings [N, D]; targets are class indexes [N].
 

@@ -67,7 +67,7 @@ def named_array(named: Arrays, name: str, what: str) -> Array:
 
 
 def mask_of(features: Arrays, name: str, shape: tuple[int, ...]) -> Array:
-    """The mask in a feature as bool of a shape [N, ...]: nonzero values count. Without a name, everything counts.
+    """The mask in a feature as bool of the given shape [N, ...]: nonzero values count. Without a name, all values do.
 
     Raises:
         SpecError: The feature doesn't exist.
@@ -95,7 +95,7 @@ def class_numbers(predictions: Array, targets: Array, classes: int, threshold: f
             more than the threshold means this class; or class indexes, integers [N, ...].
         targets: Class indexes [N, ...] or [N, ..., 1].
         classes: Number of classes, which class indexes as predictions need; 0 if unknown.
-        threshold: As above.
+        threshold: See `predictions`.
 
     Returns:
         Both as int64 [N, M], and the number of classes.

@@ -21,11 +21,11 @@ class CharacterErrorRate(RatioOfSums):
 
     Predictions and targets are texts, bytes in UTF-8 or str [N], or class indexes [N, T] with padding. The two can
     differ in T. Whitespace at the ends of a text does not count. An error in an example with an empty reference counts;
-    if all references are empty, the rate is NaN. The distance is that of Levenshtein 1966, "Binary codes capable of
+    if all references are empty, the rate is NaN. The distance is from Levenshtein 1966, "Binary codes capable of
     correcting deletions, insertions, and reversals", Soviet Physics Doklady 10:707-710.
 
     Args:
-        padding: The class index that fills up shorter sequences. It is left out wherever it is.
+        padding: The class index that fills up shorter sequences. It is left out wherever it occurs.
         reference: A feature to compare with instead of the target, such as a text. "" for the target.
     """
 
@@ -118,7 +118,7 @@ def edit_distances(references: Sequence[Symbols], hypotheses: Sequence[Symbols])
     for row in range(1, wanted.shape[1] + 1):
         substituted = distances[:, :-1] + (found != wanted[:, row - 1 : row])
         best = np.concatenate([np.full((len(found), 1), row), np.minimum(distances[:, 1:] + 1, substituted)], axis=1)
-        # Insertions: the least of best[j] + (k - j) over all j up to k.
+        # Insertions: the minimum of best[j] + (k - j) over all j up to k.
         distances = np.minimum.accumulate(best - columns, axis=1) + columns
         result = np.where(lengths == row, distances[np.arange(len(found)), ends], result)
     return result.astype(np.float64)

@@ -98,6 +98,6 @@ class KeypointError(RatioOfSums):
             )
         found, wanted = (each.astype(np.float64).reshape(len(found), -1, self._dimensions) for each in (found, wanted))
         counted = mask_of(features, self._mask, found.shape[:2])
-        # What is masked may be NaN.
+        # Masked values may be NaN.
         distances = np.sqrt(((found - wanted) ** 2).sum(axis=-1), where=counted, out=np.zeros(counted.shape))
         return np.stack([distances.sum(axis=1), counted.sum(axis=1)], axis=1)

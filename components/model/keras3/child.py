@@ -1,4 +1,4 @@
-"""Runs a model in Keras 3. This module is the main program of a child process, which imports nothing of tf-keras."""
+"""Runs a model in Keras 3. This module is the main program of a child process, which doesn't import tf-keras."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def main(folder: Path) -> None:
     """Run the model on all sets of inputs.
 
     Args:
-        folder: Holds `JOB_FILE` with the model's `path`, `modules` to import first because they register classes, and
-            `trust_code`; and `INPUTS_FILE` with arrays named `<set>/<number of the input>`. Gets `OUTPUTS_FILE` with
-            arrays named `<set>/<number of the output>`.
+        folder: Contains `JOB_FILE` with the model's `path`, `modules` to import first because they register classes,
+            and `trust_code`; and `INPUTS_FILE` with arrays named `<set>/<number of the input>`. This function adds
+            `OUTPUTS_FILE` with arrays named `<set>/<number of the output>`.
     """
     job = json.loads((folder / JOB_FILE).read_text())
     for module in job["modules"]:

@@ -1,4 +1,4 @@
-"""Translates the configurations of single objects from Keras 3 to tf-keras. Pure: without either Keras."""
+"""Translates the configurations of single objects from Keras 3 to tf-keras. Pure: imports neither Keras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.model.keras3.refusals import refusal
 
 Config = dict[str, Any]
 
-# Options that don't change what a layer computes once its weights are known, or only how fast.
+# Options that don't affect the results of a layer with known weights, or affect only its speed.
 _WITHOUT_EFFECT = {
     "autocast", "build_input_shape", "flash_attention", "gptq_unpacked_column_size", "input_length", "lora_alpha",
     "lora_rank", "name", "optional", "quantization_config", "ragged", "renorm_clipping", "renorm_momentum", "salt",
@@ -26,12 +26,12 @@ _RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 _KEPT = re.compile(r"keras\.(regularizers|constraints)")
 _KEPT_CLASSES = {"L1", "L2", "L1L2", "OrthogonalRegularizer", "NonNeg", "UnitNorm", "MaxNorm", "MinMaxNorm"}
 
-# Activations with the same meaning in both. `hard_sigmoid` isn't: Keras 3 changed its slope from 0.2 to 1/6.
+# Activations with the same meaning in both. `hard_sigmoid` isn't one: Keras 3 changed its slope from 0.2 to 1/6.
 _SAME_ACTIVATIONS = {
     "linear", "relu", "sigmoid", "tanh", "softmax", "softplus", "softsign", "elu", "selu", "gelu", "exponential",
     "mish",
 }  # fmt: skip
-# Activations that tf-keras lacks or defines otherwise -> the operation of Keras 3 that computes them.
+# Activations that tf-keras lacks or defines differently -> the operation of Keras 3 that computes them.
 _AS_OPERATION: dict[str, tuple[str, Config]] = {
     "relu6": ("Relu6", {}),
     "leaky_relu": ("LeakyRelu", {"negative_slope": 0.2}),
@@ -45,11 +45,11 @@ _AS_OPERATION: dict[str, tuple[str, Config]] = {
     "squareplus": ("Squareplus", {"b": 4}),
     "tanh_shrink": ("TanhShrink", {}),
 }
-# Layers whose activation is the last thing that they compute, so that an operation can follow instead.
+# Layers whose activation is their last computation, so that an operation can follow instead.
 _ENDS_WITH_ACTIVATION = re.compile(
     r"Activation|Dense|EinsumDense|(Separable|Depthwise)?Conv[123]D(Transpose)?|DepthwiseConv[12]D|SeparableConv[12]D"
 )
-# What the name of a graph's scope must not contain, and what it must not start with.
+# Characters that the name of a graph's scope must not contain, and must not start with.
 _UNFIT, _UNFIT_START = re.compile(r"[^A-Za-z0-9_.\\/>-]"), re.compile(r"(?=[^A-Za-z0-9.])")
 
 
@@ -124,7 +124,7 @@ class Names:
         self._given: dict[str, str] = {}
 
     def __call__(self, name: str) -> str:
-        """The name for one of the file; always the same for the same name."""
+        """The name for a name from the file; always the same for the same name."""
         if name not in self._given:
             found = _UNFIT.sub("_", name)
             found = f"layer{found}" if _UNFIT_START.match(found) else found
@@ -213,7 +213,7 @@ def _can_be_dropped(name: str, value: Any, config: Mapping[str, Any]) -> bool:
 
 
 def _drop_mirrored_layer(arguments: Config) -> None:
-    """Leave out the backward layer of a Bidirectional if tf-keras makes the same from the forward layer."""
+    """Leave out the backward layer of a Bidirectional if tf-keras creates the same one from the forward layer."""
     forward, backward = (dict(arguments[key]["config"]) for key in ("layer", "backward_layer"))
     # tf-keras adds these prefixes again.
     forward["name"], backward["name"] = (

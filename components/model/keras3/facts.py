@@ -1,4 +1,4 @@
-"""What was measured when a model of Keras 3 was rebuilt in tf-keras."""
+"""Measurements from rebuilding a model of Keras 3 in tf-keras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class RebuiltFacts(FrozenModel):
         examples: Kind of inputs (`random`, `positive`, or `real`) -> number of examples that both models ran on.
         largest_difference: Largest absolute difference of an output, as a fraction of the output's scale.
         output_scale: Largest absolute value of that output.
-        tolerance: What `largest_difference` may be at most.
+        tolerance: The maximum permitted `largest_difference`.
     """
 
     keras_version: str

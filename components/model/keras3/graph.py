@@ -12,7 +12,7 @@ from components.core.errors import EdgemillError, summary_line
 from components.model.keras3.configs import Config
 from components.model.keras3.refusals import refusal
 
-# The layer, which of its calls, and which of the tensors that this call returns.
+# The layer, the index of its call, and the index of the tensor among those that the call returns.
 Place = tuple[str, int, int]
 
 
@@ -28,11 +28,11 @@ class Graph:
         self._tensors: dict[str, list[list[Any]]] = {name: [] for name in self._waiting}
 
     def store(self, name: str, tensors: list[Any]) -> None:
-        """Add what one more call of a layer returns."""
+        """Add the results of one more call of a layer."""
         self._tensors[name].append(tensors)
 
     def tensor(self, name: str, node: int, index: int) -> Any:
-        """What a call returned."""
+        """The results of a call."""
         calls = self._tensors.get(name)
         if calls is None:
             raise refusal(name, "the graph names a layer that it lacks", remedy="save the model again")
@@ -101,7 +101,7 @@ def _check_tensor(name: str, tensor: Any, config: Config) -> None:
 
 
 def named_places(structure: Any) -> Iterator[tuple[str | None, Place]]:
-    """Yield the tensors of a model's structure in the order of Keras, with their key where it is a dict."""
+    """Yield the tensors of a model's structure in the order of Keras, with their key if it is a dict."""
     if isinstance(structure, dict):
         yield from ((key, place) for key in sorted(structure) for place in places(structure[key]))
     else:
@@ -122,7 +122,7 @@ def places(structure: Any) -> Iterator[Place]:
 
 
 class refused_as:  # noqa: N801 - used like a function
-    """A context in which any error of tf-keras becomes the refusal of a layer."""
+    """A context in which any error of tf-keras becomes a refusal of the layer."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -25,7 +25,7 @@ class Rebuilt(NamedTuple):
     """A model of Keras 3 rebuilt in tf-keras.
 
     Attributes:
-        saved: What its file holds.
+        saved: The content of its file.
         model: The tf-keras model.
     """
 
@@ -84,7 +84,7 @@ def _placed(path: Path) -> Iterator[None]:
     except EdgemillError as error:
         raise error if str(path) in str(error.where) else error.placed(str(path)) from error
     except Exception as error:
-        # A configuration that Keras didn't write lacks entries, or has other ones.
+        # A configuration that Keras didn't write can lack entries, or have different ones.
         raise ModelError(
             f"the model of Keras 3 cannot be read: {type(error).__name__}: {summary_line(error)}",
             where=str(path),
@@ -127,7 +127,7 @@ def _modules(config: dict[str, Any]) -> list[str]:
 
 
 def _ordered(model: Any, inputs: Any) -> Sequence[Any] | None:
-    """Sort inputs by the model's, or return None if they don't fit: that is reported where they are checked."""
+    """Sort inputs in the model's order. Return None if they don't fit, which a later check reports."""
     names = [tensor.name.partition(":")[0] for tensor in model.inputs]
     if inputs is None or (isinstance(inputs, Mapping) and set(inputs) != set(names)):
         return None

@@ -1,6 +1,6 @@
 """The operations of `keras.ops` in TensorFlow, on the symbolic tensors of tf-keras.
 
-Where a tf-keras layer computes exactly the same, that layer is called, because training steps know it.
+If a tf-keras layer computes exactly the same, that layer is called, because training steps support it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def apply_operation(kind: str, config: Config, name: str, args: Sequence[Any], k
         kind: Name of its class in Keras 3, such as `Mean`.
         config: Arguments of that class.
         name: Name for the layer, if the operation becomes one.
-        args, kwargs: What it is called with: tensors, and constants as NumPy arrays or Python values.
+        args, kwargs: Its arguments: tensors, and constants as NumPy arrays or Python values.
 
     Returns:
         One tensor, or several.
@@ -45,7 +45,7 @@ def _as_layer(layer: Callable[..., Any]) -> Callable[..., Any]:
 
 def _binary(function: Callable[[Any, Any], Any], layer: Callable[..., Any] | None = None) -> Callable[..., Any]:
     def call(config: Config, x1: Any, x2: Any) -> Any:
-        # Python's numbers take the type of the tensor, as in Keras 3. NumPy's arrays have their own.
+        # Python's numbers take the type of the tensor, as in Keras 3. NumPy's arrays have their own types.
         if layer is not None and is_symbolic(x1) and is_symbolic(x2) and x1.shape == x2.shape and x1.dtype == x2.dtype:
             return layer(name=config["name"])([x1, x2])
         return function(x1, x2)
@@ -99,7 +99,7 @@ def _relu6(config: Config, x: Any) -> Any:
 
 
 def _hard_sigmoid(config: Config, x: Any) -> Any:
-    # As in the MobileNetV3 of tf-keras.
+    # As in the MobileNetV3 from tf-keras.
     return _relu6(config, x + 3.0) * (1.0 / 6.0)
 
 

@@ -95,7 +95,7 @@ def _flat(result: Any) -> list[Any]:
 def _random_inputs(model: Any, config: Config) -> dict[str, list[Array]]:
     """Draw inputs around zero, and inputs like the bytes of images."""
     generator = np.random.default_rng(0)
-    # Every index must be one that each embedding has.
+    # Every index must exist in each embedding.
     sizes = [entry["config"]["input_dim"] for entry in entries_within(config) if entry["class_name"] == "Embedding"]
     highest = min([*sizes, 256])
     sets: dict[str, list[Array]] = {"random": [], "positive": []}

@@ -29,11 +29,11 @@ from components.upstream.keras import lambdas_allowed
 
 _KERAS = re.compile(r"keras(\.|$)")
 
-# What follows a layer: an operation, or an activation that is a layer or a registered function.
+# The part that follows a layer: an operation, or an activation that is a layer or a registered function.
 _Then = Operation | Config | None
 
 
-# Layers that only models of `keras.applications` use -> a layer that computes and trains the same.
+# Layers that only models of `keras.applications` use -> a layer that computes the same and trains in the same way.
 _IN_APPLICATIONS = {
     "LayerScale": lambda config: tf.keras.layers.DepthwiseConv2D(1, use_bias=False, name=config["name"]),
     "StochasticDepth": lambda config: tf.keras.layers.Dropout(
@@ -82,7 +82,7 @@ def rebuild(config: Config) -> Part:
 
 
 class _Builder:
-    """Builds layers, each shared one once."""
+    """Builds layers, and each shared layer only once."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -100,7 +100,7 @@ class _Builder:
         return part
 
     def _part(self, entry: Config, *, outermost: bool = False) -> tuple[Part, _Then]:
-        """Build a layer or a model. Returns it with what to apply to its output."""
+        """Build a layer or a model. Returns it, and the part to apply to its output."""
         identity, then = entry.get("shared_object_id"), None
         if identity in self._shared:
             return self._shared[identity], None
@@ -197,7 +197,7 @@ class _Builder:
             return self._follow(name, then, result)
 
         def tensor(place: Place) -> Any:
-            # Keras counts the call that defines a nested model, but only here.
+            # Only here, Keras counts the call that defines a nested model.
             name, node, index = place
             return graph.tensor(name, node - (name in built and built[name][0].kind == "Functional"), index)
 
@@ -213,7 +213,7 @@ class _Builder:
         )
 
     def _follow(self, name: str, then: _Then, result: Any) -> Any:
-        """Apply what follows a layer to its output."""
+        """Apply the part that follows a layer to its output."""
         if then is None:
             return result
         if isinstance(then, Operation):
@@ -272,7 +272,7 @@ def _described(then: Operation | Config) -> str:
 
 
 def is_custom(entry: Config) -> bool:
-    """Whether the class of a layer isn't one of Keras."""
+    """Whether the class of a layer isn't part of Keras."""
     if "module" not in entry:
         return entry["class_name"] not in (*MODELS, *_IN_APPLICATIONS) and _layer_class(entry["class_name"]) is None
     return not _KERAS.match(str(entry["module"]))

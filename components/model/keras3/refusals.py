@@ -15,7 +15,7 @@ def refusal(layer: str, why: str, *, bound: object = None, measured: object = No
 
     Args:
         layer: The layer's name in the Keras file.
-        why: What is wrong with it, as part of a sentence.
+        why: The problem with it, as part of a sentence.
         bound: What can be rebuilt.
         measured: What was found.
         remedy: Advice that comes before the export.

@@ -1,4 +1,4 @@
-"""Reads files that Keras 3 saved, `.keras` and `.h5`, without Keras, TensorFlow, or any code from the file."""
+"""Reads `.keras` and `.h5` files of Keras 3. Imports neither Keras nor TensorFlow, and runs no code from the file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoredWeights(NamedTuple):
 
 
 class SavedKeras3(NamedTuple):
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         version: The version of Keras that wrote it.
@@ -57,7 +57,7 @@ def read_saved(path: Path) -> SavedKeras3:
     """Read a file that Keras 3 wrote. Arrays are read only when `values_of` is called.
 
     Raises:
-        ModelError: The file is damaged, expands to far more than its size, or stores weights in another way.
+        ModelError: The file is damaged, expands to far more than its size, or stores weights in a different way.
     """
     import h5py
 
@@ -86,7 +86,7 @@ def refuse_zip_bomb(path: Path) -> None:
     """Refuse an archive whose content is far larger than the archive, before anything is decompressed.
 
     Raises:
-        ModelError: It is.
+        ModelError: Its content is far larger.
     """
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -101,13 +101,13 @@ def refuse_zip_bomb(path: Path) -> None:
 
 
 def refuse_hdf5_bomb(path: Path) -> None:
-    """Refuse a model whose weights expand to far more than what the file stores of them, before anything reads them.
+    """Refuse a model whose weights expand to far more bytes than the file stores, before anything reads them.
 
     Args:
         path: A `.h5` file, or a `.keras` file that isn't a bomb itself.
 
     Raises:
-        ModelError: The weights do.
+        ModelError: The weights expand to far more bytes.
     """
     import h5py
 
@@ -138,7 +138,7 @@ def values_of(stored: h5py.Dataset) -> npt.NDArray[Any]:
 
 
 def _weights(file: h5py.File, path: Path) -> Iterator[tuple[str, StoredWeights]]:
-    """Yield the path and the weights of each group `vars`, the optimizer's excluded."""
+    """Yield the path and the weights of each group `vars`, except the optimizer's."""
     import h5py
 
     pending: list[tuple[str, h5py.Group]] = [("", file)]
@@ -175,7 +175,7 @@ def _long_attribute(group: h5py.Group, name: str) -> list[Any]:
 
 
 def _sound(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
-    """Return an array that is stored in this file, and not much larger than what is stored of it."""
+    """Return an array that is stored in this file, and that isn't much larger than its stored bytes."""
     import h5py
 
     for folder in name.split("/")[:-1]:

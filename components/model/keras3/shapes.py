@@ -1,4 +1,4 @@
-"""The operations of `keras.ops` that move, cut, and join tensors, in TensorFlow."""
+"""The operations of `keras.ops` that move, split, and join tensors, in TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ layers = tf.keras.layers
 
 
 def reshape(config: Config, x: Any) -> Any:
-    """Change the shape. The batch stays its own dimension if nothing moves in or out of it."""
+    """Change the shape. The batch stays a separate dimension if nothing moves in or out of it."""
     shape = config["newshape"] if isinstance(config["newshape"], list | tuple) else [config["newshape"]]
     rest, given = list(shape[1:]), x.shape[1:]
-    # Only then the first dimension stays the batch.
+    # Only in this case, the first dimension stays the batch.
     if given.is_fully_defined() and shape[0] in (-1, None) and -1 not in rest and math.prod(rest) == math.prod(given):
         return layers.Reshape(rest, name=config["name"])(x)
     return tf.reshape(x, [-1 if size is None else size for size in shape])
@@ -33,7 +33,7 @@ def transpose(config: Config, x: Any) -> Any:
 
 
 def moveaxis(config: Config, x: Any) -> Any:
-    """Move dimensions to other places."""
+    """Move dimensions to other positions."""
     source, destination = (
         [axis % x.shape.rank for axis in (value if isinstance(value, list | tuple) else [value])]
         for value in (config["source"], config["destination"])
@@ -61,7 +61,7 @@ def concatenate(config: Config, xs: Any) -> Any:
 
 
 def split(config: Config, x: Any) -> Any:
-    """Cut a tensor into equal parts, or at indices."""
+    """Split a tensor into equal parts, or at indices."""
     axis, parts = config.get("axis", 0), config["indices_or_sections"]
     if isinstance(parts, list | tuple):
         ends = [*parts, x.shape[axis]]

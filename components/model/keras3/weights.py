@@ -13,8 +13,8 @@ from components.model.keras3.refusals import refusal
 from components.model.keras3.saved_file import SavedKeras3, StoredWeights, values_of
 from components.upstream.keras import attention_projections, is_layer, own_weights
 
-# The variables of a layer in the order in which Keras 3 stores them, and where tf-keras has a different name, that
-# name.
+# The variables of a layer in the order in which Keras 3 stores them. If tf-keras has a different name, that name
+# follows.
 _DENSE = ("kernel", "bias")
 _NORM = ("gamma", "beta")
 _VARIABLES: list[tuple[str, tuple[str, ...]]] = [
@@ -41,11 +41,11 @@ class _Leaf(NamedTuple):
 
     Attributes:
         path: Path of its weights in a `.keras` file.
-        top: Name of the layer of the outermost model that it is, or is inside.
+        top: Name of the outermost model's layer that is this layer, or contains it.
         names: Names of the enclosing layers, from the outside in, and its own. Models are left out, and "" stands for
-            names that Keras gives out by itself.
+            names that Keras generates.
         variables: Name in Keras 3 -> variable of tf-keras.
-        named: Whether the order of its variables is known to be the file's. The other classes are the task's.
+        named: Whether the order of its variables is known to be the file's. Only for the task's classes, it isn't.
     """
 
     path: str
@@ -62,7 +62,7 @@ def carry_over(model: Part, saved: SavedKeras3) -> int:
         The number of variables.
 
     Raises:
-        ModelError: Layers, variables, or shapes differ from those of the file, or a weight of the file is left over.
+        ModelError: Layers, variables, or shapes differ from those in the file, or a weight in the file is left over.
     """
     left = {path: dict(stored.arrays) for path, stored in saved.weights.items() if not _IGNORED.search(path)}
     count = 0
@@ -121,14 +121,14 @@ def _variables(part: Part) -> dict[str, Any]:
 
 
 def _inside(part: Part) -> Iterator[tuple[str, Part]]:
-    """Yield the layers inside one, each with its path there."""
+    """Yield the layers inside a layer, each with its path there."""
     if part.kind in _MODELS:
         yield from _numbered("layers", part.inside["layers"])
     elif part.kind == "Bidirectional":
         given = part.inside["layer"][0]
         for side in ("forward_layer", "backward_layer"):
             layer = getattr(part.layer, side)
-            # tf-keras builds its own layers from the given one, and renames any other backward layer.
+            # tf-keras builds its own layers from the given layer, and renames any other backward layer.
             name = "" if side in part.inside else layer.name
             yield side, given._replace(name=name, layer=layer, inside=_cell_of(given, layer))
     elif part.kind == "MultiHeadAttention":
@@ -146,7 +146,7 @@ def _inside(part: Part) -> Iterator[tuple[str, Part]]:
 
 
 def _held(layer: Any) -> Iterator[tuple[str, Part]]:
-    """Yield the layers that a layer of the task holds as attributes, or in lists."""
+    """Yield the layers that a layer of the task has as attributes, or in lists."""
     for name, value in vars(layer).items():
         if is_layer(value):
             yield name, _part_of(value)
@@ -155,7 +155,7 @@ def _held(layer: Any) -> Iterator[tuple[str, Part]]:
 
 
 def _part_of(layer: Any) -> Part:
-    # The task may leave it to Keras to name the layer, and Keras counts.
+    # The task may let Keras name the layer, and Keras numbers its names.
     kind = type(layer)
     return Part("", kind.__name__, layer, {}, custom=not kind.__module__.startswith("tf_keras."))
 
@@ -192,7 +192,7 @@ def _by_name(leaf: _Leaf, arrays: dict[str, h5py.Dataset]) -> dict[str, h5py.Dat
     """Take the arrays of a `.h5` file whose path has the names of the layers and the variable, in this order."""
     found = {}
     for index, name in enumerate(leaf.variables):
-        # Layers that keep a layer in its own path, such as TimeDistributed, are not in its path.
+        # Layers that store a layer under its own path, such as TimeDistributed, are not in its path.
         parts = [re.escape(part) for part in leaf.names if part and part != leaf.top]
         pattern = re.compile(r"(.*/)?" + "/(.*/)?".join([*parts, re.escape(name)]))
         candidates = [path for path in arrays if pattern.fullmatch(path)]
@@ -211,7 +211,7 @@ def _by_name(leaf: _Leaf, arrays: dict[str, h5py.Dataset]) -> dict[str, h5py.Dat
 
 def _assign(leaf: _Leaf, name: str, variable: Any, stored: h5py.Dataset) -> None:
     values = values_of(stored)
-    # LayerScale becomes a convolution of one pixel.
+    # LayerScale becomes a 1x1 convolution.
     shape = variable.shape.as_list()
     if name == "gamma" and shape == [1, 1, *values.shape, 1]:
         values = values.reshape(shape)

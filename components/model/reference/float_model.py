@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 # TFLite's operators -> the operations of TensorFlow that they compute.
 _PROBABILITIES = {"SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
-# They change no values that an activation returns.
+# These don't change the values that an activation returns.
 _MOVING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"})
 
 
@@ -40,7 +40,7 @@ class FloatModel(Protocol):
 
 
 def tflite_path(serving: Path) -> Path | None:
-    """The path of the float TFLite file in the serving folder of a baseline; None if it holds a SavedModel."""
+    """The path of the float TFLite file in the serving folder of a baseline; None if there is a SavedModel instead."""
     path = serving / Path(TFLITE_FILE).name
     return path if path.is_file() else None
 
@@ -59,7 +59,7 @@ class _SavedModel:
     def __init__(self, serving: Path) -> None:
         from components.model.saved_model import load_serving
 
-        # Signatures hold only weak references to their variables, so keep the loaded model alive.
+        # Signatures have only weak references to their variables, so keep the loaded model alive.
         self._held, signature = load_serving(serving)
         self.output_names = tuple(signature.structured_outputs)
 

@@ -16,7 +16,7 @@ from components.core.errors import StorageError
 # The content of a configuration file, as CI systems pass it.
 CONTENT_VARIABLE = "DOCKER_AUTH_CONFIG"
 _HELPER_SECONDS = 30
-# What a helper returns as the user of an identity token.
+# The user name that a helper returns for an identity token.
 _TOKEN_USER = "<token>"
 
 
@@ -114,7 +114,7 @@ def _from_helper(helper: str, host: str, place: str) -> Credentials | None:
 
 
 def _unreadable(place: str, found: str) -> StorageError:
-    # Without the content and without a cause, which could contain a secret.
+    # Without the content and without a cause, because they could contain a secret.
     return StorageError(
         "the credentials of the registry cannot be read",
         where=place,

@@ -1,11 +1,11 @@
-"""Hosts of OCI registries. Imported on devices, so it needs nothing but the standard library."""
+"""Hosts of OCI registries. Imported on devices, so it needs only the standard library."""
 
 from __future__ import annotations
 
 import os
 import re
 
-# Hosts that are asked without TLS, with their ports and separated by commas, as Docker's `insecure-registries`.
+# Hosts to connect to without TLS, with their ports and separated by commas, like Docker's `insecure-registries`.
 HTTP_VARIABLE = "EDGEMILL_OCI_HTTP_HOSTS"
 ADDRESS_PREFIX = "oci://"
 _PARAMETER = re.compile(r'([a-z]+)="([^"]*)"')
@@ -18,7 +18,7 @@ def is_loopback(host: str) -> bool:
 
 
 def base_url(host: str) -> str:
-    """Return the URL of a registry: HTTPS, unless it is this machine or the environment asks for HTTP."""
+    """Return the URL of a registry: HTTPS, unless it is this machine or the environment selects HTTP."""
     asked = {one.strip() for one in os.environ.get(HTTP_VARIABLE, "").split(",")}
     return f"{'http' if is_loopback(host) or host in asked else 'https'}://{host}"
 

@@ -17,7 +17,7 @@ _ANNOTATION = "io.edgemill.note"
 
 
 class OciNotes:
-    """See `components.object_store.notes.Notes`. Without times, the registry's clock is that of this machine."""
+    """See `components.object_store.notes.Notes`. OCI registries don't report times, so this machine's clock is used."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
@@ -29,7 +29,7 @@ class OciNotes:
         except NoCredentialsError:
             raise
         except DeniedError:
-            return []  # Some registries say so if there is no such repository.
+            return []  # Some registries answer in this way if there is no such repository.
 
     def read(self, name: str) -> bytes | None:
         """See `Notes`."""

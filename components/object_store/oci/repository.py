@@ -80,11 +80,11 @@ class Repository:
 
     @property
     def place(self) -> str:
-        """The repository in messages."""
+        """The name of the repository in messages."""
         return self._transport.place
 
     def remove(self, digest: str) -> None:
-        """Remove a manifest by its digest, and with it all tags that name it. A missing one isn't an error."""
+        """Remove a manifest by its digest, and with it all tags that name it. A missing manifest isn't an error."""
         answer = self._transport.send(
             "DELETE", f"manifests/{digest}", expected=(_OK, _ACCEPTED, _NO_CONTENT, _NOT_FOUND, _NOT_ALLOWED)
         )
@@ -121,7 +121,7 @@ class Repository:
     def check_writable(self) -> None:
         """Start an upload and cancel it, which needs the permission to push and leaves nothing.
 
-        A registry that can't cancel an upload forgets it sooner or later.
+        A registry that can't cancel an upload discards it eventually.
         """
         answer = self._transport.send("POST", "blobs/uploads/", expected=(_ACCEPTED,))
         with suppress(StorageError, FileNotFoundError):
@@ -137,7 +137,7 @@ class Repository:
             try:
                 self._upload_once(content, digest)
             except FileNotFoundError:
-                # The registry has forgotten the upload, or carried it out although its answer was lost.
+                # The registry has discarded the upload, or completed it although its answer was lost.
                 if self._transport.send("HEAD", path, expected=(_OK, _NOT_FOUND)).status_code == _OK:
                     break
                 if attempt == ATTEMPTS:
@@ -197,11 +197,11 @@ class Repository:
         Args:
             reference: The tag.
             manifest: The manifest, whose blobs exist.
-            before: The manifest that the tag named when it was read; None for no tag.
+            before: The manifest that the tag named when it was read; None if there was no tag.
 
         Returns:
-            False if the tag has a different content than `before`, and the registry checks conditions. If the answer is
-            lost and a different manifest is there afterward, this write came first or never happened: True.
+            False if the tag has a different content than `before`, and the registry checks conditions. Also True if the
+            answer is lost and a different manifest is there afterward: then this write came first or never happened.
 
         Raises:
             StorageError: The registry refuses or fails, or the tag has not changed after several writes.
@@ -267,5 +267,5 @@ def _received(answer: requests.Response) -> int:
     """Return how many bytes of an upload the registry has."""
     found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.headers.get("Range", ""))
     last = int(found[1]) if found else 0
-    # A registry without any byte reports 0-0, and so does one with a single byte, which no chunk has.
+    # A registry without any bytes reports 0-0. So does one with a single byte, but no chunk is that short.
     return last + 1 if last else 0

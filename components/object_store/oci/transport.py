@@ -1,4 +1,4 @@
-"""Requests to an OCI registry: signing in, repeating, and explaining what it refuses."""
+"""Requests to an OCI registry: signing in, retries, and explanations of refusals."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Transport:
 
     @property
     def place(self) -> str:
-        """The repository in messages."""
+        """The name of the repository in messages."""
         return f"oci://{self._host}/{self._name}"
 
     def send(
@@ -72,7 +72,7 @@ class Transport:
             path: A path below the repository, or a URL that the registry returned.
             expected: Statuses that are returned. 404 raises a FileNotFoundError if it isn't among them.
             attempts: 1 if a retry isn't the same request; otherwise `ATTEMPTS`.
-            most: How many bytes an answer can have; by default those of a document.
+            most: Maximum number of bytes of an answer; by default, the limit of a document.
             options: Arguments of `requests`.
 
         Raises:
@@ -102,7 +102,7 @@ class Transport:
     def _signed_in(self, method: str, url: str, **options: Any) -> requests.Response:
         answer = self._ask(method, url, **options)
         if answer.status_code == _UNAUTHORIZED and (challenge := answer.headers.get("WWW-Authenticate")):
-            # The first answer says how to sign in. A later one can mean that the token has expired.
+            # The first such answer says how to sign in. A later one can mean that the token has expired.
             self._authorization = self._answer_to(challenge)
             answer = self._ask(method, url, **options)
         return answer
@@ -165,7 +165,7 @@ class Transport:
             ) from None
 
     def _unreachable(self, error: requests.RequestException) -> StorageError:
-        # Without the error's text, which contains the URL of an upload and so its secret state.
+        # Without the error's text, which contains the URL of an upload, and therefore its secret state.
         if isinstance(error, requests.exceptions.SSLError):
             return StorageError(
                 "the registry's TLS certificate is not accepted, or it does not use TLS",

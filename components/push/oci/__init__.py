@@ -1,1 +1,1 @@
-"""The kind of registry that holds OCI artifacts."""
+"""Registries of OCI artifacts."""

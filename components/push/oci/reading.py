@@ -18,7 +18,7 @@ from components.push.release_files import VERSION_PATTERN, read_release
 # The tag of one artifact: its version, and the beginning of its own digest.
 OWN_TAG = re.compile(r"([0-9a-f]{16})-[0-9a-f]{16}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_-]{0,47}")
-# Each attempt that fails is another push that succeeded.
+# Each failed attempt means that another push succeeded.
 MOST_ATTEMPTS = 50
 _LONGEST_PAUSE_SECONDS = 0.2
 
@@ -29,7 +29,7 @@ def repository_at(folder: str) -> Repository:
 
 
 def replace_tag(repository: Repository, tag: str, artifact: bytes, place: str) -> bytes | None:
-    """Point a tag to an artifact if it names another one, and return what it named before; None if there was none."""
+    """Point a tag to an artifact if it names a different one, and return the one before; None if there was none."""
     for _ in range(MOST_ATTEMPTS):
         before = repository.manifest(tag)
         if before == artifact or repository.tag(tag, artifact, before):
@@ -44,7 +44,7 @@ def replace_tag(repository: Repository, tag: str, artifact: bytes, place: str) -
 
 
 def read_artifact(repository: Repository, artifact: bytes, address: str) -> tuple[Release, dict[str, bytes]]:
-    """Read and verify the release that an artifact is, and all its files by their paths.
+    """Read and verify the release in an artifact, and all its files by their paths.
 
     Raises:
         RegistryError: The artifact isn't a release, or a file is missing or damaged.
@@ -59,7 +59,7 @@ def read_artifact(repository: Repository, artifact: bytes, address: str) -> tupl
             content = repository.blob(digests[name], largest(name))
         except FileNotFoundError:
             raise FileNotFoundError(f"the content of {name} is missing: {digests[name]}") from None
-        # The release's own digests cover the others, and say more.
+        # The release's own digests cover the others, and give better errors.
         if name == MANIFEST_NAME and digest_of(content) != digests[name]:
             raise RegistryError(
                 "the release is corrupt: its manifest is not the one that was pushed",
@@ -80,13 +80,13 @@ def read_artifact(repository: Repository, artifact: bytes, address: str) -> tupl
 
 
 def address_in(folder: str, artifact: bytes, place: str) -> str:
-    """Return the address of the release that an artifact is, by the digest of its model."""
+    """Return the address of the release in an artifact, by the digest of its model."""
     model = files_in(artifact, place).get(MODEL_NAME, "")
     return f"{folder}/{model.removeprefix('sha256:')[:16]}"
 
 
 def version_in(artifact: bytes) -> str | None:
-    """Return the version of the release that an artifact is; None if it isn't one."""
+    """Return the version of the release in an artifact; None if it isn't a release."""
     try:
         return address_in("", artifact, "").strip("/") or None
     except RegistryError:
@@ -99,7 +99,7 @@ def channels_of(repository: Repository) -> list[str]:
 
 
 def is_channel(tag: str) -> bool:
-    """Return whether a tag is that of a channel."""
+    """Return whether a tag is a channel's tag."""
     return bool(_CHANNEL.fullmatch(tag)) and not VERSION_PATTERN.fullmatch(tag) and not OWN_TAG.fullmatch(tag)
 
 
@@ -109,7 +109,7 @@ def own_tag(version: str, artifact: bytes) -> str:
 
 
 def versions_in(tags: Iterable[str]) -> dict[str, list[str]]:
-    """Return each version that a tag names, with all its tags. The version's own tag comes first."""
+    """Return each version that has a tag, with all its tags. The version's own tag comes first."""
     found: dict[str, list[str]] = {}
     for tag in sorted(tags):
         if VERSION_PATTERN.fullmatch(tag) or OWN_TAG.fullmatch(tag):

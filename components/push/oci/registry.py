@@ -1,12 +1,12 @@
-"""The kind of registry that holds OCI artifacts, through the plain distribution API.
+"""Registries of OCI artifacts, through the plain distribution API.
 
     <root>/<device class>/<name>:<version>     the tag of a release: model, compressed form, manifest, other files
     <root>/<device class>/<name>:<version>-<digest>    the tag of one artifact
     <root>/<device class>/<name>:<channel>     the tag of a channel: the same artifact
 
-Blobs and artifacts are addressed by their digest, so that no push changes those of another. A tag is replaced in one
-step, but without a condition: the last writer wins. So each artifact first gets a tag that contains its own digest,
-which nobody writes with another content. The versions are listed from these tags, and no artifact is lost when several
+Blobs and artifacts are addressed by their digest, so no push changes those of another. A tag is replaced in one step,
+but without a condition: the last writer wins. So each artifact first gets a tag that contains its own digest, which
+nobody writes with different content. The versions are listed from these tags, and no artifact is lost when several
 pushes write the same version. The tag of a channel comes last. It names the release of the push that came last
 (decisions 0046 and 0054).
 """
@@ -63,7 +63,7 @@ _LONGEST_NAME = 255
 
 
 class OciBackend:
-    """Releases in an OCI registry. An address is `oci://HOST/REPOSITORY/VERSION`, or that of a file below it."""
+    """Releases in an OCI registry. An address is `oci://HOST/REPOSITORY/VERSION`, or a file below it."""
 
     def __init__(self, spec: OciRegistry) -> None:
         self._spec = spec
@@ -97,10 +97,10 @@ class OciBackend:
                 if {*_tagged_as(repository, version, artifact)} != {artifact}:
                     for content in (*blobs, config):
                         repository.upload(content)
-                    # Nobody writes another artifact there, so that whoever is faster loses nothing.
+                    # Nobody writes a different artifact there, so nothing is lost if another push is faster.
                     replace_tag(repository, own_tag(version, artifact), artifact, address)
                     replace_tag(repository, version, artifact, address)
-                # A registry doesn't verify what it stored earlier under a digest.
+                # A registry doesn't verify the content that it stored earlier under a digest.
                 release = read_artifact(repository, artifact, address)[0]
                 claims.settle(self._root, {f"{place_of(device_class, name)}/{version}"})
                 own, current = _tagged_as(repository, version, artifact)
@@ -235,16 +235,16 @@ _explained = functools.partial(explained, needed=_NEEDED)
 
 
 def _tagged_as(repository: Repository, version: str, artifact: bytes) -> tuple[bytes | None, bytes | None]:
-    """Return what an artifact's own tag names, and what its version names.
+    """Return the artifacts that an artifact's own tag and its version's tag name.
 
     A registry removes an artifact first, and then its tags, among them those that a push has just written again. So an
-    artifact that exists can be without tags.
+    artifact can exist without tags.
     """
     return repository.manifest(own_tag(version, artifact)), repository.manifest(version)
 
 
 def _check_kept(address: str, artifact: bytes, channel: str) -> None:
-    """Raise a CollectedError if a collection removed a release, or the channel with it, before the channel named it."""
+    """Raise a CollectedError if a collection removed a release, or its channel, before the channel named it."""
     root, place = root_and_place(address)
     claims.settle(root, {place})
     repository, version = repository_at(_parent(address)), address.rpartition("/")[2]

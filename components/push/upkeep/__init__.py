@@ -1,1 +1,1 @@
-"""Maintenance of whole registries: verification, garbage collection, repair, and mirrors, the same for every kind."""
+"""Maintenance of registries: verification, garbage collection, repair, and mirrors, the same for every kind."""

@@ -1,6 +1,6 @@
-"""The holdings of a registry whose releases are OCI artifacts.
+"""The contents of a registry whose releases are OCI artifacts.
 
-Such a registry has no times, and it doesn't list what has no tag. Its own garbage collection removes that.
+Such a registry has no times, and it doesn't list artifacts without a tag. Its own garbage collection removes those.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class OciHoldings:
         return found.get(MANIFEST_NAME) == digest_of(written)
 
     def write(self, place: str, copy: Copy) -> None:
-        """See `Holdings`. An artifact of another OCI registry is the same there, with the same digest."""
+        """See `Holdings`. A copied artifact is the same in another OCI registry, with the same digest."""
         repository, address = self._repository(place), f"{self.root}/{place}/{copy.release.version}"
         config, artifact = _artifact(copy)
         with explained(address):
@@ -158,7 +158,7 @@ class OciHoldings:
             read_artifact(repository, artifact, address)
 
     def restore(self, place: str, version: str, name: str, content: bytes) -> None:
-        """See `Holdings`. Registries keep what they have under a digest, so damaged blobs must be removed there."""
+        """See `Holdings`. Registries don't replace existing blobs, so damaged blobs must be removed there."""
         repository, where = self._repository(place), f"{self.root}/{place}/{version}/{name}"
         with explained(where):
             digest = repository.upload(content)

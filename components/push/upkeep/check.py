@@ -1,4 +1,4 @@
-"""Verification of a whole registry: every file, manifest, channel, and signature. Changes nothing."""
+"""Verification of a complete registry: every file, manifest, channel, and signature. Changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Problem(FrozenModel):
 
 
 class Health(FrozenModel):
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
         registry: Its folder or address.
@@ -37,11 +37,11 @@ class Health(FrozenModel):
         releases: Number of complete releases that are intact.
         channels: Number of channels that name an intact release.
         files: Number of files of the intact releases.
-        bytes: Their size.
+        bytes: Size of these files.
         entries: Number of entries of the audit log.
         last_entry: Name of its newest entry; empty without one.
         signed_entry: Name of the newest entry that is signed; empty without one.
-        problems: What breaks it.
+        problems: The problems that make it invalid.
         incomplete: Releases that a push has not completed. `gc` removes them, and no device sees them.
         strangers: Files that no push writes.
     """
@@ -77,10 +77,10 @@ def verify(
         places: The places to verify, `<device class>/<name>`; by default all.
         trust: A root.json that the signatures must lead to.
         contains: Name of an entry that the audit log must contain.
-        watch: Called with how many releases are done.
+        watch: Called with the number of releases that are done.
 
     Raises:
-        RegistryError: The registry can't be read, or a chosen place holds nothing.
+        RegistryError: The registry can't be read, or a chosen place is empty.
         SpecError: `trust` isn't a root.
     """
     holdings = holdings_at(root, places)
@@ -170,10 +170,10 @@ def _missing(
 
 
 def check_signed(copy: Copy, refs: Sequence[ReleaseRef]) -> None:
-    """Compare a release with what is signed about it.
+    """Compare a release with its signed statement.
 
     Raises:
-        RegistryError: A file is another one than those that were signed.
+        RegistryError: A file differs from the signed one.
     """
     if not refs:
         return

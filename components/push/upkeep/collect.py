@@ -1,5 +1,5 @@
-"""Garbage collection: removes what no release needs, releases that the retention policy doesn't keep, and superseded
-signed metadata. It never removes what a channel names, or what is younger than the grace period.
+"""Garbage collection: removes files that no release needs, releases that the retention policy doesn't keep, and
+superseded signed metadata. It never removes anything that a channel names, or that is younger than the grace period.
 
 Pushes that run at the same time lose nothing, regardless of clocks: see `components.push.claims`. A collection that
 is killed leaves at most an incomplete release, which the next one removes.
@@ -31,7 +31,7 @@ _Item = TypeVar("_Item")
 
 
 class Removed(FrozenModel):
-    """One removed item: what it was, where, and its size if the registry reports it."""
+    """One removed item: what it was, where it was, and its size if the registry reports it."""
 
     what: str
     where: str
@@ -39,13 +39,13 @@ class Removed(FrozenModel):
 
 
 class Collected(FrozenModel):
-    """What a collection removed, or would remove.
+    """The items that a collection removed, or would remove.
 
     Attributes:
         registry: Its folder or address.
         removed: The removed items.
         bytes: Their size, as far as the registry reports it; None if it reports none.
-        kept_young: Number of things that are younger than the grace period.
+        kept_young: Number of items that are younger than the grace period.
         kept_unknown: Number of releases of unknown age.
     """
 
@@ -71,15 +71,14 @@ def collect(
     Args:
         root: The registry.
         retention: Which complete releases to keep; by default all.
-        grace: What was written less than this many seconds ago, by the registry's clock, is kept.
+        grace: Items that were written less than this many seconds ago, by the registry's clock, are kept.
         places: The places to work on; by default all.
         trust: A root.json that the signatures must lead to.
-        dry_run: Only say what would be removed.
-        watch: Called with how many of the items of one kind are done.
+        dry_run: Only report what would be removed.
+        watch: Called with the number of items of one kind that are done.
 
     Raises:
-        RegistryError: The registry can't be read or written, its signatures are refused, or a chosen place holds
-            nothing.
+        RegistryError: The registry can't be read or written, its signatures are refused, or a chosen place is empty.
     """
     holdings = holdings_at(root, places)
     run = _Run(holdings, retention or Retention(), grace, trust, watch)
@@ -95,7 +94,7 @@ def collect(
             finally:
                 claim.end()
     if not (run.removed or run.young):
-        # A place that only a killed push has written to is in no list of places.
+        # A place that only a killed push has written to isn't in any list of places.
         places_in(holdings, places)
     return Collected(
         registry=holdings.root,
@@ -119,7 +118,7 @@ class _Run:
     def all(self, claim: Claim | None) -> None:
         self._now = time.time() if claim is None else claim.now()
         entries = [one for one in read_log(self._holdings.root).entries.values() if one.what == "push"]
-        # When each release was pushed last, for registries without times.
+        # The last push of each release, for registries without times.
         self._pushed = {one.where: one.time.timestamp() for one in entries}
         self._order = {one.where: one.level for one in entries}
         self._leftovers(claim)
@@ -134,7 +133,7 @@ class _Run:
         for batch in _batches(found):
             if claim is not None:
                 claim.take(one.release for one in batch if one.release)
-                # A push can have completed or replaced them since.
+                # A push can have completed or replaced them in the meantime.
                 still = {(one.where, one.names): one for one in self._holdings.leftovers()}
                 batch = [one for one in batch if still.get((one.where, one.names)) == one]  # noqa: PLW2901
             for one in batch:
@@ -158,7 +157,7 @@ class _Run:
             for batch in _batches(self._versions(place, self._trusted())):
                 if claim is not None:
                     claim.take(f"{place}/{version}" for version in batch)
-                    # A channel can name them since, or a push can have written them again.
+                    # In the meantime, a channel can name them, or a push can have written them again.
                     self._holdings.again(place)
                     still = set(self._versions(place, self._trusted()))
                     batch = [one for one in batch if one in still]  # noqa: PLW2901
@@ -174,12 +173,12 @@ class _Run:
         signed = references(trusted.reading.states, archived=False) if trusted else {}
         named = self._holdings.named(place).values()
         if None in named:
-            return []  # It can be any of them.
+            return []  # The damaged channel can name any of them.
         referenced = {*named, *(one.rpartition("/")[2] for one in signed if one.startswith(f"{place}/"))}
         stored = self._holdings.versions(place)
         times = {version: self._time(place, version, one) for version, one in stored.items() if one.complete}
         known = [(version, when) for version, when in times.items() if when is not None]
-        # Registries have whole seconds, or no times. The audit log has an order.
+        # Registries report times in whole seconds, or none. The audit log has an order.
         known.sort(key=lambda one: (stored[one[0]].written or 0.0, self._order.get(f"{place}/{one[0]}", 0), one[1]))
         found = outdated(self._retention, known, [one for one in referenced if one], self._now)
         return [one for one in found if self._is_old(times[one])]
@@ -189,7 +188,7 @@ class _Run:
         if trusted is None:
             return
         written = trusted.store.names()
-        # What was in force until lately can be in use by a device that has just read the timestamp.
+        # A device that has just read the timestamp can still use metadata that was in force until recently.
         names = trusted.reading.superseded(sorted(written))
         since = {name: self._superseded_since(trusted.store, name, written) for name in names}
         old = [name for name, when in since.items() if self._is_old(when)]
@@ -223,7 +222,7 @@ class _Run:
             self.removed += [Removed(what="a pointer to a removed release", where=f"_tuf/{name}") for name in gone]
 
     def _superseded_since(self, store: ListedStore, name: str, written: Mapping[str, float | None]) -> float | None:
-        """When the next version of a file was written, by the registry's clock or the clock of who signed it."""
+        """The time at which the next version of a file was written, by the clock of the registry or of its signer."""
         version, _, role = name.partition(".")
         later = [int(one.partition(".")[0]) for one in written if one.partition(".")[2] == role]
         following = min((one for one in later if one > int(version)), default=None)

@@ -1,11 +1,12 @@
-"""Signing of a registry that already has releases, which are carried over as they are.
+"""Signs a registry that already has releases, which stay unchanged.
 
-Everything is verified before the first key is made. What is signed then becomes valid in one step: the first root. So a
-registry is unsigned as before, or signed with all its releases. A conversion that was killed continues when it is
-called again.
+Everything is verified before the first key is created. The signatures then become valid in one step, with the first
+root. So a registry is either still unsigned, or signed with all its releases. A conversion that was killed continues
+when it is called again.
 
-A channel is signed with the release that it names, and with those that the audit log says it named before. All other
-releases are signed in the archive of their place, from which `promote` takes them. No file of a release changes.
+A channel is signed with the release that it names, and with the releases that it named before according to the audit
+log. All other releases are signed in the archive of their place, from which `promote` takes them. The files of releases
+don't change.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from components.trust.repository import SignedRegistry
 from components.trust.rollout import LONGEST_HISTORY, ChannelState, ReleaseRef, Stage
 from components.trust.setup import create
 
-# Problems that an error names.
+# Maximum number of problems in an error.
 _MOST_NAMED = 5
 
 
@@ -41,10 +42,10 @@ class Signed(FrozenModel):
 
     Attributes:
         registry: Its folder or address.
-        releases: Number of releases that it had.
+        releases: Number of its releases.
         channels: The channels that were signed with their releases, `<device class>/<name>/<channel>`.
         archived: Number of releases that no channel names, and that only an archive signs.
-        lacks: What statements about its releases lack -> in how many of them.
+        lacks: Missing field of statements about its releases -> number of statements without it.
     """
 
     registry: str
@@ -55,17 +56,17 @@ class Signed(FrozenModel):
 
 
 def sign(root: str, folder: Path, timestamp_days: int | None = None, places: tuple[str, ...] = ()) -> Signed:
-    """Sign a registry, with all releases and channels that it has, with a new set of development keys.
+    """Sign a registry with all its releases and channels, with a new set of development keys.
 
     Args:
         root: Its folder or address.
         folder: The folder for the keys.
         timestamp_days: Days until the timestamp expires; by default 7.
-        places: The places that it has, `<device class>/<name>`, if it can't list them.
+        places: Its places, `<device class>/<name>`, if it can't list them.
 
     Raises:
         RegistryError: It is already signed, something in it is damaged, or one of its channels can't be signed.
-        SpecError: The folder holds other keys.
+        SpecError: The folder contains other keys.
     """
     root = normal(root)
     store = store_at(root)
@@ -79,7 +80,7 @@ def sign(root: str, folder: Path, timestamp_days: int | None = None, places: tup
     if holdings is None or not refs:
         return Signed(registry=root)
     _follow(registry, holdings, states)
-    # A place that was named can be empty.
+    # A place from the user can be empty.
     found = verify(root, tuple(one for one in places if one in holdings.places()), folder / ROOT_NAME)
     _refuse_problems(root, "it is signed now, but damaged", {one.where: one.message for one in found.problems})
     return Signed(
@@ -92,7 +93,7 @@ def sign(root: str, folder: Path, timestamp_days: int | None = None, places: tup
 
 
 def _releases(holdings: Holdings) -> dict[str, ReleaseRef]:
-    """Verify all releases and channels, and return what to sign about each release, `<device class>/<name>/<version>`.
+    """Verify all releases and channels, and return the statement to sign for each, `<device class>/<name>/<version>`.
 
     Raises:
         RegistryError: Something is damaged, or a channel can't be signed.
@@ -102,7 +103,7 @@ def _releases(holdings: Holdings) -> dict[str, ReleaseRef]:
     for place in holdings.places():
         for version, stored in holdings.versions(place).items():
             if not stored.complete:
-                continue  # No push has completed it, and no device sees it.
+                continue  # The push didn't complete it, and no device sees it.
             try:
                 copy = holdings.read(place, version)
                 found[f"{place}/{version}"] = reference(copy.release, written=copy.files[MANIFEST_NAME])
@@ -140,7 +141,7 @@ def _states(holdings: Holdings, refs: Mapping[str, ReleaseRef]) -> Iterator[Chan
 
 
 def _follow(registry: SignedRegistry, holdings: Holdings, states: list[ChannelState]) -> None:
-    """Sign what pushes without keys have changed since the channels were read."""
+    """Sign changes that pushes without keys have made since the channels were read."""
     known = {(one.device_class, one.name, one.channel): one.complete for one in states}
     for place in holdings.places():
         device_class, _, name = place.partition("/")

@@ -1,4 +1,4 @@
-"""The holdings of a registry whose releases are files: a folder, or a bucket of an object store."""
+"""The contents of a registry whose releases are files: a folder, or a bucket of an object store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from components.push.store_errors import explained
 from components.push.upkeep.holdings import Copy, Leftover, Stored
 
 _POINTER = re.compile(r"([a-z][a-z0-9_-]*)\.json")
-# The names that `write_atomically` gives to files until they are complete.
+# The names of files from `write_atomically` until they are complete.
 _TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9_]{8}")
 _PROBE = ".edgemill-probe"
 _OWN = ("_tuf", "_gc", "_audit")
@@ -171,7 +171,7 @@ class FileHoldings:
             return True
 
     def remove(self, place: str, version: str) -> None:
-        """See `Holdings`. In a bucket, the manifest goes first: without it there is no release."""
+        """See `Holdings`. In a bucket, the manifest is removed first: without it, there is no release."""
         base = f"{self._prefix}{place}/{version}/"
         with self._explained():
             if isinstance(self._bucket, FolderBucket):
@@ -186,7 +186,7 @@ class FileHoldings:
         self.places()
         for one in self._temporary:
             name = one.key.removeprefix(self._prefix)
-            # Nothing says whether a running push has just written it.
+            # There is no way to know whether a running push has just written it.
             yield Leftover("a temporary file", name, None, (one.key,), one.size, one.modified, STALE_SECONDS)
         for place, versions in self._files.items():
             for version, files in versions.items():
@@ -250,13 +250,13 @@ class FileHoldings:
         try:
             manifest = ReleaseManifest.model_validate_json(content)
         except ValidationError:
-            return []  # `verify` reports it
+            return []  # `verify` reports it.
         needed = {one.path(name) for name, one in manifest.files.items()}
         needed |= artifact_files(Release(version=version, path=place, manifest=manifest), content).keys()
         return [name for name in extra if name not in needed]
 
     def _overwrite(self, key: str, content: bytes) -> None:
-        """Replace what another process doesn't change at the same time."""
+        """Replace a file that no other process changes at the same time."""
         found = self._bucket.read_version(key)
         if found is not None and found.content == content:
             return
@@ -276,7 +276,7 @@ class FileHoldings:
 
 
 def _is_inside(parts: list[str]) -> bool:
-    """Whether this is the file of a release below a folder that isn't a registry, but a part of one."""
+    """Whether this is a file of a release, below a folder that is only a part of a registry."""
     below_class = VERSION_PATTERN.fullmatch(parts[1]) and parts[2:] == [MANIFEST_NAME]
     return bool(below_class or (VERSION_PATTERN.fullmatch(parts[0]) and parts[1] == "content"))
 

@@ -1,4 +1,4 @@
-"""What a registry holds, as upkeep sees it: places, releases, channels, and what belongs to none of them."""
+"""The contents of a registry from the view of upkeep: places, releases, channels, and everything else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Copy:
 
     Attributes:
         release: The release.
-        files: Path in the release -> content, the manifest as it is stored. Without the OCI manifest.
+        files: Path in the release -> content, including the stored manifest, but not the OCI manifest.
         artifact: The configuration of its OCI manifest, and that manifest; None if its files predate them.
     """
 
@@ -30,7 +30,7 @@ class Stored:
     """One version in a place, complete or not.
 
     Attributes:
-        complete: Whether the file is there that a push writes last.
+        complete: Whether the last file that a push writes is there.
         bytes: Size of all its files; None if the registry doesn't say.
         written: When its newest file was written, by the registry's clock; None if the registry doesn't say.
     """
@@ -45,10 +45,10 @@ class Leftover:
     """Something that no release and no channel needs.
 
     Attributes:
-        what: What it is.
+        what: A description of it.
         where: Its path or address below the root.
         release: The release that it could belong to, `<device class>/<name>/<version>`, or None.
-        names: What is removed.
+        names: Names of the objects or tags to remove.
         bytes: Its size; None if the registry doesn't say.
         written: When it was written, by the registry's clock; None if the registry doesn't say.
         grace: The shortest grace period for it, in seconds.
@@ -75,53 +75,53 @@ class Holdings(Protocol):
     root: str
 
     def places(self) -> tuple[str, ...]:
-        """List all places with releases or channels, and remember what was listed."""
+        """List all places with releases or channels, and remember the listing."""
 
     def versions(self, place: str) -> dict[str, Stored]:
-        """Return what was listed of the versions in a place."""
+        """Return the listed versions in a place."""
 
     def again(self, place: str) -> None:
         """List one place again."""
 
     def manifest(self, place: str, version: str) -> bytes | None:
-        """Read the manifest of a release as it is stored; None if it isn't there."""
+        """Read the stored manifest of a release; None if it isn't there."""
 
     def contents(self, place: str, version: str, names: Iterable[str]) -> dict[str, bytes]:
-        """Read files of a release as they are, damaged or not. Missing ones are left out."""
+        """Read files of a release, even if they are damaged. Missing files are left out."""
 
     def oci_manifests(self, place: str, version: str) -> tuple[str, ...] | None:
-        """Return what was listed of the OCI manifests among the files of a release; None if they aren't files."""
+        """Return the listed OCI manifests among the files of a release; None if they aren't files."""
 
     def read(self, place: str, version: str) -> Copy:
-        """Read and verify a release. Raises a RegistryError that names what is damaged."""
+        """Read and verify a release. Raises a RegistryError that names the damaged file."""
 
     def channels(self, place: str) -> dict[str, Release | RegistryError]:
-        """Read and verify what each channel of a place names."""
+        """Read and verify the release that each channel of a place names."""
 
     def named(self, place: str) -> dict[str, str | None]:
-        """Read which version each channel of a place names, without verifying it; None if that can't be read."""
+        """Read the version that each channel of a place names, without verifying it; None if it can't be read."""
 
     def holds(self, place: str, version: str, written: bytes) -> bool:
-        """Return whether a release is there: the same manifest, and what it describes, by size or digest."""
+        """Return whether a release is there: the same manifest, and the files that it describes, by size or digest."""
 
     def write(self, place: str, copy: Copy) -> None:
         """Write the files of a release that don't exist, byte by byte, the manifest last."""
 
     def restore(self, place: str, version: str, name: str, content: bytes) -> None:
-        """Replace a damaged file of a release by the verified content."""
+        """Replace a damaged file of a release with the verified content."""
 
     def point(self, place: str, channel: str, release: Release) -> bool:
-        """Point a channel to a release, and create it if it doesn't exist. Return whether it changed."""
+        """Point a channel to a release. Creates the channel if it doesn't exist. Returns whether it changed."""
 
     def remove(self, place: str, version: str) -> None:
         """Remove a release, so that readers see all of it or nothing."""
 
     def leftovers(self) -> Iterable[Leftover]:
-        """List again what no release needs: leftovers of killed pushes, and files of replaced manifests."""
+        """List again everything that no release needs: leftovers of killed pushes, and files of replaced manifests."""
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """Remove a leftover."""
 
     def strangers(self) -> tuple[str, ...]:
-        """Return what was listed but isn't written by any push. Maintenance never touches it."""
+        """Return listed items that no push writes. Maintenance never touches them."""
         ...

@@ -1,8 +1,8 @@
-"""Copies of whole registries, from any kind to any kind.
+"""Copies complete registries, from any kind to any kind.
 
 The audit log is copied first, because the signed metadata names an entry of it. Releases are copied byte by byte, then
-channels, then signed metadata, its timestamp last. So readers of the copy see a release that is complete, and a signed
-set that was in force. What is already there isn't copied again, so an interrupted mirror resumes.
+channels, then signed metadata, its timestamp last. So readers of the copy see complete releases, and signed metadata
+that was in force. Existing files aren't copied again, so an interrupted mirror resumes.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from components.trust.storage import ListedStore
 
 
 class Mirrored(FrozenModel):
-    """What a mirror did, or would do.
+    """The changes that a mirror made, or would make.
 
     Attributes:
         source, target: The registries.
         copied: The releases that were copied.
-        unchanged: Number of releases that were there.
-        bytes: Size of what was copied.
+        unchanged: Number of releases that were already there.
+        bytes: Size of the copied files.
         pointed: The channels that were changed.
         signed: Whether the copy is signed.
         metadata: Number of files of signed metadata that were copied.
-        problems: What couldn't be copied.
+        problems: Problems that prevented a copy.
     """
 
     source: str
@@ -64,12 +64,12 @@ def mirror(
         source, target: The registries. A folder that is the target is created.
         places: The places to copy, `<device class>/<name>`; by default all. Signed metadata is always complete.
         trust: A root.json that the signatures of the source must lead to.
-        dry_run: Only say what would be copied.
-        watch: Called with how many releases are done.
+        dry_run: Only report what would be copied.
+        watch: Called with the number of releases that are done.
 
     Raises:
-        RegistryError: A registry can't be read or written, a chosen place holds nothing, or the target is another
-            signed registry, newer, or inside the source.
+        RegistryError: A registry can't be read or written, a chosen place is empty, or the target is a different signed
+            registry, newer, or inside the source.
     """
     taken = holdings_at(source, places)
     if normal_root(target) == taken.root:
@@ -133,7 +133,7 @@ class _Run:
             self._given.places()
         total, done = sum(len(self._taken.versions(place)) for place in places), 0
         for place in places:
-            # Read first, so that what they name is among the releases that are copied.
+            # Read channels first, so that the releases that they name are among the copied ones.
             named = self._taken.named(place)
             self._taken.again(place)
             for version, stored in self._taken.versions(place).items():
@@ -199,7 +199,7 @@ def _check_target(trusted: Trusted, target: str) -> None:
 
 
 def _copy_metadata(trusted: Trusted, target: str, *, dry_run: bool) -> int:
-    """Copy the signed metadata that is in force. What leads to it comes last."""
+    """Copy the signed metadata that is in force. The files that lead to it come last."""
     store, files = store_at(target), trusted.reading.files
     own = store.read(TIMESTAMP_NAME)
     if own is not None and own.content == files[TIMESTAMP_NAME]:
@@ -213,7 +213,7 @@ def _copy_metadata(trusted: Trusted, target: str, *, dry_run: bool) -> int:
             _create(store, name, files[name], target)
         if not store.write_if(TIMESTAMP_NAME, files[TIMESTAMP_NAME], own.version if own else None):
             raise RegistryError("another process has just changed the target", where=target, remedy="run again")
-        # It makes a new mirror a signed registry.
+        # The root makes a new mirror a signed registry.
         _create(store, FIRST_ROOT_NAME, files[FIRST_ROOT_NAME], target)
     return len(files)
 

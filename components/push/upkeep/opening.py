@@ -1,4 +1,4 @@
-"""Opens the holdings of a registry at a folder or an address."""
+"""Opens the contents of a registry at a folder or an address."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def holdings_at(root: str, places: Iterable[str] = ()) -> Holdings:
 
 
 def no_registry(root: str, strangers: int) -> RegistryError:
-    """The error for an address without anything that a push writes, but with so many other files."""
+    """The error for an address without any files from pushes, but with this many other files."""
     return RegistryError(
         "there is no registry here",
         where=root,

@@ -1,4 +1,4 @@
-"""A signed registry as it is: every role, every channel, and the files that hold them."""
+"""The current state of a signed registry: every role, every channel, and the files that contain them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Reading:
     Attributes:
         found: The top-level metadata.
         states: The state of each channel that has releases, sorted.
-        files: Name -> content of every file that is in force: all roots, the timestamp, and what it leads to.
-        missing: Names of pointers that are signed and not there. No device needs them.
+        files: Name -> content of every file that is in force: all roots, the timestamp, and the files that it leads to.
+        missing: Names of pointers that are signed, but not there. No device needs them.
     """
 
     found: SignedSet
@@ -44,7 +44,7 @@ class Reading:
     missing: tuple[str, ...]
 
     def superseded(self, names: list[str]) -> list[str]:
-        """Return those of some names that are older versions of what is in force. Nothing ever refers to them again.
+        """Return the names of older versions of files that are in force. Nothing ever refers to them again.
 
         A push that is running writes newer versions, or it fails because its timestamp is no longer in force.
         """
@@ -123,7 +123,7 @@ def _states(name: str, role: Metadata[Targets], where: str) -> list[rollout.Chan
 
 
 class _Kept:
-    """A store that keeps what was read."""
+    """A store that remembers the files that were read."""
 
     def __init__(self, store: Store) -> None:
         self._store, self.words = store, store.words

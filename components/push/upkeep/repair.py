@@ -1,7 +1,7 @@
-"""Repair of a registry: completes or undoes releases that a killed push left, and restores what is damaged.
+"""Repairs a registry: completes or reports releases that a killed push left behind, and restores damaged files.
 
-Content comes only from where its digest is known: from the compressed form or the model of the release itself, from
-other registries, or from files of a run. Where something is signed, the signed state decides.
+Content comes only from sources that have its digest: from the compressed form or the model of the release itself, from
+other registries, or from files of a run. If something is signed, the signed state decides.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from components.trust.rollout import ReleaseRef
 
 
 class Repaired(FrozenModel):
-    """What a repair did, or would do.
+    """The changes that a repair made, or would make.
 
     Attributes:
         registry: Its folder or address.
-        restored: Files that were written again, and channels that were set again.
+        restored: Files and channels that were written again.
         completed: Releases of killed pushes that were completed.
-        incomplete: Releases of killed pushes that no source has. No device sees them, and `gc` removes them.
-        problems: What couldn't be repaired.
+        incomplete: Releases of killed pushes that no source can complete. No device sees them, and `gc` removes them.
+        problems: Problems that couldn't be repaired.
     """
 
     registry: str
@@ -56,11 +56,11 @@ def repair(
 
     Args:
         root: Its folder or address.
-        sources: Registries that can have the same releases, and folders of runs.
+        sources: Registries that may have the same releases, and folders of runs.
         places: The places to repair; by default all.
         trust: A root.json that the signatures must lead to.
-        dry_run: Only say what would be repaired.
-        watch: Called with how many releases are done.
+        dry_run: Only report what would be repaired.
+        watch: Called with the number of releases that are done.
 
     Raises:
         RegistryError: A registry can't be read or written, or its signatures are refused.
@@ -123,7 +123,7 @@ class _Run:
         self._recorded = False
 
     def release(self, place: str, version: str, *, complete: bool) -> None:
-        """Restore a release if it is damaged, or complete it if a push didn't."""
+        """Restore a release if it is damaged, or complete it if a push left it incomplete."""
         here = f"{place}/{version}"
         try:
             self._read(self._holdings, place, version)
@@ -150,7 +150,7 @@ class _Run:
             else:
                 self.incomplete.append(here)
             return
-        if not written and copy is None:  # in a dry run
+        if not written and copy is None:  # In a dry run.
             if complete:
                 self.problems.append(Problem(where=here, message=str(broken)))
             else:
@@ -161,7 +161,7 @@ class _Run:
             self.completed.append(here)
 
     def channels(self, place: str, signed: dict[str, str]) -> None:
-        """Point each damaged channel again: at what is signed, or at what the same channel of a source names."""
+        """Point each damaged channel to its signed release, or to the release of the same channel in a source."""
         found = self._holdings.channels(place)
         for channel in sorted({*found, *signed}):
             state, named = found.get(channel), signed.get(channel)
@@ -233,7 +233,7 @@ class _Run:
         beside = self._holdings.oci_manifests(place, version)
         release = Release(version=version, path=place, manifest=manifest)
         made_again = artifact_files(release, self._written(place, version))
-        # One of another manifest shows that the manifest was changed.
+        # A file of a different manifest shows that the manifest was changed.
         if beside is not None and set(beside) <= made_again.keys():
             there = self._holdings.contents(place, version, made_again)
             yield from ((path, content) for path, content in made_again.items() if there.get(path) != content)

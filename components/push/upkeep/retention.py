@@ -1,4 +1,4 @@
-"""Which releases a registry keeps. A release that a channel names, or can return to, is always kept."""
+"""Decides which releases a registry keeps. A release that a channel names, or can return to, is always kept."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Retention(FrozenModel):
     """A policy. Without any bound, all releases are kept.
 
     Attributes:
-        keep_last: The newest releases of each place that are kept.
-        max_age: Releases that were pushed less than so many seconds ago are kept.
+        keep_last: Number of the newest releases of each place to keep.
+        max_age: Releases that were pushed less than this many seconds ago are kept.
     """
 
     keep_last: int | None = None
@@ -31,9 +31,9 @@ def outdated(
 
     Args:
         retention: The policy. With both bounds, a release is removed only if neither of them keeps it.
-        pushed: Each version, and when it was pushed last, in seconds since the epoch; oldest first.
+        pushed: Each version, and the time of its last push, in seconds since the epoch; oldest first.
         referenced: The versions that channels name, or can return to.
-        now: The time.
+        now: The current time.
     """
     if not retention.is_bounded:
         return ()

@@ -1,4 +1,4 @@
-"""What is signed in a registry, for upkeep that changes no signature."""
+"""The signed metadata of a registry, for upkeep that doesn't change signatures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Trusted:
 
     Attributes:
         store: Its metadata.
-        reading: What was read and verified.
+        reading: The verified metadata.
         anchored: Whether the root comes from this machine. Otherwise, the registry's own first root was trusted.
         anchor: The root that was trusted, if it comes from this machine.
     """
@@ -35,11 +35,11 @@ class Trusted:
 
 
 def read_trusted(root: str, trust: Path | None = None) -> Trusted | None:
-    """Read and verify what is signed in a registry; None if it isn't signed.
+    """Read and verify the signed metadata of a registry; None if it isn't signed.
 
     Args:
         root: The registry.
-        trust: A root.json to trust. By default, that of the key set for the registry if there is one.
+        trust: A root.json to trust. By default, the one in the key set for the registry, if any.
 
     Raises:
         RegistryError: The signed metadata is refused, or it is missing although there is a key set for it.
@@ -62,7 +62,7 @@ def open_to_read(root: str, trust: Path | None = None) -> tuple[SignedReader, bo
 
     Args:
         root: The registry.
-        trust: A root.json to trust. By default, that of the key set for the registry if there is one, or else the
+        trust: A root.json to trust. By default, the one in the key set for the registry or, if there is none, the
             registry's own first root.
 
     Returns:
@@ -90,7 +90,7 @@ def open_to_read(root: str, trust: Path | None = None) -> tuple[SignedReader, bo
 
 
 def references(states: tuple[ChannelState, ...], *, archived: bool = True) -> dict[str, list[ReleaseRef]]:
-    """Map each release that a channel gives to devices, or can return to, to what its channels have signed about it.
+    """Map each release that a channel gives to devices, or can return to, to its channels' signed statements about it.
 
     Releases that only an archive has signed are among them unless `archived` is false: a collection may remove these.
     """
@@ -102,9 +102,9 @@ def references(states: tuple[ChannelState, ...], *, archived: bool = True) -> di
 
 
 def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, dry_run: bool) -> list[str]:
-    """Restore signed metadata that is missing or damaged from mirrors, file by file; return what was written.
+    """Restore missing or damaged signed metadata from mirrors, file by file. Returns the files that were written.
 
-    A dry run names the first file only: what it leads to can't be read without it.
+    A dry run names only the first file, because the files that it leads to can't be read without it.
     """
     store = store_at(root)
     keys = key_set_of(root, store)
@@ -118,7 +118,7 @@ def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, d
         except RegistryError as error:
             name = (error.where or "").rpartition(": ")[2]
             if not any(name in files for files in readings):
-                name = TIMESTAMP_NAME  # It leads to what never was in a mirror: somebody else has its key.
+                name = TIMESTAMP_NAME  # It leads to files that never were in a mirror, so somebody else has its key.
             content = next((files[name] for files in readings if name in files), None)
             if content is None or name in written:
                 break

@@ -1,4 +1,4 @@
-"""Says which advice about schemes doesn't help the devices of a pipeline file. Needs no TensorFlow."""
+"""Adds to advice about schemes which parts don't help the devices of a pipeline file. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.spec.scheme import SCHEMES
 
 E = TypeVar("E", bound=EdgemillError)
 
-# float32 in advice is the type of an input; nobody makes a file smaller with that scheme.
+# In advice, float32 is the type of an input; as a scheme, it doesn't make a file smaller.
 _SCHEME = re.compile(rf"\b({'|'.join(kind for kind in SCHEMES if kind != 'float32')})\b")
 _FLOAT_OPTION = re.compile(r"(?:add|by|use) `(float_fallback|keep_float)\b")
 
@@ -22,8 +22,8 @@ def for_devices(remedy: str, scheme: str | None, devices: Sequence[DeviceProfile
 
     Args:
         remedy: Advice that may name schemes, or options that leave layers float.
-        scheme: Kind of the scheme that the advice is for; None if it is for no single recipe.
-        devices: The devices of the pipeline file. Without any, advice stays as it is.
+        scheme: Kind of the scheme that the advice is for; None if it isn't for a single recipe.
+        devices: The devices of the pipeline file. Without any, the advice stays unchanged.
     """
     accepted = {kind for device in devices for kind in device.schemes if _may_hold(device, kind)}
     in_vain = [kind for kind in dict.fromkeys(_SCHEME.findall(remedy)) if kind not in accepted]

@@ -27,7 +27,7 @@ class DeviceProfile(FrozenModel):
     Attributes:
         name: Unique name of the device, used in the report and as the name of the profile's file.
         device_class: Folder of the registry that these devices read.
-        description: What hardware is meant, for the report.
+        description: A description of the hardware, for the report.
         schemes: Numeric formats that the device has kernels for.
         operators: TFLite operators that the device supports: builtins by flatbuffer name (`CONV_2D`), others as
             `CUSTOM:<code>`. By default, all. A mapping of names to highest versions also sets `operator_versions`.
@@ -42,15 +42,15 @@ class DeviceProfile(FrozenModel):
         max_latency_ratio: Longest host time, as a fraction of the float TFLite model's. By default, no bound.
         evaluators: The device's own tools that check candidates, at most one of each kind.
         max_npu_cycles: Maximum number of cycles of one inference on the NPU, as Vela estimates them.
-        max_cpu_operators: Maximum number of operators that can fall back to the CPU, by Vela; 0 means that all run on
-            the NPU.
-        max_sram_bytes: Maximum SRAM of the part that runs on the NPU, by Vela.
-        max_flash_bytes: Maximum flash of the part that runs on the NPU, by Vela.
+        max_cpu_operators: Maximum number of operators that fall back to the CPU, according to Vela; 0 means that all
+            run on the NPU.
+        max_sram_bytes: Maximum SRAM of the part that runs on the NPU, according to Vela.
+        max_flash_bytes: Maximum flash of the part that runs on the NPU, according to Vela.
         max_arena_bytes: Largest tensor arena under TensorFlow Lite Micro.
         max_tflm_lsb: Largest difference of an output under TensorFlow Lite Micro from the desktop runtime's, in least
             significant bits.
         max_latency_us: Longest mean time of one inference on the connected phone, in microseconds.
-        max_memory_bytes: How much a process on the phone can grow by loading and running the model.
+        max_memory_bytes: Largest growth of a process on the phone from loading and running the model, in bytes.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
@@ -142,7 +142,7 @@ class DeviceProfile(FrozenModel):
 
     @property
     def pins(self) -> Pins:
-        """What conversions for this device pin."""
+        """The pins for conversions for this device."""
         return Pins(inputs=self.pinned_inputs, outputs=self.pinned_outputs)
 
     @property

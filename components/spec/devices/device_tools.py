@@ -54,7 +54,7 @@ class VelaEvaluator(FrozenModel):
         system_config: Clock and memories: a section of the `Arm/vela.ini` that Vela ships.
         memory_mode: Where weights and activations are stored: another section of that file.
         timeout_s: Wall time limit of one compilation, in seconds.
-        version: The version of Vela that the profile's bounds hold for, such as 5.2.0, or 5.2 for every 5.2.x. By
+        version: The version of Vela that the profile's bounds apply to, such as 5.2.0, or 5.2 for every 5.2.x. By
             default, any.
     """
 
@@ -74,7 +74,7 @@ class VelaEvaluator(FrozenModel):
     @classmethod
     def _system_config_fits(cls, name: str, info: ValidationInfo) -> str:
         accelerator = info.data.get("accelerator")
-        if accelerator is None:  # which already has an error
+        if accelerator is None:  # It already has an error.
             return _known(name, tuple(SYSTEM_CONFIGS), "system configuration")
         family = f"{accelerator.rpartition('-')[0].replace('-', '_')}_"
         own = tuple(known for known in SYSTEM_CONFIGS if known.lower().startswith(family))
@@ -107,11 +107,11 @@ class TflmEvaluator(FrozenModel):
     """TensorFlow Lite Micro, run on this machine: whether it accepts the file, the arena it needs, and its metrics.
 
     Attributes:
-        examples: How many of the evaluation split's first examples to evaluate; `all` for the whole split.
+        examples: How many of the evaluation split's first examples to evaluate; `all` for the complete split.
         seconds: Time for the examples of one candidate, in seconds. When it is over, no more examples start, and the
-            metrics cover those that every candidate has run.
+            metrics cover the examples that every candidate has run.
         timeout_s: Wall time limit for one candidate, in seconds. It ends a candidate without figures.
-        version: The version of the package `tflite-micro` that the profile's bounds hold for. By default, any.
+        version: The version of the package `tflite-micro` that the profile's bounds apply to. By default, any.
     """
 
     kind: Literal["tflm"] = "tflm"
@@ -136,14 +136,15 @@ class AdbEvaluator(FrozenModel):
     Attributes:
         benchmark: The binary `benchmark_model`, built for the phone. A relative path is relative to the profile.
         abi: The ABI that the binary is built for.
-        serial: Serial number of the phone, as `adb devices` shows it. By default, the only one that is connected.
-        delegate: What runs the operators: `xnnpack`, `gpu`, `nnapi`, or `none` for TensorFlow Lite's own CPU kernels.
+        serial: Serial number of the phone, as `adb devices` shows it. By default, the only connected phone.
+        delegate: The delegate that runs the operators: `xnnpack`, `gpu`, `nnapi`, or `none` for TensorFlow Lite's own
+            CPU kernels.
         threads: Threads of the runtime.
         runs: Number of timed inferences.
         folder: Folder on the phone for the files. It must allow execution.
         adb: The executable `adb`.
-        timeout_s: Wall time limit for one candidate, in seconds, with the copying of files.
-        version: The version of adb that the profile's bounds hold for, such as 35.0.2. By default, any.
+        timeout_s: Wall time limit for one candidate, in seconds, including the copying of files.
+        version: The version of adb that the profile's bounds apply to, such as 35.0.2. By default, any.
     """
 
     kind: Literal["adb"] = "adb"
@@ -160,18 +161,18 @@ class AdbEvaluator(FrozenModel):
 
 
 class RuntimesEvaluator(FrozenModel):
-    """Other runtimes and kernels on this machine: how far outputs and metrics are from the desktop runtime's.
+    """Other runtimes and kernels on this machine: how much outputs and metrics differ from the desktop runtime's.
 
     Attributes:
         kernels: Kernels of LiteRT (`ai-edge-litert`), in its own process without TensorFlow: `xnnpack`, `builtin`
             (without XNNPACK), and `reference`.
         others: Name -> another Python that has `ai-edge-litert`: of a different version, or for a different processor
             under an emulator. A relative path is relative to the profile.
-        examples: How many of the evaluation split's first examples to evaluate; `all` for the whole split.
-        seconds: Time for the examples of one candidate under one runtime, in seconds. When it is over, no further
-            examples start. Differences cover those that every runtime has run.
+        examples: How many of the evaluation split's first examples to evaluate; `all` for the complete split.
+        seconds: Time for the examples of one candidate under one runtime, in seconds. When it is over, no more examples
+            start, and the differences cover the examples that every runtime has run.
         timeout_s: Wall time limit for one candidate under one runtime, in seconds.
-        version: The version of `ai-edge-litert` in this Python that the profile's bounds hold for. By default, any.
+        version: The version of `ai-edge-litert` in this Python that the profile's bounds apply to. By default, any.
     """
 
     kind: Literal["runtimes"] = "runtimes"

@@ -1,7 +1,7 @@
 """Names of all builtin operators of TFLite, and their versions."""
 
 # `enum BuiltinOperator` of tensorflow/compiler/mlir/lite/schema/schema.fbs in TensorFlow 2.21 (2.16 lacks four of
-# them), without `CUSTOM` (a file names the code: `CUSTOM:<code>`) and `PLACEHOLDER_FOR_GREATER_OP_CODES`, which is
+# them), without `CUSTOM` (a file has the code: `CUSTOM:<code>`) and `PLACEHOLDER_FOR_GREATER_OP_CODES`, which is
 # not an operator. They are constants so that a device profile can be checked without TensorFlow.
 BUILTIN_OPERATORS = frozenset(
     """
@@ -32,7 +32,7 @@ BUILTIN_OPERATORS = frozenset(
     """.split()  # noqa: SIM905 - a list literal of 208 strings is harder to read
 )
 
-# Operators of which TFLite's runtime has kernels above version 1 (tensorflow/lite/core/kernels/register.cc), with the
+# Operators for which TFLite's runtime has kernels above version 1 (tensorflow/lite/core/kernels/register.cc), with the
 # highest version in LiteRT 2.3. A test compares them with the installed runtime.
 _ABOVE_1 = """
     ABS:5 ADD:6 ARG_MAX:3 ARG_MIN:3 AVERAGE_POOL_2D:3 BATCH_MATMUL:4 BATCH_TO_SPACE_ND:4 BIDIRECTIONAL_SEQUENCE_LSTM:3

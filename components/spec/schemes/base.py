@@ -23,7 +23,7 @@ class BaseScheme(FrozenModel):
             format; None if there is no such kernel.
         miscomputes_sparse_blocks: Whether the runtime silently computes wrong values from block-sparse weights in this
             format.
-        finer_activations: Kind of the scheme that differs in having more bits in an activation, or None.
+        finer_activations: Kind of the scheme that differs only in having more bits per activation, or None.
         finer_weights: Kind of the scheme to use if a weight needs more bits, or None.
         recipe_name: Name of the scheme's recipe in the files that `edgemill init` writes; None leaves it out.
         kind: The scheme's name in a pipeline file.
@@ -52,7 +52,7 @@ class BaseScheme(FrozenModel):
 
     @property
     def must_be_trained(self) -> bool:
-        """Whether the recipe needs a step `qat`, because the converter makes 4-bit weights only from trained ranges."""
+        """Whether the recipe needs a step `qat`, because the converter writes 4-bit weights only for trained ranges."""
         return self.weight_bits < 8
 
     @property
@@ -80,10 +80,10 @@ class BaseScheme(FrozenModel):
 class StaticScheme(BaseScheme):
     """Integer weights and integer activations with ranges that are known before the model runs.
 
-    The file holds only integers, at its inputs and outputs too, unless an option says otherwise.
+    The file contains only integers, including its inputs and outputs, unless an option says otherwise.
 
     Attributes:
-        granularity: One scale for each channel of a convolution's weights, or one for the whole tensor.
+        granularity: One scale for each channel of a convolution's weights, or one for the complete tensor.
         float_io: Keep float32 at the model's inputs and outputs.
         float_fallback: Let operators without an integer kernel stay float.
     """
@@ -111,5 +111,5 @@ class CalibratedScheme(StaticScheme):
 
     @property
     def kept_float(self) -> KeepFloat | None:
-        """As in the file."""
+        """See `Scheme`."""
         return self.keep_float

@@ -11,11 +11,11 @@ class DynamicWi8Afp32(BaseScheme):
     """Dynamic range: int8 weights, activations quantized at run time, float input and output. Needs no calibration.
 
     Attributes:
-        granularity: One scale for each channel of a convolution's weights, or one for the whole tensor.
+        granularity: One scale for each channel of a convolution's weights, or one for the complete tensor.
     """
 
     weight_bits: ClassVar[Literal[8]] = 8
-    miscomputes_sparse_blocks: ClassVar[bool] = True  # under XNNPACK
+    miscomputes_sparse_blocks: ClassVar[bool] = True  # Under XNNPACK.
     finer_weights: ClassVar[str | None] = "float16"
     recipe_name: ClassVar[str | None] = "dynamic"
 

@@ -1,4 +1,4 @@
-"""What can't be converted in which format: one table, which checks, steps, and plans read. Needs no TensorFlow.
+"""Lists what can't be converted in which format. Checks, steps, and plans read this table. Doesn't import TensorFlow.
 
 Measured with TensorFlow 2.16 and 2.21, whose tables differ. `tests/pipelines/checks/test_limits.py` compares every row
 with the installed converter: a row that the converter accepts is wrong.
@@ -17,7 +17,7 @@ DYNAMIC_MINIMUM_ELEMENTS = 1024
 
 @dataclass(frozen=True)
 class OperatorLimit:
-    """The formats without a kernel for an operator of TFLite, if the converter measures ranges.
+    """The formats without a kernel for a TFLite operator, if the converter measures ranges.
 
     Attributes:
         name: The builtin operator (`PRELU`).
@@ -62,7 +62,7 @@ _REFUSED_IN_16_BITS = (
 _NOT_RUN_IN_16_BITS = ["GELU", "PADV2", "SCATTER_ND", "SQUARED_DIFFERENCE", "TILE"]
 
 
-# TensorFlow 2.21 quantizes these in 8 bits, runs these in 16 bits, and writes these with other operators.
+# For TensorFlow 2.21: operators that it quantizes in 8 bits, runs in 16 bits, or replaces with other operators.
 _IN_8_BITS_SINCE_2_21 = frozenset({"DIV", "SQRT"})
 _RUN_IN_16_BITS_SINCE_2_21 = frozenset({"GELU"})
 _CONVERTED_SINCE_2_21 = frozenset({"Softsign"})
@@ -116,7 +116,7 @@ _WITHOUT_OPERATOR = {
     "StringToHashBucketFast": "hash in the task's decode",
     "Tan": "write it with tf.sin and tf.cos",
 }
-# Operation of TensorFlow without an operator of TFLite -> what to use instead. It rules out every format.
+# TensorFlow operation without a TFLite operator -> what to use instead. It rules out every format.
 WITHOUT_OPERATOR: dict[str, str] = {
     name: remedy
     for name, remedy in _WITHOUT_OPERATOR.items()
@@ -127,7 +127,7 @@ WITHOUT_OPERATOR: dict[str, str] = {
 TRAINED_NOT_IN_16_BITS = frozenset({"Concatenate", "RepeatVector", "Conv2DTranspose", "gelu"})
 TRAINED_NOT_IN_4_BITS = frozenset({"Conv2DTranspose"})
 
-# Why the fused LSTM rules out a format, by what the format has.
+# Property of a format -> why the fused LSTM rules it out.
 LSTM_NOT_IN_16_BITS = "the fused LSTM has no kernel for 16-bit activations"
 LSTM_NOT_IN_4_BITS = "the fused LSTM has no kernel for 4-bit weights"
 # Why a layer unrolled over a sequence rules out 16 bits.

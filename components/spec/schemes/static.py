@@ -26,7 +26,7 @@ class StaticWi8Ai8(CalibratedScheme):
 
     @property
     def range_estimator(self) -> Ranges:
-        """As in the file."""
+        """See `Scheme`."""
         return self.calibration_method
 
 
@@ -46,12 +46,12 @@ class StaticWi8Ai16(CalibratedScheme):
 
     @property
     def range_estimator(self) -> Ranges:
-        """As in the file."""
+        """See `Scheme`."""
         return self.calibration_method
 
 
 class StaticWi4Ai8(StaticScheme):
-    """int4 weights, stored two in a byte, and int8 activations with trained ranges. Needs a `qat` step."""
+    """int4 weights, stored two per byte, and int8 activations with trained ranges. Needs a `qat` step."""
 
     weight_bits: ClassVar[Literal[4]] = 4
     activation_bits: ClassVar[Literal[8]] = 8

@@ -1,4 +1,4 @@
-"""The step `cluster`: the options for weight clustering in a pipeline file. Needs neither TensorFlow nor TFX."""
+"""The step `cluster`: the options for weight clustering in a pipeline file. Imports neither TensorFlow nor TFX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: the options that all training steps share. Needs no TensorFlow."""
+"""Fine-tuning: the options that all training steps share. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LearningRatePhase(FrozenModel):
     """One phase of a learning-rate schedule.
 
     Attributes:
-        kind: How the rate goes from `start` to `end` in the phase. `constant` stays at `start`. The others are
+        kind: How the rate changes from `start` to `end` in the phase. `constant` stays at `start`. The others are
             `linear`, `cosine` (half a wave, Loshchilov and Hutter 2017, arXiv:1608.03983), and `exponential` (by the
             same factor in each batch).
         epochs: Length of the phase, in epochs.
@@ -39,7 +39,7 @@ class LearningRatePhase(FrozenModel):
 
 
 class EarlyStopping(FrozenModel):
-    """Stops when the loss on held-out examples stops falling, and restores the weights of the best epoch.
+    """Stops when the loss on held-out examples stops decreasing, and restores the weights of the best epoch.
 
     Attributes:
         patience: Epochs without improvement before training stops.
@@ -74,10 +74,10 @@ class FineTuning(FrozenModel):
     """Training that starts from a model's weights.
 
     Attributes:
-        split: Split to train on. By default, the split of the trained baseline, or that of the calibration sample.
+        split: Split to train on. By default, the split of the trained baseline or of the calibration sample.
         epochs: Passes over the split.
         batch_size: Examples in a training batch.
-        learning_rate: One rate, or a list of phases in sequence; the last rate holds until training ends. It replaces
+        learning_rate: One rate, or a list of phases in sequence; the last rate applies until training ends. It replaces
             the rate of the optimizer that the task's `compile` sets.
         seed: Seed of shuffling and dropout.
         early_stopping: By default, training runs all epochs and keeps the last weights.
@@ -119,7 +119,7 @@ def learning_rate_at(schedule: float | tuple[LearningRatePhase, ...], epoch: flo
     """The learning rate at a point in time.
 
     Args:
-        schedule: As in `FineTuning.learning_rate`.
+        schedule: See `FineTuning.learning_rate`.
         epoch: Epochs since the start; can be fractional.
     """
     if not isinstance(schedule, tuple):

@@ -1,4 +1,4 @@
-"""Layer names and shell patterns in recipes, and the layers that they match. Needs no TensorFlow."""
+"""Layer names and shell patterns in recipes, and the layers that they match. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step `prune`: the options for pruning in a pipeline file. Needs neither TensorFlow nor TFX."""
+"""The step `prune`: the options for pruning in a pipeline file. Imports neither TensorFlow nor TFX."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PolynomialSchedule(FrozenModel):
     """From `initial` to the full sparsity, fast at first (Zhu and Gupta 2017, arXiv:1710.01878, equation 1).
 
     Attributes:
-        initial: Sparsity at the start, at most that of each layer.
+        initial: Sparsity at the start, at most each layer's final sparsity.
         begin_epoch: Epochs of training before pruning starts.
         end_epoch: Epoch at whose end the full sparsity is reached; can be fractional. By default, two thirds of
             `epochs`.

@@ -1,4 +1,4 @@
-"""The step `qat`: the options for quantization-aware training in a pipeline file. Needs neither TensorFlow nor TFX."""
+"""The step `qat`: options for quantization-aware training in a pipeline file. Imports neither TensorFlow nor TFX."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class LastValue(FrozenModel):
 
 
 class Histogram(FrozenModel):
-    """The range that holds a share of all values seen, from a running histogram. It clips rare outliers.
+    """The range that includes a share of all values seen, from a running histogram. It clips rare outliers.
 
     Attributes:
-        percentile: Share of values inside the range, in percent; the rest is cut off equally at both ends.
+        percentile: Share of values inside the range, in percent; the other values are cut off equally at both ends.
         bins: Number of bins of the histogram over the range of all values seen.
     """
 
@@ -69,9 +69,9 @@ class WeightQuantization(FrozenModel):
     """How weights are quantized in training: symmetrically, as TFLite's integer kernels require.
 
     Attributes:
-        bits: 8 or 4. By default, as the recipe's scheme says.
-        granularity: One scale for each channel where the kernel has them (convolutions), or one for the tensor. By
-            default, as the scheme says.
+        bits: 8 or 4. By default, as in the recipe's scheme.
+        granularity: One scale for each channel if the kernel supports it (convolutions), or one for the tensor. By
+            default, as in the scheme.
         quantizer: Your own quantizer, `package.module:NAME`. By default, the range of the current weights.
     """
 

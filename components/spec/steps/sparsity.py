@@ -1,7 +1,7 @@
 """Sparse weights: the target of pruning, the layers with sparse kernels, and the verification of the file.
 
-Two TFLite kernels compute directly with sparse weights: those for fully connected layers in float32, with blocks of 4
-weights along the input axis, and in int8, with blocks of 16. A DENSIFY operator unpacks all other sparse weights when
+Two TFLite kernels compute directly with sparse weights. Both are for fully connected layers: in float32, with blocks of
+4 weights along the input axis, and in int8, with blocks of 16. A DENSIFY operator unpacks all other sparse weights when
 the model is loaded, which makes the file smaller but not faster.
 """
 
@@ -28,7 +28,7 @@ _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "Bidirectional", "RNN", "Con
 
 
 class SparsityTarget(FrozenModel):
-    """The zeros that pruning made in the weights of a model.
+    """The zeros that pruning created in the weights of a model.
 
     Attributes:
         structure: Where the zeros are. Blocks are along the input axis.
@@ -73,7 +73,7 @@ class SparsityVerification(FrozenModel):
     """The verification of one file's sparsity.
 
     Attributes:
-        target: The zeros that pruning made.
+        target: The zeros that pruning created.
         verdict: `proven` if at least one weight tensor executes sparse, none lost its zeros, outputs are correct, and
             the file is faster than its dense twin. `stored_only` if the zeros are in the file and at best make it
             smaller. `lost` if at least one weight tensor lost its zeros.
@@ -82,12 +82,12 @@ class SparsityVerification(FrozenModel):
         difference: Largest difference of an output from the same and from the dense file's without delegates, as a
             fraction of the largest output; None if the file was not encoded.
         tolerance: Largest difference that is allowed.
-        time_ratio: Time of the encoded file divided by that of the same weights converted densely, on this machine;
-            None if it was not judged.
+        time_ratio: Time of the encoded file divided by the time of the same weights converted densely, on this machine;
+            None if the time could not be compared.
         sparse_bytes: Size of the encoded file; None if it was not encoded.
         dense_bytes: Size of the dense file.
         delivered: Which of the two files is the candidate.
-        transient: Whether another run may be able to judge the time.
+        transient: Whether another run may be able to compare the time.
     """
 
     target: SparsityTarget
@@ -110,7 +110,7 @@ class LayerKernel(FrozenModel):
         layer: Name of the layer.
         kind: Its class.
         sparse: Whether there is a sparse kernel.
-        note: Why there is none, and what pruning gains anyway.
+        note: Why there is none, and the benefit of pruning without one.
     """
 
     layer: str

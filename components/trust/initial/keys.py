@@ -36,7 +36,7 @@ def check_folder(root: str, folder: Path, delegated: Iterable[str] = ()) -> None
         delegated: The delegated roles that are signed with it.
 
     Raises:
-        SpecError: It has others.
+        SpecError: It has other keys.
     """
     names = {one.name for one in folder.iterdir() if not one.name.startswith(".")} if folder.exists() else set()
     if not names:
@@ -59,7 +59,7 @@ def check_folder(root: str, folder: Path, delegated: Iterable[str] = ()) -> None
 
 
 def initial_keys(root: str, folder: Path, days: dict[str, int]) -> KeySet:
-    """Create the keys of a registry and its first root, or reuse those that a killed signing created."""
+    """Create the keys of a registry and its first root, or reuse the ones that a killed signing created."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     with (folder / ".lock").open("a") as lock:

@@ -1,4 +1,4 @@
-"""The set that is signed first: empty, or about the releases that a registry had before."""
+"""Creates the first signed metadata: empty, or about the existing releases of a registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.trust.storage import Store
 
 
 def check_unsigned(root: str, store: Store) -> None:
-    """Raise a RegistryError if a registry is signed. One that a killed signing left half signed is not."""
+    """Raise a RegistryError if a registry is signed. One that a killed signing left half signed doesn't count."""
     if is_signed(store):
         raise RegistryError(
             "this registry is already signed",
@@ -28,7 +28,7 @@ def check_unsigned(root: str, store: Store) -> None:
 def write_initial(
     registry: SignedRegistry, carried: Sequence[ChannelState], pointer: Callable[[ReleaseRef], bytes]
 ) -> None:
-    """Sign what a registry begins with, and write it and then the first root.
+    """Sign the initial metadata of a registry. Write it, and then the first root.
 
     Args:
         registry: The registry, with all keys.
@@ -36,7 +36,7 @@ def write_initial(
         pointer: The content of the pointer to a release.
 
     Raises:
-        RegistryError: Another process has just signed the registry. What it signed stays.
+        RegistryError: Another process has just signed the registry. Its signatures stay.
     """
     store = registry.store
     with store.exclusive():
@@ -45,7 +45,7 @@ def write_initial(
         roles = {"targets": found.targets}
         for device_class in sorted({state.device_class for state in carried}):
             registry.delegate(found, device_class, SIGNED)
-            # A role that is delegated must have signed something, or devices take it for missing.
+            # A delegated role must have signed something. Otherwise, devices treat it as missing.
             roles |= {role_of(device_class, channel): Metadata(Targets()) for channel in SIGNED}
         for state in carried:
             target = target_of(state.device_class, state.name, state.channel)

@@ -29,8 +29,8 @@ ANY_BITS = "_experimental_low_bit_qat"
 BATCH_OF_ONE = "_experimental_default_to_single_batch_in_tensor_list_ops"
 # The MLIR quantizer for float16 and dynamic range instead of its predecessor.
 NEW_DYNAMIC_RANGE = "experimental_new_dynamic_range_quantizer"
-# Products of batches of matrices as fully connected layers. With a batch of 1, the converter otherwise writes a product
-# of two vectors with an output of the wrong rank, and refuses its own file with this message.
+# Writes products of batches of matrices as fully connected layers. With a batch of 1, the converter otherwise writes a
+# product of two vectors with an output of the wrong rank, and refuses its own file with this message.
 FULLY_CONNECTED_PRODUCTS = "unfold_batchmatmul"
 _WRONG_RANK = "'tfl.batch_matmul' op found invalid output rank"
 # TensorFlow 2.21 only. By default, it gives each row of a fully connected layer's weights its own scale.
@@ -39,7 +39,7 @@ _PER_TENSOR_DENSE = "_experimental_disable_per_channel_quantization_for_dense_la
 _DENSE_ARGUMENT = "disable_per_channel_for_dense_layers"
 
 # XNNPACK of TensorFlow 2.21 computes products of int8 activations as if the zero point of the second operand were 0.
-# That of TensorFlow 2.16 and of LiteRT 2.3 reads it.
+# The versions in TensorFlow 2.16 and LiteRT 2.3 read it.
 IGNORES_ZERO_POINTS = tuple(map(int, tf.__version__.split(".")[:2])) > (2, 16)
 
 _CONVERSION_METADATA = b"CONVERSION_METADATA"
@@ -65,10 +65,10 @@ def set_option(converter: Any, name: str, value: Any) -> None:
 
 
 def with_products(made: Callable[[bool], bytes]) -> bytes:
-    """Make a file without `FULLY_CONNECTED_PRODUCTS`, or with it if products get the wrong rank otherwise.
+    """Convert without `FULLY_CONNECTED_PRODUCTS`, or with it if products would otherwise get the wrong rank.
 
     Args:
-        made: Converts with a new TFLiteConverter, which keeps nothing after a failure. Takes the option's value.
+        made: Converts with a new TFLiteConverter, so that no state is left after a failure. Takes the option's value.
     """
     try:
         return made(False)
@@ -151,7 +151,7 @@ def with_integer_io(content: bytes, kind: Any) -> bytes:
 def without_model_hash(content: bytes) -> bytes:
     """Zero the hash of the source model, which TensorFlow 2.21 writes into the metadata of a file.
 
-    The hash covers names that depend on what the process traced before, so the same model would give different bytes.
+    The hash covers names that depend on earlier traces in the process, so the same model would give different bytes.
 
     Raises:
         ConversionError: The metadata does not occur exactly once in the file, so overwriting it could damage the file.

@@ -16,5 +16,5 @@ def unpack(content: bytes) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    """Serialize a `schema.ModelT` into a file."""
+    """Serialize a `schema.ModelT` to the bytes of a file."""
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -34,21 +34,21 @@ def drive_example_gen(executor_input: dict[str, Any], inputs_spec: dict[str, Any
 
 
 def parse_artifacts(messages: Any, ids: dict[int, str]) -> dict[str, Any]:
-    """Turn artifacts of an ExecutorInput into TFX artifacts, and fill `ids` with their names in the backend."""
+    """Convert artifacts of an ExecutorInput to TFX artifacts, and fill `ids` with their names in the backend."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
     return dict(kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(messages, ids))
 
 
 def parse_properties(values: Any, parameters: Any, inputs_spec: Any) -> dict[str, Any]:
-    """Turn `parameter_values` of an ExecutorInput into execution properties, with the component's `inputs_spec`."""
+    """Convert `parameter_values` of an ExecutorInput to execution properties, with the component's `inputs_spec`."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
     return dict(kubeflow_v2_entrypoint_utils.parse_execution_properties(values, parameters, inputs_spec))
 
 
 def artifact_messages(outputs: dict[str, Any], ids: dict[int, str]) -> dict[str, Any]:
-    """Turn output artifacts into messages of an ExecutorOutput; `ids` are from `parse_artifacts`."""
+    """Convert output artifacts to messages of an ExecutorOutput; `ids` are from `parse_artifacts`."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
     return dict(kubeflow_v2_entrypoint_utils.translate_executor_output(outputs, ids))

@@ -11,7 +11,7 @@ def serialize_examples_in_one_order() -> None:
     """Make TFX's ExampleGens write equal examples as equal bytes.
 
     Protobuf 6 serializes the features of an example in an order that differs between processes, but samples are drawn
-    by bytes. Protobuf 4 has one order, so nothing is changed.
+    by bytes. Protobuf 4 has a fixed order, so nothing is changed.
     """
     import google.protobuf
     from tfx.components.example_gen import write_split
@@ -48,7 +48,7 @@ def surrounded_executors(surround: Callable[[Any], Any]) -> Iterator[None]:
 
 
 def set_run_id(pipeline: Any, run_id: str) -> None:
-    """Give a compiled pipeline this run id instead of the runner's time stamp."""
+    """Give a compiled pipeline this run ID instead of the runner's timestamp."""
     from tfx.orchestration.portable import runtime_parameter_utils
 
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})

@@ -1,1 +1,1 @@
-"""`edgemill explain`: what explains a candidate of a run."""
+"""`edgemill explain`: explains a candidate of a run."""

@@ -1,4 +1,4 @@
-"""`edgemill explain`: why a candidate of a run differs from its float model. Reads what the run found."""
+"""`edgemill explain`: why a candidate of a run differs from its float model. Reads the results of the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def explain_candidate(run: str, recipe: str, root: Path | None, metadata_url: st
 
     Raises:
         MetadataError: There is no such run, or it has no explanation of this recipe.
-        SpecError: The run has no such recipe, or the recipe quantizes nothing.
+        SpecError: The run has no such recipe, or the recipe doesn't quantize anything.
         TamperedError: The explanation has changed since it was written.
     """
     place = environment(root, metadata_url)

@@ -24,9 +24,9 @@ from edgemill.project.found import (
 )
 from edgemill.project.unusable import Unusable, refuse
 
-# What stands for a missing value in tables.
+# Text that stands for a missing value in tables.
 _MISSING = frozenset({"", "?", "n/a", "na", "nan", "none", "null"})
-# What TFX reads as numbers, too. Python also reads `1_000`, `inf`, and digits of other scripts.
+# Text that TFX also reads as numbers. Python also reads `1_000`, `inf`, and digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _LARGEST = 2**63
 # A number as spreadsheets show it: 1.234,5 or 1,234.5 or 1 234,5 or 1'234.5.
@@ -38,7 +38,8 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
 
     Raises:
         DataError: The label, or a column that the user chose, has empty cells.
-        UnclearError: No column, or a column that the user chose, holds something other than numbers.
+        UnclearError: There is no column of numbers, or a column that the user chose contains something other than
+            numbers.
     """
     names: list[str] = []
     rows: list[dict[str, str]] = []
@@ -100,7 +101,7 @@ def _unusable(cells: Sequence[str], places: Sequence[str]) -> Unusable | None:
     """Why these cells can't be an input; None if they can."""
     held = [cell for cell in cells if not _is_missing(cell)]
     truths = sum(map(_is_truth, held))
-    # True and false, and nothing else, are 1 and 0.
+    # In a column of only true and false, these are 1 and 0.
     wrong = [cell for cell in held if not _is_number(cell)] if truths < len(held) else []
     if wrong:
         odd = (lambda cell: not _is_missing(cell) and not _is_truth(cell)) if truths else wrong.__contains__
@@ -164,7 +165,7 @@ def of_folder(folder: Path, options: Options) -> Data:
 
 
 def _of_named(folder: Path, arrays: dict[str, Any], pattern: str, options: Options) -> Data:
-    """Recognize arrays. The names of some say which split they are of, such as `x_train` and `x_test`."""
+    """Recognize arrays. The names of some arrays contain their split, such as `x_train` and `x_test`."""
     for training in TRAINING:
         for held_out in HELD_OUT:
             bases = {split: {name.removesuffix(f"_{split}") for name in arrays if name.endswith(f"_{split}")}
@@ -195,7 +196,7 @@ def _of_arrays(
     names: dict[str, str],
     options: Options,
 ) -> Data:
-    """Recognize which array is the input, and which is the label. Raises a DataError if it is not clear."""
+    """Recognize which array is the input, and which is the label. Raises a DataError if that is not clear."""
     (label, *others), inputs = chosen_columns(list(arrays), options, "there is no array")
     where = str(folder / place)
     check_lengths({name: arrays[name] for name in (*inputs, label, *others)}, where)

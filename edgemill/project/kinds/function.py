@@ -1,4 +1,4 @@
-"""Recognizes the examples that a function of the user yields."""
+"""Recognizes the examples that a user's function yields."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _splits(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 class _Feature:
-    """What is known about the values of a feature."""
+    """The known facts about the values of a feature."""
 
     def __init__(self) -> None:
         self.kind = ""
@@ -87,7 +87,7 @@ class _Feature:
         self.unusable = 0
 
     def add(self, value: Any) -> None:
-        """Count a value as `components.ingest.arrays.feature` returns it."""
+        """Count a value in the form of `components.ingest.arrays.feature`."""
         values = value if isinstance(value, list) else [value]
         if isinstance(value, bytes):
             self.kind = "uint8"

@@ -19,7 +19,8 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
 
     Raises:
         DataError: The label, or a column that the user chose, has missing values.
-        UnclearError: No column, or a column that the user chose, holds something other than numbers.
+        UnclearError: There is no column of numbers, or a column that the user chose contains something other than
+            numbers.
     """
     from pyarrow import types
 

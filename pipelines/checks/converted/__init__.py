@@ -1,1 +1,1 @@
-"""What happens to a model in a conversion, found before any node runs."""
+"""Predicts the effects of a conversion on a model before any node runs."""

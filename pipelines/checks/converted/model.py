@@ -1,4 +1,4 @@
-"""What a Keras model becomes when it is converted, for the checks before the run. Needs TensorFlow when it is asked."""
+"""Predicts the result of converting a Keras model, for the checks before the run. Imports TensorFlow at first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.model.keras_model import input_specs
 
 _LOG = logging.getLogger(__name__)
 
-# Operations that move values, and those that put values beside others.
+# Operations that move values, and operations that join values of several tensors.
 _MOVING = frozenset({"ExpandDims", "Identity", "Reshape", "Squeeze", "StridedSlice", "Transpose"})
 _JOINING = frozenset({"ConcatV2", "Pack"})
 # Results that depend only on sizes are constants in a file with fixed shapes.
@@ -23,7 +23,7 @@ _OF_SIZES = ("Shape", "ShapeN", "Size", "Rank")
 
 
 class ConvertedModel:
-    """What decides whether a Keras model can be converted, each computed once for all recipes.
+    """Facts that decide whether a Keras model can be converted, each computed once for all recipes.
 
     Args:
         model: A built functional or Sequential Keras model.
@@ -49,7 +49,7 @@ class ConvertedModel:
 
     @cached_property
     def _exported(self) -> Any:
-        # As in the SavedModel: an open batch leaves some operations that constants replace otherwise.
+        # As in the SavedModel: with an open batch, some operations remain that constants would otherwise replace.
         import tensorflow as tf
 
         return tf.function(self._run, autograph=False).get_concrete_function(*self._specs(None))
@@ -67,7 +67,7 @@ class ConvertedModel:
 
     @cached_property
     def casts(self) -> list[Any]:
-        """The operators that cast values that depend on the inputs and are not float32 to float.
+        """The operators that cast values to float if the values depend on the inputs and aren't float32.
 
         Casts of integer inputs are missing: they are folded into the quantization of the input, or stay before it.
         """
@@ -125,7 +125,7 @@ class ConvertedModel:
     def largest_weight(self) -> float:
         """Number of elements of the largest weight or constant; infinity if the size of one is unknown.
 
-        The converter computes everything that does not depend on the inputs, which makes further constants.
+        The converter precomputes everything that does not depend on the inputs, which creates more constants.
         """
         graph = self._function.graph
         varying = {tensor.op.name for tensor in graph.inputs[: len(input_specs(self._model))]}
@@ -140,7 +140,7 @@ class ConvertedModel:
 
     @property
     def largest_is_constant(self) -> bool:
-        """Whether the largest weight isn't one of the model's, but a constant of its graph."""
+        """Whether the largest weight is a constant of the model's graph instead of one of the model's weights."""
         return self.largest_weight > max((math.prod(weight.shape) for weight in self._model.weights), default=0)
 
     @cached_property
@@ -156,7 +156,7 @@ class ConvertedModel:
             with native_silence():
                 return read_graph(convert_float(fixed, self._model))
         except ConversionError as error:
-            # Each conversion of the run reports it.
+            # Each conversion of the run reports the error.
             _LOG.info("The model can't be converted to float, so its operators are unknown: %s", summary_line(error))
             return None
 
@@ -187,6 +187,6 @@ def _behind(tensors: Iterable[Any]) -> list[Any]:
 
 
 def _is_joined(operator: Any) -> bool:
-    """Whether a concatenation reads what an operator returns."""
+    """Whether a concatenation reads the result of an operator."""
     readers = [reader for tensor in operator.outputs for reader in tensor.consumers()]
     return any(one.type in _JOINING or (one.type in _MOVING and _is_joined(one)) for one in readers)

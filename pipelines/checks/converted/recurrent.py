@@ -1,4 +1,4 @@
-"""Makes the files of recurrent models that only a conversion can judge, before any node runs. Needs TensorFlow."""
+"""Converts recurrent models that can't be checked otherwise, before any node runs. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HALF = 16
 
 
 class RecurrentFiles:
-    """The files of a model with recurrent layers, in which time steps and gates decide what is quantized and how large.
+    """The files of a model with recurrent layers. Time steps and gates determine their quantization and size.
 
     Args:
         model: A built functional or Sequential Keras model.
@@ -44,18 +44,18 @@ class RecurrentFiles:
 
     @cached_property
     def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        """The model in the layout of a baseline, which is removed with this object."""
+        """The model in the layout of a baseline. The files are removed with this object."""
         folder = tempfile.TemporaryDirectory(prefix="edgemill-recurrent-")
         export(self._model, Path(folder.name))
         save_keras(self._model, Path(folder.name))
         return folder
 
     def refusals(self, recipe: Recipe, plans: Sequence[LayerPlan]) -> Iterator[EdgemillError]:
-        """Yield why the files of a recipe don't have the properties that it promises.
+        """Yield the reasons why the files of a recipe don't have the promised properties.
 
         Args:
             recipe: A recipe whose recurrent layers can be converted.
-            plans: How.
+            plans: How its recurrent layers are converted.
         """
         scheme = recipe.scheme
         # The converter can write a loop whose constants have the wrong size for float16.
@@ -70,7 +70,7 @@ class RecurrentFiles:
                 yield error
 
     def _broken_promise(self, recipe: Recipe) -> ModelError | None:
-        """The error if too few weights are quantized in the file of a scheme that measures no ranges."""
+        """The error if too few weights are quantized in the file of a scheme that doesn't measure ranges."""
         request = ConversionRequest(
             name=recipe.name,
             scheme=recipe.scheme,
@@ -93,7 +93,7 @@ class RecurrentFiles:
                 sequence = self._size(scheme, "sequence")
                 reference = len(compacted(float_file(Path(self._folder.name) / SERVING_FOLDER)))
         except EdgemillError as error:
-            # The conversion of the run reports it.
+            # The conversion of the run reports the error.
             _LOG.info("The size of the sequence form is unknown: %s", summary_line(error))
             return
         with native_silence():
@@ -115,7 +115,7 @@ class RecurrentFiles:
             inputs = {}
             for name, spec in input_specs(self._model).items():
                 shape = [1, *spec.shape[1:]]
-                # Indexes of an Embedding must exist: 0 and 1 do.
+                # Indexes of an Embedding must exist. 0 and 1 always do.
                 values = random.normal(size=shape) if spec.dtype.is_floating else random.integers(0, 2, shape)
                 inputs[name] = values.astype(spec.dtype.as_numpy_dtype)
             yield inputs, {}

@@ -1,1 +1,1 @@
-"""Checks of the examples of single kinds, before a run."""
+"""Checks of particular kinds of examples, before a run."""

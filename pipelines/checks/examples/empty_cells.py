@@ -10,7 +10,7 @@ from components.core.errors import DataError, counted, some_of
 from components.ingest.tables import TableReader, lines_of, with_names
 
 # Bytes, over all files, that are read before a run. This takes a second or two. The validation of the run covers the
-# rest: it refuses missing values too, but doesn't name the rows.
+# rest: it also refuses missing values, but doesn't name the rows.
 _MOST_BYTES = 64 << 20
 
 

@@ -19,16 +19,16 @@ from components.spec.examples import MadeSplits
 from pipelines.file.spec import ArrayExamples, AudioExamples, HashedSplits, ImageExamples, MadeExamples
 from pipelines.graph.sources import made_splits
 
-# Files, evenly spread, that are opened before a run. ExampleGen opens all of them.
+# Number of evenly spread files to open before a run. ExampleGen opens all of them.
 _MOST_OPENED = 2000
-# Rows of each split that the task decodes before a run.
+# Number of rows of each split that the task decodes before a run.
 _SAMPLE = 16
 # Larger archives are only opened by the deep check.
 _MOST_BYTES = 256 << 20
 
 
 class Sample(NamedTuple):
-    """Rows of a split, as ExampleGen makes them."""
+    """Rows of a split, as ExampleGen creates them."""
 
     split: str | None
     place: Path
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
 
 def structure_errors(examples: MadeExamples) -> Iterator[DataError]:
-    """Yield what is wrong with folders, tables, labels, sample rates, and shapes of arrays."""
+    """Yield the errors in folders, tables, labels, sample rates, and shapes of arrays."""
     folder, splits = Path(examples.path), examples.patterns
     try:
         if isinstance(examples, ImageExamples | AudioExamples):
@@ -111,7 +111,7 @@ def samples(examples: MadeExamples) -> Iterator[Sample]:
 
 
 def sampled(examples: ImageExamples | AudioExamples, most: int) -> Iterator[Sample]:
-    """Yield up to `most` evenly spread rows of each split. Raises as `samples`."""
+    """Yield up to `most` evenly spread rows of each split. Raises the same errors as `samples`."""
     made, folder = made_splits(examples), Path(examples.path)
     for split, pattern in examples.patterns.items():
         found = _spread(items(examples, examples.label, folder, pattern), most)
@@ -127,7 +127,7 @@ def _opened(found: Sequence[Item], made: MadeSplits, most: float) -> list[dict[s
         except UnreadableError as error:
             return error
 
-    # Pillow decodes without holding Python's lock.
+    # Pillow releases Python's lock while it decodes.
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(opened, found))
     unreadable = [

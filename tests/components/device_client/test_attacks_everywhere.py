@@ -1,4 +1,4 @@
-"""One table of attacks on devices, for every kind of registry: as whoever controls the store or the network, not a key.
+"""One table of attacks on devices, for every kind of registry, by someone who controls the store or the network.
 
 The device runs OLD. It must keep it while the attack lasts, and install NEW as soon as it is over. `test_attacks` has
 attacks with stolen keys, and on honest pushes.

@@ -35,7 +35,7 @@ def test_outputs_are_read_as_they_were_written(tmp_path, monkeypatch, most_rows)
     write(tmp_path, 4)
     assert len(list(tmp_path.iterdir())) == (4 if most_rows == 8 else 1)
     stored = in_folder(tmp_path)
-    # Batches of other sizes, in another order.
+    # Batches of other sizes, in a different order.
     for first, end in ((20, 25), (0, 7), (7, 20)):
         rows = stored.rows(0, first, DIGESTS[first:end])
         assert list(rows) == list(OUTPUTS)

@@ -162,7 +162,7 @@ def test_signed_channel_counts_and_not_the_pointer_beside_it(folder: Place, tmp_
         assert champion(folder)[0].state == "none"
         old = push(folder, OLD)
         push(folder, NEW)
-        # Whoever can write the pointer can't choose the champion.
+        # Anyone who can write the pointer still can't choose the champion.
         folder.kind.point_at(old.path, "stable")
         assert champion(folder)[1] == NEW
         address = f"{root}/phone/shoes"
