@@ -10,8 +10,7 @@ import apache_beam as beam
 
 @beam.typehints.with_output_types(bytes)
 class SerializeInOneOrder(beam.DoFn):
-    """Serializes equal tf.Examples and tf.SequenceExamples to equal bytes. Examples that are already bytes stay
-    unchanged."""
+    """Serializes equal tf.Examples and tf.SequenceExamples to equal bytes. Leaves serialized ones unchanged."""
 
     def process(self, record: Any) -> Iterator[bytes]:
         """See the base class."""
