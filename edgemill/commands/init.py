@@ -26,8 +26,9 @@ from edgemill.progress import WorkProgress
 from edgemill.project.child import ERROR_FILE, JOB_FILE, PLAN_FILE, Job
 from edgemill.project.data import recognize_data
 from edgemill.project.files import PIPELINE, README, TASK, refuse_existing, write_project
-from edgemill.project.found import Options
+from edgemill.project.found import Data, Options
 from edgemill.project.objective import METRICS
+from edgemill.project.output_names import with_outputs_of
 from edgemill.project.paths import beside
 from edgemill.project.plan import Plan
 from edgemill.project.questions import answered, can_ask
@@ -111,7 +112,11 @@ def init_project(
     """
     refuse_existing(output)
     errors: list[EdgemillError] = []
-    recognized = cache(partial(recognize_data, data))
+
+    @cache
+    def recognized(options: Options) -> Data:
+        return with_outputs_of(model, partial(recognize_data, data, options))
+
     try:
         _check_model(model, model_field)
     except EdgemillError as error:

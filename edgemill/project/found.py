@@ -187,6 +187,7 @@ def label_of(names: Sequence[str], options: Options) -> str:
             f"there is no column or array {found[0]!r}" if len(found) == 1 else "it is not clear what the label is",
             option="label",
             question="Which one is the label?",
+            names=() if options.label else tuple(names),
             default=near or names[-1],
             bound=one_of(names),
             measured=some_of(found) or None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,17 +63,28 @@ def labels_of_outputs(data: Data, sizes: Mapping[str, int]) -> dict[str, str]:
     if len(names) == len(sizes):
         return dict(zip(sizes, names, strict=True))
     known = [name for name in (*names, data.label, *data.columns) if name]
-    suggested = [name for name in sizes if name in known] if sizes.keys() <= {*known} else known[-len(sizes) :]
-    raise UnclearError(
+    raise unclear_labels(known, tuple(sizes), some_of(names or ([data.label] if data.label else ())) or None)
+
+
+def unclear_labels(known: Sequence[str], outputs: Sequence[str], found: object) -> UnclearError:
+    """The error for several outputs whose labels are not known.
+
+    Args:
+        known: Columns or arrays that can be labels.
+        outputs: Names of the outputs.
+        found: The labels that were found, in words; None if there are none.
+    """
+    suggested = [name for name in outputs if name in known] if {*outputs} <= {*known} else known[-len(outputs) :]
+    return UnclearError(
         "the model has several outputs, and each needs a label",
         option="label",
-        question=f"Which ones are the labels of the outputs {', '.join(sizes)}, in this order?",
+        question=f"Which ones are the labels of the outputs {', '.join(outputs)}, in this order?",
         default=",".join(suggested),
-        bound=f"{counted(len(sizes), 'label')}, one for each output: {', '.join(sizes)}",
-        measured=some_of(names or ([data.label] if data.label else ())) or None,
-        remedy=f"list the columns or arrays in the order of the outputs, such as `--label {','.join(suggested)}`; for "
-        "labels that are neither numbers nor arrays, write a pipeline file and a task with `targets`: see "
-        "docs/outputs.md",
+        bound=f"{counted(len(outputs), 'label')}, one for each output: {', '.join(outputs)}",
+        measured=found,
+        remedy="list the columns or arrays in the order of the outputs, such as "
+        f"`--label {shlex.quote(','.join(suggested))}`; for labels that are neither numbers nor arrays, write a "
+        "pipeline file and a task with `targets`: see docs/outputs.md",
     )
 
 

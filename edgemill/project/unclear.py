@@ -18,16 +18,27 @@ class UnclearError(DataError):
         option: The field of `Options` that decides it.
         question: What to ask.
         default: The answer to suggest; empty if there is none.
+        names: The columns or arrays of which one is the answer, if it is known.
         rest: As for the base class. By default, `where` is the option.
     """
 
-    def __init__(self, what: str, *, option: Question, question: str, default: str = "", **rest: Any) -> None:
-        self.option, self.question, self.default = option, question, default
+    def __init__(
+        self,
+        what: str,
+        *,
+        option: Question,
+        question: str,
+        default: str = "",
+        names: tuple[str, ...] = (),
+        **rest: Any,
+    ) -> None:
+        self.option, self.question, self.default, self.names = option, question, default, names
         super().__init__(what, **{"where": flag_of(option), **rest})
 
     def __reduce__(self) -> tuple[object, ...]:
         rest = functools.partial(type(self), where=self.where, bound=self.bound, measured=self.measured)
-        named = functools.partial(rest, option=self.option, question=self.question, default=self.default)
+        named = functools.partial(rest, option=self.option, question=self.question, default=self.default,
+                                  names=self.names)  # fmt: skip
         return functools.partial(named, remedy=self.remedy), (self.what,)
 
 

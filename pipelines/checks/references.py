@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
             f"the module {module!r} is not Python: {reason}{line}",
             where=field,
             measured=source,
-            remedy=f"run `python -m py_compile {source}` and fix the errors that it reports",
+            remedy=f"run `python -m py_compile {shlex.quote(str(source))}` and fix the errors that it reports",
         )
         return
     names = set(_top_level_names(tree.body))
