@@ -106,6 +106,12 @@ class TableReader:
         try:
             row = next(csv.reader([record], delimiter=self.separator, strict=False), [])
         except csv.Error as error:
+            if len(record) > (most := csv.field_size_limit()):
+                raise DataError(
+                    f"a cell has more than {most:,} characters",
+                    where=f"line {line}",
+                    remedy="write shorter cells, or close the quote that began the cell",
+                ) from error
             raise _unreadable(error, line) from error
         if self.separator == ",":
             return row

@@ -352,7 +352,7 @@ def test_other_version_of_adb_is_refused_before_work(phone):
         ". Remedy: install platform tools 34.0.5, or check the bounds of the profile with this version and correct "
         "`version`"
     ]
-    assert "another version" in errors(phone, version="3")[0]
+    assert "a different version" in errors(phone, version="3")[0]
 
 
 def test_missing_adb_is_refused_before_work(phone):

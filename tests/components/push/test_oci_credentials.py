@@ -241,6 +241,6 @@ def test_device_signs_in_in_the_same_way(tokens: Any, nobody: Path) -> None:
         ("POST", ""),
     ]
     settings["realm"] = "http://tokens.example.com/token"
-    with pytest.raises(OSError, match="not supported: bearer http://tokens"):
+    with pytest.raises(OSError, match="an unsupported way to sign in: bearer http://tokens"):
         status()
     assert len(asked) == 3

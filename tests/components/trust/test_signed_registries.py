@@ -400,7 +400,7 @@ def test_keys_of_other_kinds_are_refused(folder: Place, algorithm: str) -> None:
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     registry = signed.open_signed(folder.root)
     assert registry is not None
-    with pytest.raises(SpecError, match=r"another kind than the registry's keys .expected: a P-256 key"):
+    with pytest.raises(SpecError, match=r"a different kind than the registry's keys .expected: a P-256 key"):
         rotate(registry, "timestamp", (pem, "env:ANY"))
 
 
