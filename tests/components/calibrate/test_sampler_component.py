@@ -133,7 +133,7 @@ def test_component_reports_figures_when_fewer_examples_exist_and_one_is_shared(e
 
 
 def test_component_names_the_feature_when_it_is_missing(execute):
-    with pytest.raises(DataError, match=r"lacks the feature 'site' that the sample is stratified by.*Remedy: specify a"):
+    with pytest.raises(DataError, match=r"lacks the feature 'site' that the sample is.*Remedy: specify a"):
         execute(examples_of(300, 1), examples_of(60, 2), stratify_by="site")
 
 

@@ -163,7 +163,7 @@ def test_deeply_nested_document_is_an_explained_error(store: Store, tmp_path: Pa
                 gateway.reset()
             for part in ("edgemill-gc/", "edgemill-tuf/manifests/lock", "tags/list", "edgemill-audit/manifests"):
                 gateway.fault = lambda number, asked, part=part: (200, NESTED) if part in asked else None
-                with mock.patch.object(oci_store, "_MOST_ATTEMPTS", 2):
+                with mock.patch.multiple(oci_store, _MOST_ATTEMPTS=2, LEASE_SECONDS=0.1):
                     all_commands()
                 gateway.reset()
         assert place.publish(OTHER) in place.versions()
