@@ -122,7 +122,7 @@ def optimize(
 ) -> int:
     """Write a pipeline for a model and its data, and run it.
 
-    Does what `init` and `run` do, one after the other.
+    Does the same as `init` followed by `run`.
     """
     from edgemill.commands.run import place_of, run_and_report
     from edgemill.project.files import PIPELINE
