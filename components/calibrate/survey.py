@@ -46,8 +46,8 @@ class Survey:
         inputs: Input name -> facts about the sampled split.
         labels: Distinct integer labels of the sampled split; None if they aren't classes.
         repeated: Number of distinct sampled examples that also occur in the evaluation split.
-        refused: Why an example of the split cannot be decoded; not an exception, as in
-            `components.calibrate.sampling.Sample`.
+        refused: Why an example of the split cannot be decoded. `components.calibrate.sampling.Sample` says why this
+            isn't an exception.
     """
 
     inputs: dict[str, InputSurvey] = field(default_factory=dict)

@@ -53,8 +53,8 @@ def quantize_all(content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Ite
     """Quantize a float file in a static scheme, with the given ranges of activations. The `kept` layers stay float.
 
     The same arguments give the same bytes. Inputs, outputs, and the signature keep their names. The weights of a fully
-    connected operator have one scale, as in TensorFlow's converter, so that two recipes with a different
-    `calibration_method` don't differ in anything else.
+    connected operator have one scale, as in TensorFlow's converter, so recipes with different calibration methods don't
+    differ in anything else.
 
     Raises:
         ConversionError: The back-end fails.
