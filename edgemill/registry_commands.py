@@ -140,6 +140,14 @@ def pause(place: Place, channel: Channel = "stable", as_json: options.AsJson = F
 def refresh(
     registry: Address,
     force: Annotated[bool, typer.Option("--force", help="Sign again even if nothing expires soon.")] = False,
+    accept_older: Annotated[
+        bool,
+        typer.Option(
+            "--accept-older",
+            help="Accept a registry that is older than what was signed before, such as one that you restored from a "
+            "backup, and sign all of it as the newest.",
+        ),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Sign again every role that has less than half of its lifetime left. Run this command every day.
@@ -149,7 +157,7 @@ def refresh(
     """
     from edgemill.commands.registry import refresh as refresh_registry
 
-    refresh_registry(registry, force=force, as_json=as_json)
+    refresh_registry(registry, force=force, accept_older=accept_older, as_json=as_json)
 
 
 @app.command("public-key")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from components.core.errors import RegistryError, SpecError
 from components.core.values import FrozenModel
@@ -132,6 +132,13 @@ def open_registry(spec: BaseRegistry) -> Registry:
     """Open the registry that a pipeline file names."""
     opened: Registry = referenced(spec.backend)(spec)
     return opened
+
+
+def opened_at(root: str) -> Registry:
+    """Open the registry at a folder or an address, without a pipeline file. Raises the same errors as `kind_at`."""
+    kind = kind_at(root)
+    (name,) = get_args(kind.model_fields["kind"].annotation)
+    return open_registry(kind.model_validate({"kind": name, "root": root}))
 
 
 def is_release_address(target: str) -> bool:

@@ -112,14 +112,18 @@ def commit(spec: BaseRegistry, registry: Registry, release: Release, lineage: Ma
 
     `lineage` has the IDs of the run and of its artifacts in ML Metadata. They are signed with the release.
     """
-    entry = ""
+    entry, root = "", signed_root(spec)
+    signed = open_signed(root) if root else None
     if spec.notes:
         where = f"{release.manifest.device_class}/{release.manifest.name}/{release.version}"
         entry = record(
-            normal_root(spec.place), where, what="push", channel=spec.channel, manifest=release.manifest_sha256
+            normal_root(spec.place),
+            where,
+            what="push",
+            also=signed.logged() if signed else (),
+            channel=spec.channel,
+            manifest=release.manifest_sha256,
         )
-    root = signed_root(spec)
-    signed = open_signed(root) if root else None
     if signed is None:
         registry.commit(release)
         return False
@@ -208,7 +212,8 @@ def change(
         checked(signed.channel(device_class, name, channel))
     except rollout.RolloutError as error:
         raise change_refused(error, f"{root}: {device_class}/{name}/{channel}.json") from error
-    signed.entry = record(normal_root(root), f"{device_class}/{name}", what=what, channel=channel, **details)
+    place = f"{device_class}/{name}"
+    signed.entry = record(normal_root(root), place, what=what, also=signed.logged(), channel=channel, **details)
     state = signed.change_channel(device_class, name, channel, checked, pointer)
     if state.complete is not None:
         kind.follow(f"{address}/{state.complete.version}", channel, pointer_at(state.complete))

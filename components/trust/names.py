@@ -30,6 +30,8 @@ SIGNED_AT = "x-edgemill-signed-at"
 EXPIRY_DAYS = "x-edgemill-expiry-days"
 # Name of an entry of the registry's audit log, which names the preceding entries by their digests.
 LOG_ENTRY = "x-edgemill-log-entry"
+# Version of the timestamp that a snapshot is signed for.
+FOR_TIMESTAMP = "x-edgemill-for-timestamp"
 
 
 def role_of(device_class: str, channel: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from tuf.api.metadata import Metadata, Targets
 
 from components.trust import rollout
+from components.trust.memory import Memory, is_current
 from components.trust.names import SIGNED, role_of
 from components.trust.signed_set import SignedSet, channel_in, examined, problems, read_role, read_signed_set
 from components.trust.storage import Store
@@ -17,15 +19,37 @@ class SignedReader:
 
     Attributes:
         where, store: Its folder or address, and its metadata.
+        memory: What this machine remembers of it.
+        accepts_older: Whether a set that is older than what was signed before is accepted.
     """
 
-    def __init__(self, root: str, store: Store, anchor: bytes) -> None:
+    def __init__(self, root: str, store: Store, anchor: bytes, keys: Path | None = None) -> None:
         self.where, self.store = root, store
         self._anchor = anchor
+        self.memory = Memory(root, anchor, keys)
+        self.accepts_older = False
 
     def read(self) -> SignedSet:
-        """Read and verify the top-level metadata."""
-        return read_signed_set(self.store, self._anchor, self.where)
+        """Read and verify the top-level metadata.
+
+        Raises:
+            RegistryError: It can't be trusted, or it is older than what was signed before.
+        """
+        seen = self.memory.read()  # Before the registry is read, which can only be newer.
+        while True:
+            found = read_signed_set(self.store, self._anchor, self.where)
+            if self.accepts_older:
+                return found
+            if is_current(self.store, found, seen, self.where):
+                self.memory.keep(found.root.signed.version, found.timestamp, found.snapshot)
+                return found
+
+    def logged(self) -> tuple[str, ...]:
+        """The name of the audit log's entry that is signed, which the next one must name; none without one.
+
+        Otherwise, entries that were removed would be forgotten with the next signature.
+        """
+        return tuple(filter(None, [self.read().log_entry]))
 
     def channel(self, device_class: str, name: str, channel: str) -> rollout.ChannelState:
         """The verified state of a channel, with no stages if nothing was released."""

@@ -23,7 +23,8 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Roo
 from components.core.errors import RegistryError
 from components.trust import clock, role_file, rollout
 from components.trust.keys import KeySet, key_in, missing_keys, read_key_set
-from components.trust.names import CHANNELS, CUSTOM, LOG_ENTRY, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.memory import check_root, floors
+from components.trust.names import CHANNELS, CUSTOM, FOR_TIMESTAMP, LOG_ENTRY, SIGNED_AT, paths_of, role_of, target_of
 from components.trust.reader import SignedReader
 from components.trust.signed_set import (
     TIMESTAMP_NAME,
@@ -32,7 +33,6 @@ from components.trust.signed_set import (
     expiry_days,
     next_sequence,
     read_role,
-    read_signed_set,
 )
 from components.trust.signing import role_files, sign
 from components.trust.storage import Store
@@ -54,15 +54,19 @@ class SignedRegistry(SignedReader):
     """
 
     def __init__(self, root: str, store: Store, keys: KeySet) -> None:
-        super().__init__(root, store, keys.root)
+        super().__init__(root, store, keys.root, keys.folder)
         self.keys = keys
         self.extra: dict[str, Signer] = {}
         self.entry = ""
         self.any_clock = False
+        self._floors: dict[str, int] = {}
 
-    def read(self) -> SignedSet:
-        """Read and verify the top-level metadata, from the root that is in the key set now."""
-        return read_signed_set(self.store, self.keys.root, self.where)
+    def accept_older(self) -> None:
+        """Accept a signed set that is older than what was signed before, and sign above all versions of that."""
+        self.accepts_older = True
+        found, seen = self.read(), self.memory.read()
+        check_root(found, seen, self.where)
+        self._floors = floors(self.store, found, seen)
 
     def check_keys(self, device_class: str, channel: str) -> None:
         """Check that this machine can sign a channel, before anything is written."""
@@ -150,23 +154,28 @@ class SignedRegistry(SignedReader):
         if not self.any_clock:
             clock.check_clock(found, self.where)
         content = self.prepared(found, roles, snapshot=snapshot)
-        return self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version)
+        if not self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version):
+            return False
+        self.memory.keep(found.root.signed.version, found.timestamp, found.snapshot)
+        return True
 
     def prepared(self, found: SignedSet, roles: dict[str, Metadata[Targets]], *, snapshot: bool) -> bytes:
         """Sign and write everything but the timestamp, and return the timestamp, which makes it valid."""
         root, days = found.root.signed, expiry_days(found.root.signed)
-        listed = found.snapshot.signed
+        listed, timestamp = found.snapshot.signed, found.timestamp.signed
+        timestamp.version = max(timestamp.version, self._floors.get("timestamp", 0)) + 1
         for role, metadata in roles.items():
             by: Root | Targets = root
             if role != "targets":
                 by = roles["targets"].signed if "targets" in roles else found.targets.signed
             known = listed.meta.get(f"{role}.json")
-            metadata.signed.version = known.version if known else 0
+            metadata.signed.version = max(known.version if known else 0, self._floors.get(role, 0))
             kind = "targets" if role == "targets" else "channels"
             listed.meta[f"{role}.json"] = self._written(metadata, role, by, days[kind])
         if roles or snapshot:
-            found.timestamp.signed.snapshot_meta = self._written(found.snapshot, "snapshot", root, days["snapshot"])
-        found.timestamp.signed.version += 1
+            listed.version = max(listed.version, self._floors.get("snapshot", 0))
+            listed.unrecognized_fields[FOR_TIMESTAMP] = timestamp.version
+            timestamp.snapshot_meta = self._written(found.snapshot, "snapshot", root, days["snapshot"])
         return self._signed(found.timestamp, "timestamp", root, days["timestamp"])
 
     def delegate(self, found: SignedSet, device_class: str, channels: Sequence[str] = CHANNELS) -> Metadata[Targets]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -140,7 +141,7 @@ def delegate(address: str, device_class: str, *, as_json: bool = False) -> None:
     registry = _opened(address)
 
     def announce() -> None:
-        registry.entry = record(registry.where, device_class, what="delegate")
+        registry.entry = record(registry.where, device_class, what="delegate", also=registry.logged())
 
     roles = add_device_class(registry, device_class, announce)
     if as_json:
@@ -166,16 +167,20 @@ def pause(place: str, channel: str, *, as_json: bool = False) -> None:
     _echo(signed.change(place, channel, rollout.paused, "pause"), "paused", as_json=as_json)
 
 
-def refresh(address: str, *, force: bool, as_json: bool = False) -> None:
+def refresh(address: str, *, force: bool, accept_older: bool = False, as_json: bool = False) -> None:
     """Sign again roles that expire soon, and list roles that can't be signed here."""
     from components.trust.setup import renew
 
     registry = _opened(address)
+    if accept_older:
+        registry.accept_older()
 
     def announce(roles: tuple[str, ...]) -> None:
-        registry.entry = record(registry.where, what="refresh", roles=" ".join(roles))
+        registry.entry = record(registry.where, what="refresh", also=registry.logged(), roles=" ".join(roles))
 
-    signed_again, missing = renew(registry, force=force, newest_entry=newest(registry.where), announce=announce)
+    signed_again, missing = renew(
+        registry, force=force or accept_older, newest_entry=newest(registry.where), announce=announce
+    )
     if not as_json:
         typer.echo(f"signed again: {', '.join(signed_again)}" if signed_again else "nothing is signed again")
     for role, when in missing.items():
@@ -245,8 +250,12 @@ def rotate(
         )
     registry = _opened(address)
     elsewhere = (public_key.read_bytes(), key) if public_key and key else None
-    registry.entry = record(registry.where, role, what="rotate")
+    logged: tuple[str, ...] = ()
+    with suppress(RegistryError):  # A rotation that was killed is finished first.
+        logged = registry.logged()
+    registry.entry = record(registry.where, role, what="rotate", also=logged)
     replaced = setup.rotate(registry, role, elsewhere, lambda said: typer.secho(said, err=True, fg="yellow"), old)
+    registry.read()  # From now on, this machine refuses the root before.
     if as_json:
         print_json({"registry": registry.where, "role": role, "replaced": replaced})
         return

@@ -19,7 +19,7 @@ from components.core.values import FrozenModel
 from components.push.audit import read_log, record
 from components.push.beside import exists
 from components.push.references import lacking, pointer, reference, released
-from components.push.registry import store_at
+from components.push.registry import opened_at, store_at
 from components.push.release import MANIFEST_NAME
 from components.push.signed import normal
 from components.push.upkeep.check import verify
@@ -65,7 +65,8 @@ def sign(root: str, folder: Path, timestamp_days: int | None = None, places: tup
         places: Its places, `<device class>/<name>`, if it can't list them.
 
     Raises:
-        RegistryError: It is already signed, something in it is damaged, or one of its channels can't be signed.
+        RegistryError: It is already signed, something in it is damaged, one of its channels can't be signed, or its
+            store ignores the conditions of writes.
         SpecError: The folder contains other keys.
     """
     root = normal(root)
@@ -74,6 +75,8 @@ def sign(root: str, folder: Path, timestamp_days: int | None = None, places: tup
     holdings = holdings_at(root, places) if exists(root) else None
     classes = {place.partition("/")[0] for place in holdings.places()} if holdings else ()
     check_folder(root, folder, [role_of(one, channel) for one in classes for channel in SIGNED])
+    # Without conditional writes, two machines could sign at the same time, and one signed set would replace the other.
+    opened_at(root).check_writable()
     refs = _releases(holdings) if holdings else {}
     states = list(_states(holdings, refs)) if holdings else []
     registry = create(root, store, folder, timestamp_days, lambda: record(root, what="init"), states, pointer)

@@ -12,6 +12,7 @@ from tuf.api.serialization import DeserializationError
 from components.core.errors import RegistryError
 from components.object_store.bucket import Content
 from components.trust import rollout
+from components.trust.memory import Memory, is_current
 from components.trust.names import EXPIRY_DAYS, SIGNED
 from components.trust.signed_set import (
     FIRST_ROOT_NAME,
@@ -57,24 +58,32 @@ class Reading:
         return found
 
 
-def read_everything(store: Store, anchor: bytes | None, where: str) -> Reading:
+def read_everything(store: Store, anchor: bytes | None, where: str, memory: Memory | None = None) -> Reading:
     """Read and verify all signed metadata.
 
     Args:
         store: Where the metadata is.
         anchor: The root that is trusted; None to trust the registry's own first root.
         where: The registry, for messages.
+        memory: What this machine remembers of it. Without it, the set can be old.
 
     Raises:
+        OlderError: It is older than what was signed before.
         RegistryError: Something is missing, or isn't signed by its role.
     """
-    files = _Kept(store)
     if anchor is None:
-        first = files.read(FIRST_ROOT_NAME)
+        first = store.read(FIRST_ROOT_NAME)
         if first is None:
             raise refused("it is missing", FIRST_ROOT_NAME, where)
         anchor = first.content
-    found = read_signed_set(files, anchor, where)
+    seen = memory.read() if memory else None  # Before the registry is read, which can only be newer.
+    while True:
+        files = _Kept(store)
+        found = read_signed_set(files, anchor, where)
+        if memory is None or is_current(store, found, seen, where):
+            break
+    if memory is not None:
+        memory.keep(found.root.signed.version, found.timestamp, found.snapshot)
     for version in range(1, found.root.signed.version):
         if files.read(name := f"{version}.root.json") is None:
             raise refused("it is missing", name, where)

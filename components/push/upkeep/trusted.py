@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuf.api.metadata import Metadata
+
 from components.core.errors import RegistryError, SpecError
+from components.object_store.bucket import Content
 from components.push.registry import store_at
 from components.push.signed import can_be_signed, key_set_of, not_signed_any_more
 from components.push.upkeep.reading import Reading, read_everything
+from components.trust.memory import Memory
 from components.trust.names import ARCHIVE
 from components.trust.reader import SignedReader
 from components.trust.rollout import ChannelState, ReleaseRef
@@ -54,7 +59,8 @@ def read_trusted(root: str, trust: Path | None = None) -> Trusted | None:
         if anchor is not None:
             raise not_signed_any_more(root, store, "restore it: `edgemill registry repair --from` a mirror")
         return None
-    return Trusted(store, read_everything(store, anchor, root), anchor is not None, anchor)
+    memory = Memory(root, anchor or b"", keys.folder if keys else None)
+    return Trusted(store, read_everything(store, anchor, root, memory), anchor is not None, anchor)
 
 
 def open_to_read(root: str, trust: Path | None = None) -> tuple[SignedReader, bool] | None:
@@ -82,7 +88,7 @@ def open_to_read(root: str, trust: Path | None = None) -> tuple[SignedReader, bo
             raise not_signed_any_more(root, store, "restore it: `edgemill registry repair --from` a mirror")
         return None
     if anchor is not None:
-        return SignedReader(root, store, anchor), True
+        return SignedReader(root, store, anchor, keys.folder if keys else None), True
     first = store.read(FIRST_ROOT_NAME)
     if first is None:
         raise refused("it is missing", FIRST_ROOT_NAME, root)
@@ -102,7 +108,10 @@ def references(states: tuple[ChannelState, ...], *, archived: bool = True) -> di
 
 
 def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, dry_run: bool) -> list[str]:
-    """Restore missing or damaged signed metadata from mirrors, file by file. Returns the files that were written.
+    """Restore signed metadata that is missing, damaged, or old, file by file. Returns the files that were written.
+
+    It comes from mirrors. The timestamp can also be the one that this machine remembers, if all files that it leads to
+    are there. The newest one is taken.
 
     A dry run names only the first file, because the files that it leads to can't be read without it.
     """
@@ -111,10 +120,17 @@ def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, d
     anchor = _read(trust) if trust else keys.root if keys else None
     mirrors = [one for one in sources if can_be_signed(one) and is_signed(store_at(one))]
     readings = [read_everything(store_at(one), anchor, one).files for one in mirrors]
+    memory = Memory(root, anchor or b"", keys.folder if keys else None)
+    if anchor is not None and (seen := memory.read()) is not None:
+        remembered = {TIMESTAMP_NAME: seen.timestamp.to_bytes()}
+        with suppress(RegistryError):
+            read_everything(_Replaced(store, remembered), anchor, root)
+            readings.append(remembered)
+    readings.sort(key=_timestamp_version, reverse=True)
     written: list[str] = []
     while True:
         try:
-            read_everything(store, anchor or _first_root(readings), root)
+            read_everything(store, anchor or _first_root(readings), root, memory)
         except RegistryError as error:
             name = (error.where or "").rpartition(": ")[2]
             if not any(name in files for files in readings):
@@ -137,7 +153,23 @@ def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, d
 
 
 def _first_root(readings: Sequence[dict[str, bytes]]) -> bytes | None:
-    return next((files[FIRST_ROOT_NAME] for files in readings), None)
+    return next((files[FIRST_ROOT_NAME] for files in readings if FIRST_ROOT_NAME in files), None)
+
+
+def _timestamp_version(files: dict[str, bytes]) -> int:
+    return Metadata.from_bytes(files[TIMESTAMP_NAME]).signed.version
+
+
+class _Replaced(Remembering):
+    """A store with some files replaced, to read what would be there."""
+
+    def __init__(self, store: ListedStore, replaced: Mapping[str, bytes]) -> None:
+        super().__init__(store)
+        self._replaced = replaced
+
+    def read(self, name: str) -> Content | None:
+        """See `Store`."""
+        return Content(self._replaced[name], "") if name in self._replaced else super().read(name)
 
 
 def _read(path: Path) -> bytes:

@@ -22,6 +22,7 @@ from components.push.several import publish
 from components.push.signed import open_signed
 from components.spec.registry import LocalRegistry
 from components.trust.keys import VARIABLE
+from components.trust.memory import FOLDER_IN_KEYS
 from components.trust.repository import SignedRegistry
 from components.trust.setup import create
 from components.trust.storage import FolderStore
@@ -142,6 +143,8 @@ class Fleet:
         return Path(shutil.copytree(self.root, self.folder / name))
 
     def restore(self, copy: Path) -> None:
+        """Put an older copy back, as an attacker with keys who signs on a machine of their own."""
+        shutil.rmtree(self.keys / FOLDER_IN_KEYS, ignore_errors=True)
         shutil.rmtree(self.root)
         shutil.copytree(copy, self.root)
 

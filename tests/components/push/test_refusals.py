@@ -10,6 +10,7 @@ import pytest
 from components.core.errors import RegistryError
 from components.object_store.clients import bucket_of
 from components.push.registry import open_registry
+from components.push.upkeep.convert import sign
 from components.spec.registry import GcsRegistry, S3Registry
 from tests.components.push.places import ObjectFiles, Place, Store, store_of
 from tests.gateway import Fault, Gateway
@@ -116,3 +117,21 @@ def test_answers_of_the_store_are_explained(
             assert caught.value.__cause__ is None
             assert S3Server.secret not in str(caught.value) + caplog.text
             assert S3Server.token not in str(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_store_that_ignores_conditions_is_not_signed(kind: str, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    if kind == "s3":
+        with store_of("s3") as store:
+            root = store.place(tmp_path).root
+            gateway_of(store).ignored = frozenset({"if-match", "if-none-match"})
+            with pytest.raises(RegistryError, match="ignores conditions of writes"):
+                sign(root, keys)
+            assert list(bucket_of(root).objects("")) == []
+    else:
+        with google_server():
+            with pytest.raises(RegistryError, match="ignores conditions of writes"):
+                sign(root := f"gs://{BUCKET}/registry", keys)
+            assert list(bucket_of(root).objects("")) == []
+    assert not keys.exists()

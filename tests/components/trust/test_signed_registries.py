@@ -33,6 +33,7 @@ from components.push.several import publish
 from components.spec.registry import LocalRegistry
 from components.trust import clock, rollout
 from components.trust.keys import VARIABLE, read_key_set
+from components.trust.memory import FOLDER_IN_KEYS
 from components.trust.setup import add_device_class, create, renew, rotate
 from components.trust.storage import FolderStore
 from edgemill.commands.rollback import roll_back
@@ -156,6 +157,7 @@ def test_killed_push_leaves_the_signed_set_as_it_was_or_new(folder: Place, tmp_p
     for step in range(1, 200, 3):
         shutil.rmtree(root)
         shutil.copytree(start, root)
+        shutil.rmtree(tmp_path / "keys" / FOLDER_IN_KEYS)  # Or the older copy is refused.
         killed = killed_at(folder.root, step, lambda: push(folder, OTHER))
         ((version, share),) = states(folder)["shoes", "stable"]
         ends.append(version)
