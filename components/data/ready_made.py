@@ -116,7 +116,7 @@ class SeveralInputsTask:
     """Turns features into the inputs of a model with several inputs. Recipes can fine-tune the model.
 
     Attributes:
-        inputs: Name of an input of the model -> what it is made from.
+        inputs: Name of an input of the model -> the features that it is made from.
         objective, label, label_type, logits, learning_rate: As in `edgemill.OneInputTask`.
     """
 
@@ -158,7 +158,7 @@ class LabelsTask:
     The model has one output for each label. Recipes can fine-tune it.
 
     Attributes:
-        inputs: Name of an input of the model -> what it is made from.
+        inputs: Name of an input of the model -> the features that it is made from.
         output: Name of the model's output.
         labels: The labels that become targets: 1 for each label that an example has, 0 for the others.
         logits: Whether the outputs are logits instead of probabilities.
@@ -221,8 +221,8 @@ class SeveralOutputsTask:
     Recipes can fine-tune the model.
 
     Attributes:
-        inputs: Name of an input of the model -> what it is made from.
-        outputs: Name of an output of the model -> what it is compared with.
+        inputs: Name of an input of the model -> the features that it is made from.
+        outputs: Name of an output of the model -> the label that it is compared with.
         learning_rate: The rate of Adam, unless a step sets another.
     """
 
