@@ -53,7 +53,7 @@ class ListedStore(Store, Protocol):
 
 
 class Remembering:
-    """A store that reads a file that is never replaced only once, such as `7.targets.json`, which can be large.
+    """A store that reads a file only once if it is never replaced, such as `7.targets.json`, which can be large.
 
     The metadata that lists such a file has its digest, so nothing changes if an attacker replaces the file in the
     meantime.

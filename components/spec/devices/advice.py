@@ -1,4 +1,4 @@
-"""Adds to advice about schemes which parts don't help the devices of a pipeline file. Doesn't import TensorFlow."""
+"""Notes in advice about schemes which parts don't help the devices of a pipeline file. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLOAT_OPTION = re.compile(r"(?:add|by|use) `(float_fallback|keep_float)\b")
 
 
 def for_devices(remedy: str, scheme: str | None, devices: Sequence[DeviceProfile]) -> str:
-    """Add to the advice which parts no device accepts, and what the devices accept instead.
+    """Note in the advice which parts no device accepts, and what the devices accept instead.
 
     Args:
         remedy: Advice that may name schemes, or options that leave layers float.
