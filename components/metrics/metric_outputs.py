@@ -21,8 +21,7 @@ def with_outputs(
     Args:
         metrics: Metrics of the pipeline file.
         outputs: Names of the outputs of the model, or of the task's `postprocess`.
-        targets: Names of the task's targets; `ONLY` if it declares none and has the label; none without targets and
-            label.
+        targets: Names of the task's targets; `ONLY` if it declares none and there is a label; empty without either.
 
     Raises:
         SpecError: There is no such output, it has no target, or a metric names no output although there are several.
