@@ -145,7 +145,7 @@ _FILES = "raise the limit of open files (`ulimit -n 4096`), then run again"
 _REMEDIES = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
-    errno.EFBIG: "raise the limit of the size of files (`ulimit -f unlimited`), or choose another file system",
+    errno.EFBIG: "raise the file size limit (`ulimit -f unlimited`), or choose another file system",
     errno.EACCES: _PERMISSION,
     errno.EPERM: _PERMISSION,
     errno.EROFS: "mount the file system so that it can be written, or choose another --root, then run again",

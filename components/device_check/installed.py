@@ -66,7 +66,7 @@ def matches(found: str, asked: str) -> bool:
 
 def _other_version(name: str, where: str, asked: str, found: str, install: str) -> SpecError:
     return SpecError(
-        f"{name} has a different version than the profile's bounds hold for",
+        f"{name} has a different version than the profile requires",
         where=f"{where}.version",
         bound=asked,
         measured=found,

@@ -130,7 +130,7 @@ def store_error(error: Exception, where: str) -> MetadataError:
         if "disk I/O error" in reason:
             # SQLite reports the same for a truncated file and for a file that may not grow.
             what += ", or cannot be written"
-            remedy = f"check the free space, the disk, and the limit of the size of files (`ulimit -f`); or {remedy}"
+            remedy = f"check the free space, the disk, and the file size limit (`ulimit -f`); or {remedy}"
     elif "locked" in reason or "Concurrent writes" in reason:
         what = "the metadata store is locked by another process"
         remedy = f"wait until that process ends, or end it: `fuser {where}` shows it"

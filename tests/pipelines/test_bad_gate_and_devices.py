@@ -158,12 +158,12 @@ CASES = {
     ),
     "other version of a tool": (
         profile(evaluators=[{"kind": "tflm", "version": "9.9"}]),
-        "device 'mine': evaluators[0] (tflm).version: TensorFlow Lite Micro has a different version than the profile's "
-        f"bounds hold for (expected: 9.9; found: {TFLM}). Remedy: install tflite-micro==9.9, or check",
+        "device 'mine': evaluators[0] (tflm).version: TensorFlow Lite Micro has a different version than the profile "
+        f"requires (expected: 9.9; found: {TFLM}). Remedy: install tflite-micro==9.9, or check",
     ),
     "other version of the compiler": (
         profile(evaluators=[{**VELA, "version": "1.0"}]),
-        "device 'mine': evaluators[0] (vela).version: Vela has a different version than the profile's bounds hold for",
+        "device 'mine': evaluators[0] (vela).version: Vela has a different version than the profile requires",
     ),
     "version as a number": (
         profile(evaluators=[{"kind": "tflm", "version": 5.2}]),

@@ -347,7 +347,7 @@ def test_sound_tool_has_no_error_before_work(phone):
 
 def test_other_version_of_adb_is_refused_before_work(phone):
     assert errors(phone, version="34.0.5") == [
-        f"{WHERE}.version: adb has a different version than the profile's bounds hold for "
+        f"{WHERE}.version: adb has a different version than the profile requires "
         "(expected: 34.0.5; found: 35.0.2)"
         ". Remedy: install platform tools 34.0.5, or check the bounds of the profile with this version and correct "
         "`version`"

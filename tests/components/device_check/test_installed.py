@@ -47,9 +47,8 @@ def test_other_version_of_a_tool_is_an_error_with_both_versions_and_a_fix(kind):
     (error,) = tool_errors("board", [evaluator(), evaluator(version="9.9")])
     found = importlib.metadata.version(distribution)
     assert str(error) == (
-        f"device 'board': evaluators[1] ({kind}).version: {name} has a different version than the profile's bounds "
-        f"hold "
-        f"for (expected: 9.9; found: {found}). Remedy: install {distribution}==9.9, or check the bounds of the "
+        f"device 'board': evaluators[1] ({kind}).version: {name} has a different version than the profile "
+        f"requires (expected: 9.9; found: {found}). Remedy: install {distribution}==9.9, or check the bounds of the "
         "profile with this version and correct `version`"
     )
 

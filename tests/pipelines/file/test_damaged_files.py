@@ -54,7 +54,7 @@ def test_store_that_may_not_grow_is_not_only_called_damaged(tmp_path: Path) -> N
     command = [sys.executable, "-c", limited, f"sqlite:{tmp_path / 'metadata.sqlite'}"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "the metadata store is damaged, or cannot be written (found: disk I/O error)" in ended.stderr
-    assert "and the limit of the size of files (`ulimit -f`); or restore the file" in ended.stderr
+    assert "and the file size limit (`ulimit -f`); or restore the file" in ended.stderr
 
 
 def test_locked_store_is_called_locked(store: Path) -> None:

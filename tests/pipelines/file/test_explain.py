@@ -42,7 +42,7 @@ def test_other_error_is_reported_with_its_type(error: Exception) -> None:
         (errno.EACCES, "Permission denied", "give this user permission"),
         (errno.EROFS, "Read-only file system", "mount the file system so that it can be written"),
         (errno.EMFILE, "Too many open files", "raise the limit of open files (`ulimit -n 4096`)"),
-        (errno.EFBIG, "File too large", "raise the limit of the size of files (`ulimit -f unlimited`)"),
+        (errno.EFBIG, "File too large", "raise the file size limit (`ulimit -f unlimited`)"),
         (errno.EIO, "Input/output error", "check the disk and the log of the machine"),
     ],
 )
