@@ -41,7 +41,7 @@ def load_object(reference: str, where: str) -> Any:
 
 
 def _without(module: ModuleType, reference: str, attribute: str, where: str) -> SpecError:
-    """The error for a name that a module doesn't contain, with those that it does, the closest first."""
+    """The error for a name that a module does not contain, with the existing names, the closest first."""
     own = [
         name
         for name, value in vars(module).items()

@@ -67,7 +67,7 @@ class MadeExecutor(BaseExampleGenExecutor):
         return {name: part for (name, _), part in zip(buckets, parts, strict=True)}
 
     def GetInputSourceToExamplePTransform(self) -> Any:
-        """See the base class, which only calls this in the method that is overridden."""
+        """See the base class, which calls this only in a method that is overridden here."""
         raise NotImplementedError
 
 

@@ -23,7 +23,7 @@ class Accumulator(Protocol):
     """A metric as users can write it. Edgemill creates one object and never copies its state between examples.
 
     `add` can have a fourth parameter `features`, which gets the features that the pipeline file names. If the task
-    weighs examples, `add` needs a parameter `weights`, which gets their weights [N]; 1 for each example otherwise.
+    weights examples, `add` needs a parameter `weights`, which gets their weights [N], or ones if the task doesn't.
     """
 
     def create(self) -> Any:

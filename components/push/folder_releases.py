@@ -212,7 +212,7 @@ def current(root: Path, device_class: str, name: str, channel: str = "stable") -
 
 
 def pointers(folder: Path) -> list[Path]:
-    """The pointers of all channels next to releases, sorted. They may be damaged, or links to nothing."""
+    """The pointers of all channels next to releases, sorted. They may be damaged, or broken links."""
     return sorted(folder.glob("[!.]*.json"))
 
 
