@@ -42,7 +42,7 @@ def run_on_inputs(
 
     Returns:
         Output name -> raw tensor values [n, ...] of the first n examples that it completed, and the tool's
-        standard output and error. Or why it failed.
+        standard output and error; or why it failed.
     """
     (folder / MODEL_FILE).write_bytes(content)
     taken, returned = desktop.tensor_names

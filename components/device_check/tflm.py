@@ -65,8 +65,8 @@ def run_with_tflm(
         evaluator: The evaluator, with its timeout.
 
     Returns:
-        Facts about the first examples that run within `evaluator.seconds`, and their outputs. Or the reason why
-        there are none.
+        Facts about the first examples that run within `evaluator.seconds`, and their outputs; or the reason why there
+        are none.
 
     Raises:
         ModelError, DataError: From the desktop runtime.

@@ -79,8 +79,8 @@ class SparsityVerification(FrozenModel):
             smaller. `lost` if at least one weight tensor lost its zeros.
         reasons: Why the verdict is not better; empty if everything is proven.
         tensors: The pruned weight tensors.
-        difference: Largest difference of an output from the same and from the dense file's without delegates, as a
-            fraction of the largest output; None if the file was not encoded.
+        difference: Largest difference of an output from that of the same file and of the dense file, both without
+            delegates, as a fraction of the largest output; None if the file was not encoded.
         tolerance: Largest difference that is allowed.
         time_ratio: Time of the encoded file divided by the time of the same weights converted densely, on this machine;
             None if the time could not be compared.
