@@ -25,8 +25,8 @@ def export(model: Any, folder: Path, outputs: Sequence[str] = (), batch: int | N
     """Write a Keras model as a SavedModel into the artifact of a baseline or of a training step.
 
     The SavedModel's `serving_default` takes decoded inputs by name, with a dynamic batch dimension, and returns its
-    outputs by name. The SavedModel has no other function: Keras would trace each layer several times, which takes a
-    minute for recurrent layers.
+    outputs by name. The SavedModel has no other functions, because Keras would trace each layer several times, which
+    takes a minute for recurrent layers.
 
     Args:
         model: A model that `check_exportable` accepts.

@@ -177,7 +177,7 @@ class Transport:
             "the registry cannot be reached",
             where=self.place,
             measured=f"{type(error).__name__} from {self._url}",
-            remedy="check that it is running, its address, and firewalls; then run again",
+            remedy="check that it is running, and check its address and firewalls; then run again",
         )
 
     def _refused(self, answer: requests.Response) -> Exception:

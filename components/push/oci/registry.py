@@ -237,7 +237,7 @@ _explained = functools.partial(explained, needed=_NEEDED)
 def _tagged_as(repository: Repository, version: str, artifact: bytes) -> tuple[bytes | None, bytes | None]:
     """Return the artifacts that an artifact's own tag and its version's tag name.
 
-    A registry removes an artifact first, and then its tags, among them those that a push has just written again. So an
+    A registry removes an artifact first, and then its tags, including tags that a push has just written again. So an
     artifact can exist without tags.
     """
     return repository.manifest(own_tag(version, artifact)), repository.manifest(version)
