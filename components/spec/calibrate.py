@@ -14,7 +14,7 @@ class CalibrationSpec(FrozenModel):
 
     Attributes:
         split: Split to sample from. It must not be the evaluation split.
-        samples: Number of examples. A split with fewer gives all of them, and the audit says so.
+        samples: Number of examples. If the split has fewer, all of them are used, and the audit reports this.
         stratify_by: Feature whose values are the strata. By default, the sample is uniform.
         stratify: `proportional` keeps the shares of the strata. `balanced` gives each stratum the same number of
             examples.

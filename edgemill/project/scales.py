@@ -102,7 +102,7 @@ def choose(
 
 
 def refuse_range(wanted: str, ranges: Iterable[str]) -> None:
-    """Raise a SpecError for a range that isn't among those of the examples."""
+    """Raise a SpecError for a range that isn't among the ranges of the examples."""
     if wanted in (known := tuple(ranges)):
         return
     raise SpecError(
