@@ -83,3 +83,11 @@ def explained(where: Path, needed: int) -> Iterator[None]:
         # A temporary name is meaningless to the user.
         place = where if STAGING_PREFIX in str(error.filename) else error.filename or where
         raise RegistryUnreachableError(f"{what}: {error.strerror or error}", where=str(place), remedy=remedy) from error
+
+
+def probe(folder: Path) -> None:
+    """Write a file in the nearest folder that exists, and remove it. Raises an OSError if that isn't possible."""
+    while not is_there(folder):
+        folder = folder.parent
+    with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=folder) as made:
+        (Path(made) / "probe").write_bytes(b"probe")

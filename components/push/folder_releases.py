@@ -10,9 +10,9 @@ A release is staged next to its final place, made durable, and renamed. Then the
 a complete release or none, and two pushes of the same bytes create one release. A failed push leaves at most empty
 folders.
 
-A push of bytes that are already there verifies them. It replaces any other file of the release that differs from its
-own version, such as a manifest that was edited by hand or written after an earlier decision. So a release always
-reflects the newest push.
+A push of bytes that are already there verifies them. It writes another manifest, such as that of a later decision, at
+`content/<digest>/manifest.json`. After the channel has changed, it becomes `manifest.json`, and the one before is kept
+at its digest, because other channels can have signed it.
 
 The compressed form is gzip, although Zstandard is a few percent smaller. Every phone platform, every HTTP client
 (`Content-Encoding: gzip`), and small zlib implementations for microcontrollers decode gzip with a 32 KiB window.
@@ -23,18 +23,17 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from components.core.errors import RegistryError
-from components.core.files import is_file, is_folder, read_regular, write_atomically
+from components.core.files import is_file, is_folder, read_regular, sha256_of_bytes, write_atomically
 from components.core.values import serialized
 from components.object_store.explained import as_registry_errors
 from components.object_store.limits import LONGEST_DOCUMENT, largest, read_bounded
 from components.push import claims
 from components.push.artifact import ARTIFACT_FORM, artifact_files
-from components.push.folder_files import STAGING_PREFIX, explained, is_there, remove_stale, stage_and_rename
+from components.push.folder_files import explained, probe, remove_stale, stage_and_rename
 from components.push.release import (
     COMPRESSED_NAME,
     MANIFEST_NAME,
@@ -43,6 +42,7 @@ from components.push.release import (
     ChannelPointer,
     Release,
     ReleaseManifest,
+    manifest_path,
 )
 from components.push.release_files import (
     VERSION_PATTERN,
@@ -94,8 +94,8 @@ def put(
     final = folder / manifest.sha256[:16]
     compressed, form = compressed_form(model)
     manifest = manifest.model_copy(update={"compressed": form, "artifact": ARTIFACT_FORM})
-    placed = artifact_files(Release(version=final.name, path=str(final), manifest=manifest))
-    placed |= {manifest.files[one].path(one): content for one, content in files.items()}
+    beside = {manifest.files[one].path(one): content for one, content in files.items()}
+    placed = beside | artifact_files(Release(version=final.name, path=str(final), manifest=manifest))
     with explained(folder, len(model) + len(compressed) + sum(map(len, placed.values()))):
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale(folder, spec.channel)
@@ -104,7 +104,7 @@ def put(
                 own = {MODEL_NAME: model, COMPRESSED_NAME: compressed, MANIFEST_NAME: serialized(manifest)}
                 stage_and_rename(final, {**own, **placed})
             try:
-                release = _written_again(final, compressed, manifest, placed)
+                release = _written_again(final, compressed, manifest, beside)
             except RegistryError:
                 if final.exists():
                     raise
@@ -127,6 +127,9 @@ def commit(spec: LocalRegistry, release: Release) -> None:
         if not (path.is_file() and path.read_bytes() == pointer):
             write_atomically(path, pointer)
         _check_kept(release)
+        if _make_current(Path(release.path), serialized(release.manifest)):
+            # A collection spares its files only from now on.
+            _check_kept(release, artifact_files(release))
 
 
 def find_release(path: Path, *, in_files: bool = True) -> Release:
@@ -160,38 +163,50 @@ def is_file_of_release(path: Path) -> bool:
     return described and path.name == MODEL_NAME
 
 
-def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, placed: Mapping[str, bytes]) -> Release:
-    """Verify a release, and replace its compressed form and its manifest if they differ from this push."""
+def _written_again(folder: Path, compressed: bytes, manifest: ReleaseManifest, beside: Mapping[str, bytes]) -> Release:
+    """Verify a release, and write the other files of this push. Nothing that is there changes."""
     # A manifest that was edited by hand has no OCI manifest.
     release = find_release(folder, in_files=False)
     # A collection doesn't remove recently written files.
     os.utime(folder / MANIFEST_NAME)
-    for name, content in placed.items():
-        if not _is(folder / name, content):
-            write_atomically(folder / name, content)
-    # The order matters: a reader in between refuses the release and reads it again.
-    for name, content in ((COMPRESSED_NAME, compressed), (MANIFEST_NAME, serialized(manifest))):
-        path = folder / name
-        # The manifest of an old release has no compressed form, so the file may be missing.
-        if not _is(path, content):
-            _LOG.warning("%s differs from what this push writes and is replaced", path)
-            write_atomically(path, content)
-    return release if release.manifest == manifest else find_release(folder)
+    form = release.manifest.compressed
+    wanted = {**beside, **({} if form else {COMPRESSED_NAME: compressed})}
+    # Another version of zlib compresses to other bytes, which are as good.
+    manifest = manifest.model_copy(update={"compressed": form or manifest.compressed})
+    mine, content = release.model_copy(update={"manifest": manifest}), serialized(manifest)
+    wanted |= artifact_files(mine)
+    if not _is(folder / MANIFEST_NAME, content):
+        wanted[manifest_path(sha256_of_bytes(content))] = content
+    for name, one in wanted.items():
+        if not _is(folder / name, one):
+            write_atomically(folder / name, one)
+    return mine
+
+
+def _make_current(folder: Path, content: bytes) -> bool:
+    """Replace the current manifest if it differs, and keep it at its digest. Return whether it differed."""
+    if (before := _read(path := folder / MANIFEST_NAME)) == content:
+        return False
+    if not _is(kept := folder / manifest_path(sha256_of_bytes(before)), before):
+        write_atomically(kept, before)
+    _LOG.warning("%s differs from what this push writes and is replaced", path)
+    write_atomically(path, content)
+    return True
 
 
 def _is(path: Path, content: bytes) -> bool:
     return is_file(path) and read_regular(path, len(content) + 1) == content
 
 
-def _is_complete(release: Release) -> bool:
-    names = [MODEL_NAME, MANIFEST_NAME, *(one.path(name) for name, one in release.manifest.files.items())]
+def _is_complete(release: Release, also: Iterable[str] = ()) -> bool:
+    names = [MODEL_NAME, MANIFEST_NAME, *(one.path(name) for name, one in release.manifest.files.items()), *also]
     return all(is_file(Path(release.path, name)) for name in names)
 
 
-def _check_kept(release: Release) -> None:
+def _check_kept(release: Release, also: Iterable[str] = ()) -> None:
     """Raise a CollectedError if a collection removed a release before a channel named it."""
     _settle(Path(release.path))
-    if not _is_complete(release):
+    if not _is_complete(release, also):
         raise claims.collected(release.path)
 
 
@@ -281,9 +296,5 @@ def check_writable(spec: LocalRegistry) -> None:
     Raises:
         RegistryError: The registry isn't writable.
     """
-    nearest = Path(spec.root)
-    with explained(nearest, 0):
-        while not is_there(nearest):
-            nearest = nearest.parent
-        with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=nearest) as probe:
-            (Path(probe) / "probe").write_bytes(b"probe")
+    with explained(root := Path(spec.root), 0):
+        probe(root)

@@ -7,7 +7,8 @@ An object store has no rename. Instead, each write has a condition that the stor
 - The model and its compressed form are created only if there is no object yet. They are never replaced. Their version
   is a digest of the model, so all pushers write the same content.
 - The manifest comes last, because it makes a release complete. It and the pointer of a channel are replaced only if
-they haven't changed since they were read. Otherwise, another push was faster, and they are read again.
+  they are still what was read. Otherwise, another push was faster: they are read again. A manifest that is replaced is
+  first kept at its digest.
 
 So no push overwrites anything that it hasn't read, and a killed push leaves the channel either unchanged or moved.
 """
@@ -25,7 +26,16 @@ from components.object_store.bucket import below, split
 from components.object_store.clients import bucket_of
 from components.object_store.limits import LONGEST_DOCUMENT, largest
 from components.push import claims
-from components.push.object_releases import MOST_ATTEMPTS, check_kept, is_complete, names, replace, written
+from components.push.artifact import artifact_files
+from components.push.object_releases import (
+    MOST_ATTEMPTS,
+    check_kept,
+    is_complete,
+    make_current,
+    names,
+    replace,
+    written,
+)
 from components.push.registry import Located
 from components.push.release import (
     COMPRESSED_NAME,
@@ -87,7 +97,7 @@ class ObjectRegistry:
         manifest: ReleaseManifest,
         files: Mapping[str, bytes] = NO_FILES,
     ) -> Release:
-        """Create the objects of a release that don't exist, verify the others, and replace a different manifest."""
+        """Create the objects of a release that don't exist, and verify the others."""
         check_describes(manifest, model, files)
         place = f"{place_of(device_class, name)}/{manifest.sha256[:16]}"
         folder = f"{self._root}/{place}"
@@ -100,11 +110,14 @@ class ObjectRegistry:
         raise claims.collected(folder)
 
     def commit(self, release: Release) -> None:
-        """Replace the channel's pointer."""
+        """Replace the channel's pointer, and then another manifest."""
         with explained(release.path):
             pointer = f"{_parent(release.path)}/{self._spec.channel}.json"
             replace(bucket_of(pointer), split(pointer)[2], pointer_to(release), pointer)
             check_kept(release)
+            if make_current(release):
+                # A collection spares its files only from now on.
+                check_kept(release, artifact_files(release))
 
     def current(self, device_class: str, name: str) -> Release | None:
         """Read the channel's pointer, and verify its release."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from components.core.compression import gunzip
 from components.core.errors import RegistryError
@@ -15,7 +15,7 @@ from components.object_store.bucket import Bucket, below, split
 from components.object_store.clients import bucket_of
 from components.push import claims
 from components.push.artifact import ARTIFACT_FORM, artifact_files, other_artifact
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest
+from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest, manifest_path
 from components.push.release_files import compressed_form, corrupt_file, corrupt_form, corrupt_model, root_and_place
 
 # Each failed attempt means that another push succeeded.
@@ -48,24 +48,46 @@ def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping
         if (found := create(bucket, f"{key}/{place}", beside, folder)) != beside:
             raise corrupt_file(f"{folder}/{place}", manifest.files[one], sha256_of_bytes(found))
     content = serialized(manifest)
+    same = create(bucket, f"{key}/{MANIFEST_NAME}", content, folder) == content
     # Even if it is the same, because a collection keeps recently written objects.
-    if replace(bucket, f"{key}/{MANIFEST_NAME}", content, folder, again=True) not in {None, content}:
-        _LOG.warning("%s/%s differed from what this push writes and was replaced", folder, MANIFEST_NAME)
+    place = MANIFEST_NAME if same else manifest_path(sha256_of_bytes(content))
+    replace(bucket, f"{key}/{place}", content, folder, again=True)
     return release
 
 
-def is_complete(release: Release) -> bool:
-    """Whether all objects of a release exist. They aren't read."""
-    expected = {MODEL_NAME, COMPRESSED_NAME, MANIFEST_NAME}
+def make_current(release: Release) -> bool:
+    """Replace the current manifest by that of a release if it differs, and keep it at its digest.
+
+    Returns:
+        Whether it differed.
+    """
+    bucket, key, content = bucket_of(release.path), split(release.path)[2], serialized(release.manifest)
+    for _ in range(MOST_ATTEMPTS):
+        found = bucket.read_version(f"{key}/{MANIFEST_NAME}")
+        if found is None:
+            raise claims.collected(release.path)
+        if found.content == content:
+            return False
+        replace(bucket, f"{key}/{manifest_path(sha256_of_bytes(found.content))}", found.content, release.path)
+        _LOG.warning("%s/%s differs from what this push writes and is replaced", release.path, MANIFEST_NAME)
+        if bucket.write_if(f"{key}/{MANIFEST_NAME}", content, found.version):
+            return True
+        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
+    raise _crowded(release.path)
+
+
+def is_complete(release: Release, also: Iterable[str] = ()) -> bool:
+    """Whether all objects of a release exist. They aren't read. `also` are further names below it."""
+    expected = {MODEL_NAME, COMPRESSED_NAME, MANIFEST_NAME, *also}
     expected |= {one.path(name) for name, one in release.manifest.files.items()}
     return expected <= set(names(release.path))
 
 
-def check_kept(release: Release) -> None:
+def check_kept(release: Release, also: Iterable[str] = ()) -> None:
     """Raise a CollectedError if a collection removed a release before a channel named it."""
     root, place = root_and_place(release.path)
     claims.settle(root, {place})
-    if not is_complete(release):
+    if not is_complete(release, also):
         raise claims.collected(release.path)
 
 

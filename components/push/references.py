@@ -67,6 +67,13 @@ def reference(
     )
 
 
+def manifest_digest(ref: rollout.ReleaseRef) -> str:
+    """The SHA-256 digest of the manifest that is signed with a release; empty if the statement has none."""
+    return next(
+        (str(one["digest"]["sha256"]) for one in ref.statement.get("subject", ()) if one["name"] == MANIFEST_NAME), ""
+    )
+
+
 def lacking(materials: Mapping[str, str]) -> list[str]:
     """Return the missing fields of the statement about a release that was pushed before the registry was signed."""
     return [_LINEAGE, *(role for role in _MATERIALS if role not in materials)]

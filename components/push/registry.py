@@ -55,7 +55,8 @@ class Registry(Protocol):
         """Write a release, or verify the existing one with the same bytes. The same bytes always give the same version.
 
         No channel changes, so devices don't see the release before its `commit`. If a release of the same bytes has
-        a different manifest, the new one replaces it. `files` are the files that the manifest describes.
+        a different manifest, the new one is written beside it, and replaces it as the current one in `commit`. `files`
+        are those that the manifest describes.
 
         Raises:
             RegistryError: The registry refused the release, or contains a corrupt one.

@@ -27,6 +27,11 @@ def content_path(sha256: str, name: str) -> str:
     return f"content/{sha256[:16]}/{name}"
 
 
+def manifest_path(sha256: str) -> str:
+    """Return the path in a release of a manifest that isn't the current one, which is `manifest.json`."""
+    return content_path(sha256, MANIFEST_NAME)
+
+
 class CompressedForm(FrozenModel):
     """The compressed model, in a file next to the model.
 
@@ -136,6 +141,14 @@ class ChannelPointer(FrozenModel):
     version: str
     sha256: str
     bytes: int
+
+
+def same_pointer(one: bytes, other: bytes) -> bool:
+    """Return whether two pointers name the same release. Damaged ones don't."""
+    try:
+        return ChannelPointer.model_validate_json(one) == ChannelPointer.model_validate_json(other)
+    except ValidationError:
+        return False
 
 
 class Release(FrozenModel):

@@ -70,6 +70,12 @@ def is_manifest(content: bytes) -> bool:
     return True
 
 
+def is_inside(parts: list[str]) -> bool:
+    """Whether this is a file of a release, below a folder that is only a part of a registry."""
+    below_class = VERSION_PATTERN.fullmatch(parts[1]) and parts[2:] == [MANIFEST_NAME]
+    return bool(below_class or (VERSION_PATTERN.fullmatch(parts[0]) and parts[1] == "content"))
+
+
 def described(files: Mapping[str, bytes]) -> dict[str, ReleaseFile]:
     """Return the description of files next to a model."""
     return {name: ReleaseFile(sha256=sha256_of_bytes(one), bytes=len(one)) for name, one in sorted(files.items())}

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from components.core.errors import RegistryError
 from components.push.audit import record
 from components.push.beside import normal_root
-from components.push.references import NO_LINEAGE, pointer, pointer_at, reference, released
+from components.push.references import NO_LINEAGE, manifest_digest, pointer, pointer_at, reference, released
 from components.push.registry import Located, Registry, kind_at, known_forms, registry_at, store_at
 from components.push.release import Release
 from components.push.release_files import PART_PATTERN
+from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.releases.signed_files import read_signed
 from components.spec.registry import BaseRegistry
 from components.trust import rollout
 from components.trust.keys import VARIABLE, KeySet, key_sets
@@ -166,7 +168,7 @@ def change(
     edit: Callable[[rollout.ChannelState], rollout.ChannelState],
     what: str,
     *,
-    verified: str = "",
+    verified: tuple[str, str] = ("", ""),
     **details: str,
 ) -> rollout.ChannelState:
     """Change a signed channel of the pipeline at `<root>/<device class>/<name>`, and let the pointer follow.
@@ -178,7 +180,7 @@ def change(
         channel: The channel.
         edit: The change.
         what, details: For the audit log.
-        verified: Version of a release that was verified before.
+        verified: Version of a release that was verified before, and the digest of its manifest.
 
     Raises:
         RegistryError: The registry isn't signed, keys are missing, a release is damaged, or the channel doesn't allow
@@ -200,11 +202,11 @@ def change(
     address, kind, known = address.rstrip("/"), registry_at(address), {verified}
 
     def checked(state: rollout.ChannelState) -> rollout.ChannelState:
-        new, had = edit(state), {stage.release.version for stage in state.stages}
+        new, had = edit(state), {_identity(stage.release) for stage in state.stages}
         for ref in (stage.release for stage in new.stages):
-            if ref.version not in had | known:
-                _check_release(kind, f"{address}/{ref.version}", ref)
-                known.add(ref.version)
+            if _identity(ref) not in had | known:
+                read_signed(holdings_at(root), f"{device_class}/{name}", ref.version, [ref])
+                known.add(_identity(ref))
         return new
 
     # Don't do this while other changes wait for the lock of an OCI registry.
@@ -236,13 +238,12 @@ def promote(address: str, channel: str, share: int, found: Located | None = None
     root, device_class, name = _split(place)
     registry = open_signed(root)
     states = registry.channels(f"{device_class}.") if registry else []
-    known = {
-        ref.version: ref
-        for state in states
-        if state.name == name
-        for ref in (*state.history, *(stage.release for stage in state.stages))
-    }
-    if registry is not None and (version not in known or known[version].sha256 != found.sha256):
+    known: dict[str, list[rollout.ReleaseRef]] = {}
+    # Other channels come first: what the channel itself has signed about the release can be older.
+    for state in sorted((one for one in states if one.name == name), key=lambda one: one.channel == channel):
+        for ref in (*(stage.release for stage in state.stages), *state.history):
+            known.setdefault(ref.version, []).append(ref)
+    if registry is not None and all(ref.sha256 != found.sha256 for ref in known.get(version, ())):
         raise RegistryError(
             "no channel has signed this release",
             where=found.address,
@@ -250,12 +251,14 @@ def promote(address: str, channel: str, share: int, found: Located | None = None
             measured=version,
             remedy="push the model to a channel of the signed registry first",
         )
+    # The newest decision about the model that is signed.
+    chosen = sorted(known.get(version, ()), key=lambda ref: manifest_digest(ref) != found.manifest_sha256)
     return change(
         place,
         channel,
-        lambda state: rollout.released(state, known[version], share),
+        lambda state: rollout.released(state, chosen[0], share),
         "promote",
-        verified=version,
+        verified=(version, found.manifest_sha256 or ""),
         release=version,
         percent=f"{share / 100:g}",
     )
@@ -274,16 +277,8 @@ def _split(place: str) -> tuple[str, str, str]:
     return root, parts[0], parts[1]
 
 
-def _check_release(kind: type[Registry], address: str, ref: rollout.ReleaseRef) -> None:
-    found = kind.resolve(address)
-    if found.sha256 != ref.sha256:
-        raise RegistryError(
-            "this release is not the one that was signed",
-            where=found.address,
-            bound=f"sha256 {ref.sha256}",
-            measured=found.sha256,
-            remedy="restore it: `edgemill registry repair --from` a mirror",
-        )
+def _identity(ref: rollout.ReleaseRef) -> tuple[str, str]:
+    return ref.version, manifest_digest(ref)
 
 
 def _leads_from(keys: KeySet, root: str, first: bytes | None) -> bool:

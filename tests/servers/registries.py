@@ -19,6 +19,7 @@ from tests.components.device_client.test_attacks_everywhere import *  # noqa: F4
 from tests.components.device_client.test_pull import test_kill_at_every_step_leaves_the_old_model_or_the_new_one  # noqa: F401
 from tests.components.push.conftest import processes, store  # noqa: F401
 from tests.components.push.test_collection_races import *  # noqa: F403
+from tests.components.push.test_decisions_of_a_model import *  # noqa: F403
 from tests.components.push.test_faults import test_killed_push_leaves_the_old_release_or_the_new_one  # noqa: F401
 from tests.components.push.test_random_kills import *  # noqa: F403
 from tests.components.push.test_signed_kills import *  # noqa: F403

@@ -43,6 +43,15 @@ def replace_tag(repository: Repository, tag: str, artifact: bytes, place: str) -
     )
 
 
+def make_current(repository: Repository, version: str, artifact: bytes, place: str) -> None:
+    """Point the tag of a version to an artifact, after the one before has its own tag, because it can be signed."""
+    before = repository.manifest(version)
+    if before is not None and before != artifact and version_in(before) == version:
+        # Earlier versions of Edgemill wrote no tags of artifacts.
+        replace_tag(repository, own_tag(version, before), before, place)
+    replace_tag(repository, version, artifact, place)
+
+
 def read_artifact(repository: Repository, artifact: bytes, address: str) -> tuple[Release, dict[str, bytes]]:
     """Read and verify the release in an artifact, and all its files by their paths.
 

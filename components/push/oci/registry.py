@@ -27,6 +27,7 @@ from components.push.oci.reading import (
     MOST_ATTEMPTS,
     address_in,
     channels_of,
+    make_current,
     own_tag,
     read_artifact,
     replace_tag,
@@ -94,12 +95,14 @@ class OciBackend:
         with _explained(address):
             repository = repository_at(folder)
             for _ in range(MOST_ATTEMPTS):
-                if {*_tagged_as(repository, version, artifact)} != {artifact}:
+                own, current = _tagged_as(repository, version, artifact)
+                if own != artifact or current is None:
                     for content in (*blobs, config):
                         repository.upload(content)
                     # Nobody writes a different artifact there, so nothing is lost if another push is faster.
                     replace_tag(repository, own_tag(version, artifact), artifact, address)
-                    replace_tag(repository, version, artifact, address)
+                    if current is None:
+                        repository.tag(version, artifact, None)
                 # A registry doesn't verify the content that it stored earlier under a digest.
                 release = read_artifact(repository, artifact, address)[0]
                 claims.settle(self._root, {f"{place_of(device_class, name)}/{version}"})
@@ -110,12 +113,13 @@ class OciBackend:
         raise claims.collected(address)
 
     def commit(self, release: Release) -> None:
-        """Point the channel's tag to the artifact of a release."""
+        """Point the channel's tag to the artifact of a release, and then the tag of its version."""
         folder = _parent(release.path)
         with _explained(release.path):
             _, artifact = artifact_of(release)
             replace_tag(repository_at(folder), self._spec.channel, artifact, f"{folder}:{self._spec.channel}")
             _check_kept(release.path, artifact, self._spec.channel)
+            make_current(repository_at(folder), release.version, artifact, release.path)
 
     def current(self, device_class: str, name: str) -> Release | None:
         """Read the artifact that the channel's tag names, and verify it."""

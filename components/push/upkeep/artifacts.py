@@ -5,10 +5,11 @@ Such a registry has no times, and it doesn't list artifacts without a tag. Its o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from components.core.errors import RegistryError
+from components.core.files import sha256_of_bytes
 from components.object_store.limits import largest
 from components.object_store.oci.repository import Repository, digest_of, repositories
 from components.push.artifact import artifact_of, config_in, files_in
@@ -17,6 +18,7 @@ from components.push.oci.reading import (
     OWN_TAG,
     address_in,
     is_channel,
+    make_current,
     own_tag,
     read_artifact,
     replace_tag,
@@ -27,7 +29,7 @@ from components.push.oci.reading import (
 from components.push.release import MANIFEST_NAME, Release
 from components.push.release_files import PART_PATTERN, VERSION_PATTERN, check_place
 from components.push.store_errors import explained
-from components.push.upkeep.holdings import Copy, Leftover, Stored
+from components.push.upkeep.holdings import Copy, Leftover, Stored, not_signed
 
 
 class OciHoldings:
@@ -64,14 +66,16 @@ class OciHoldings:
         with explained(self.root):
             self._tags[place] = self._repository(place).tags()
 
-    def manifest(self, place: str, version: str) -> bytes | None:
+    def manifest(self, place: str, version: str, sha256: str | None = None) -> bytes | None:
         """See `Holdings`."""
         with explained(self.root):
-            artifact = tagged(self._repository(place), version)
-            if artifact is None:
+            artifact = self._artifact(place, version, sha256)
+            digest = self._manifest_in(artifact, place)
+            if digest is None:
                 return None
-            digest = files_in(artifact, f"{self.root}/{place}/{version}").get(MANIFEST_NAME)
-            return None if digest is None else self._repository(place).blob(digest)
+            with suppress(FileNotFoundError):
+                return self._repository(place).blob(digest, largest(MANIFEST_NAME))
+            return None
 
     def contents(self, place: str, version: str, names: Iterable[str]) -> dict[str, bytes]:
         """See `Holdings`."""
@@ -87,7 +91,7 @@ class OciHoldings:
     def oci_manifests(self, place: str, version: str) -> None:
         """See `Holdings`."""
 
-    def read(self, place: str, version: str) -> Copy:
+    def read(self, place: str, version: str, manifest: str | None = None) -> Copy:
         """See `Holdings`. Also verifies the configuration, and every tag of the version."""
         repository, address = self._repository(place), f"{self.root}/{place}/{version}"
         with explained(address):
@@ -96,7 +100,11 @@ class OciHoldings:
                 raise RegistryError(
                     "this is not a complete release: there is no such tag", where=address, remedy="push it again"
                 )
-            copy = self._verified(repository, place, artifact, address)
+            named = self._artifact(place, version, manifest)
+            if named is None:
+                there = (self._manifest_in(artifact, place) or "no such file").removeprefix("sha256:")
+                raise not_signed(f"{address}/{MANIFEST_NAME}", filter(None, [manifest]), there)
+            copy = self._verified(repository, place, named, address)
             for tag in versions_in(self._tags.get(place, ())).get(version, []):
                 other = repository.manifest(tag)
                 if other is None or (OWN_TAG.fullmatch(tag) and own_tag(version, other) != tag):
@@ -107,7 +115,7 @@ class OciHoldings:
                         measured="no artifact" if other is None else digest_of(other),
                         remedy="find out who wrote the tag, remove it, and push again",
                     )
-                if other != artifact:
+                if other != named:
                     self._verified(repository, place, other, address)
         return copy
 
@@ -142,11 +150,9 @@ class OciHoldings:
         if version not in self._tags.get(place, ()):
             return False
         with explained(self.root):
-            artifact = self._repository(place).manifest(version)
-            found = files_in(artifact, f"{self.root}/{place}:{version}") if artifact is not None else {}
-        return found.get(MANIFEST_NAME) == digest_of(written)
+            return self._artifact(place, version, sha256_of_bytes(written)) is not None
 
-    def write(self, place: str, copy: Copy) -> None:
+    def write(self, place: str, copy: Copy, *, current: bool = True) -> None:
         """See `Holdings`. A copied artifact is the same in another OCI registry, with the same digest."""
         repository, address = self._repository(place), f"{self.root}/{place}/{copy.release.version}"
         config, artifact = _artifact(copy)
@@ -154,7 +160,8 @@ class OciHoldings:
             for content in (*copy.files.values(), config):
                 repository.upload(content)
             replace_tag(repository, own_tag(copy.release.version, artifact), artifact, address)
-            replace_tag(repository, copy.release.version, artifact, address)
+            if current:
+                make_current(repository, copy.release.version, artifact, address)
             read_artifact(repository, artifact, address)
 
     def restore(self, place: str, version: str, name: str, content: bytes) -> None:
@@ -192,7 +199,7 @@ class OciHoldings:
                 if (artifact := repository.manifest(tag)) is not None:
                     repository.remove(digest_of(artifact))
 
-    def leftovers(self) -> Iterator[Leftover]:
+    def leftovers(self, signed: Mapping[str, Collection[str]]) -> Iterator[Leftover]:
         """See `Holdings`: artifacts that another one of the same model has replaced."""
         for place in self.places():
             repository = self._repository(place)
@@ -200,6 +207,7 @@ class OciHoldings:
                 with explained(f"{self.root}/{place}"):
                     current = tagged(repository, version)
                     named = {repository.manifest(one) for one in filter(is_channel, self._tags[place])}
+                    named |= {self._artifact(place, version, one) for one in signed.get(f"{place}/{version}", ())}
                 for tag in (one for one in tags if OWN_TAG.fullmatch(one)):
                     if current is not None and own_tag(version, current) != tag:
                         if any(artifact and own_tag(version, artifact) == tag for artifact in named):
@@ -224,6 +232,19 @@ class OciHoldings:
             if not (is_channel(tag) or VERSION_PATTERN.fullmatch(tag) or OWN_TAG.fullmatch(tag))
         ]
         return tuple(self._strangers + tags)
+
+    def _artifact(self, place: str, version: str, manifest: str | None) -> bytes | None:
+        """Return the artifact of a version with a manifest, by its digest, or the current one; None without it."""
+        repository = self._repository(place)
+        current = tagged(repository, version)
+        if manifest is None or self._manifest_in(current, place) == f"sha256:{manifest}":
+            return current
+        own = (tag for tag in versions_in(repository.tags()).get(version, []) if OWN_TAG.fullmatch(tag))
+        artifacts = (repository.manifest(tag) for tag in own)
+        return next((one for one in artifacts if self._manifest_in(one, place) == f"sha256:{manifest}"), None)
+
+    def _manifest_in(self, artifact: bytes | None, place: str) -> str | None:
+        return None if artifact is None else files_in(artifact, f"{self.root}/{place}").get(MANIFEST_NAME)
 
     def _repository(self, place: str) -> Repository:
         return Repository(self._host, f"{self._name}/{place}")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from components.core.errors import RegistryError
-from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, Watch, unwatched
-from components.push.artifact import artifact_path
 from components.push.audit import read_log
-from components.push.release import MODEL_NAME, Release
-from components.push.upkeep.holdings import Copy, Holdings
+from components.push.release import Release
+from components.push.upkeep.holdings import Holdings
 from components.push.upkeep.opening import holdings_at, no_such_place
+from components.push.upkeep.releases.signed_files import check_current, read_signed
 from components.push.upkeep.trusted import Trusted, read_trusted, references
 from components.trust.clock import wrong_times
-from components.trust.rollout import ReleaseRef
 
 
 class Problem(FrozenModel):
@@ -111,17 +109,18 @@ def verify(
                 incomplete.append(here)
                 continue
             try:
-                copy = holdings.read(place, version)
-                check_signed(copy, signed.get(here, ()))
+                refs = signed.get(here, ())
+                copies = read_signed(holdings, place, version, refs)
+                check_current(holdings, place, version, refs)
             except RegistryError as error:
                 seen[here] = error
                 problems.append(Problem(where=here, message=str(error)))
                 continue
-            seen[here] = copy.release
+            seen[here] = copies[0].release
             counts["releases"] += 1
-            files = [*copy.files.values(), *(copy.artifact or ())]
+            files = {item for one in copies for item in (*one.files.items(), *enumerate(one.artifact or ()))}
             counts["files"] += len(files)
-            counts["bytes"] += sum(map(len, files))
+            counts["bytes"] += sum(len(content) for _, content in files)
         for channel, found in holdings.channels(place).items():
             if not isinstance(found, RegistryError):
                 counts["channels"] += 1
@@ -167,30 +166,3 @@ def _missing(
             for name in trusted.reading.missing
         ]
     return found
-
-
-def check_signed(copy: Copy, refs: Sequence[ReleaseRef]) -> None:
-    """Compare a release with its signed statement.
-
-    Raises:
-        RegistryError: A file differs from the signed one.
-    """
-    if not refs:
-        return
-    digests = {name: sha256_of_bytes(content) for name, content in copy.files.items()}
-    if copy.artifact is not None:
-        digests[artifact_path(copy.artifact[1])] = sha256_of_bytes(copy.artifact[1])
-    expected: dict[str, set[str]] = {}
-    for ref in refs:
-        named = {one["name"]: one["digest"]["sha256"] for one in ref.statement.get("subject", ())}
-        for name, digest in {**named, MODEL_NAME: ref.sha256, ref.file: ref.file_sha256}.items():
-            expected.setdefault(name, set()).add(digest)
-    for name, signed in expected.items():
-        if digests.get(name) not in signed:
-            raise RegistryError(
-                "this file is not the one that was signed",
-                where=f"{copy.release.path}/{name}",
-                bound=" or ".join(f"sha256 {one}" for one in sorted(signed)),
-                measured=digests.get(name, "no such file"),
-                remedy="restore it: `edgemill registry repair --from` a mirror",
-            )

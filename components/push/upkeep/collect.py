@@ -21,6 +21,7 @@ from components.push.store_errors import explained
 from components.push.upkeep.holdings import Holdings, Leftover, Stored
 from components.push.upkeep.opening import holdings_at, places_in
 from components.push.upkeep.reading import signed_at
+from components.push.upkeep.releases.signed_files import manifests_of
 from components.push.upkeep.retention import Retention, outdated
 from components.push.upkeep.trusted import Trusted, read_trusted, references
 from components.trust.storage import ListedStore
@@ -126,7 +127,7 @@ class _Run:
         self._metadata(claim)
 
     def _leftovers(self, claim: Claim | None) -> None:
-        listed = list(self._holdings.leftovers())
+        listed = list(self._holdings.leftovers(self._signed()))
         found = [one for one in listed if self._is_old(self._written(one), one.grace)]
         self.young += len(listed) - len(found)
         done = 0
@@ -134,7 +135,7 @@ class _Run:
             if claim is not None:
                 claim.take(one.release for one in batch if one.release)
                 # A push can have completed or replaced them in the meantime.
-                still = {(one.where, one.names): one for one in self._holdings.leftovers()}
+                still = {(one.where, one.names): one for one in self._holdings.leftovers(self._signed())}
                 batch = [one for one in batch if still.get((one.where, one.names)) == one]  # noqa: PLW2901
             for one in batch:
                 self._watch(done, len(found), f"removing {one.where}")
@@ -233,6 +234,10 @@ class _Run:
 
     def _trusted(self) -> Trusted | None:
         return read_trusted(self._holdings.root, self._trust)
+
+    def _signed(self) -> dict[str, frozenset[str]]:
+        trusted = self._trusted()
+        return manifests_of(references(trusted.reading.states)) if trusted else {}
 
     def _is_old(self, written: float | None, least: float = 0.0) -> bool:
         return written is not None and self._now - written >= max(self._grace, least)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from pydantic import ValidationError
 
 from components.core.errors import RegistryError
+from components.core.files import sha256_of_bytes
 from components.object_store.bucket import Stored as Object
 from components.object_store.folder import FolderBucket
 from components.object_store.limits import LONGEST_DOCUMENT, largest
@@ -17,17 +18,29 @@ from components.push.artifact import ARTIFACT_NAME, artifact_files, artifact_of
 from components.push.beside import bucket_at
 from components.push.folder_files import STAGING_PREFIX, STALE_SECONDS, is_there, stage_and_rename
 from components.push.folder_files import explained as explained_files
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, ChannelPointer, Release, ReleaseManifest
+from components.push.release import (
+    COMPRESSED_NAME,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    Release,
+    ReleaseManifest,
+    manifest_path,
+    same_pointer,
+)
 from components.push.release_files import (
     PART_PATTERN,
     VERSION_PATTERN,
+    check_place,
+    is_inside,
+    is_manifest,
     pointed_version,
     pointer_to,
     read_channel,
     read_release,
 )
 from components.push.store_errors import explained
-from components.push.upkeep.holdings import Copy, Leftover, Stored
+from components.push.upkeep.holdings import Copy, Leftover, Stored, not_signed
+from components.push.upkeep.releases.signed_files import files_beside
 
 _POINTER = re.compile(r"([a-z][a-z0-9_-]*)\.json")
 # The names of files from `write_atomically` until they are complete.
@@ -73,11 +86,13 @@ class FileHoldings:
         with self._explained():
             self._list(f"{place}/")
 
-    def manifest(self, place: str, version: str) -> bytes | None:
+    def manifest(self, place: str, version: str, sha256: str | None = None) -> bytes | None:
         """See `Holdings`."""
-        with self._explained():
-            found = self._bucket.read_version(f"{self._prefix}{place}/{version}/{MANIFEST_NAME}")
-            return None if found is None else found.content
+        for name in (MANIFEST_NAME, *([manifest_path(sha256)] if sha256 else [])):
+            content = self.contents(place, version, [name]).get(name)
+            if content is not None and sha256 in {None, sha256_of_bytes(content)}:
+                return content
+        return None
 
     def contents(self, place: str, version: str, names: Iterable[str]) -> dict[str, bytes]:
         """See `Holdings`."""
@@ -90,17 +105,22 @@ class FileHoldings:
         listed = self._files.get(place, {}).get(version, {})
         return tuple(name for name in listed if name.endswith(f"/{ARTIFACT_NAME}"))
 
-    def read(self, place: str, version: str) -> Copy:
+    def read(self, place: str, version: str, manifest: str | None = None) -> Copy:
         """See `Holdings`."""
         files: dict[str, bytes] = {}
 
         def read(name: str) -> bytes:
+            if name == MANIFEST_NAME and manifest:
+                if (found := self.manifest(place, version, manifest)) is None:
+                    there = sha256_of_bytes(found) if (found := self.manifest(place, version)) else "no such file"
+                    raise not_signed(f"{self.root}/{place}/{version}/{name}", [manifest], there)
+                return files.setdefault(name, found)
             files[name] = self._bucket.read(f"{self._prefix}{place}/{version}/{name}", largest(name))
             return files[name]
 
         with self._explained():
             release = read_release(f"{self.root}/{place}/{version}", version, read)
-        _check_place(place, release)
+        check_place(f"{self.root}/{place}", release)
         artifact = artifact_of(release, files[MANIFEST_NAME]) if release.manifest.artifact else None
         beside = artifact_files(release, files[MANIFEST_NAME])
         return Copy(release, {name: content for name, content in files.items() if name not in beside}, artifact)
@@ -129,7 +149,7 @@ class FileHoldings:
     def holds(self, place: str, version: str, written: bytes) -> bool:
         """See `Holdings`."""
         listed = self._files.get(place, {}).get(version, {})
-        if MANIFEST_NAME not in listed or self.manifest(place, version) != written:
+        if MANIFEST_NAME not in listed or self.manifest(place, version, sha256_of_bytes(written)) != written:
             return False
         try:
             manifest = ReleaseManifest.model_validate_json(written)
@@ -142,10 +162,15 @@ class FileHoldings:
         sizes |= {name: len(content) for name, content in artifact_files(release, written).items()}
         return all(name in listed and listed[name].size == size for name, size in sizes.items())
 
-    def write(self, place: str, copy: Copy) -> None:
+    def write(self, place: str, copy: Copy, *, current: bool = True) -> None:
         """See `Holdings`."""
         base = f"{self._prefix}{place}/{copy.release.version}/"
-        files = {**artifact_files(copy.release, copy.files[MANIFEST_NAME]), **copy.files}
+        files = {**artifact_files(copy.release, written := copy.files[MANIFEST_NAME]), **copy.files}
+        before = self.manifest(place, copy.release.version)
+        if not current:
+            files[manifest_path(sha256_of_bytes(written))] = files.pop(MANIFEST_NAME)
+        elif before is not None and before != written and is_manifest(before):
+            files[manifest_path(sha256_of_bytes(before))] = before
         with self._explained():
             if isinstance(self._bucket, FolderBucket) and not is_there(final := self._bucket.root / base):
                 with explained_files(final.parent, sum(map(len, files.values()))):
@@ -165,7 +190,7 @@ class FileHoldings:
         key, content = f"{self._prefix}{place}/{channel}.json", pointer_to(release)
         with self._explained():
             before = self._bucket.read_version(key)
-            if before is not None and _same_pointer(before.content, content):
+            if before is not None and same_pointer(before.content, content):
                 return False
             self._overwrite(key, content)
             return True
@@ -181,7 +206,7 @@ class FileHoldings:
             self._bucket.delete([base + MANIFEST_NAME])
             self._bucket.delete(key for key in keys if key != base + MANIFEST_NAME)
 
-    def leftovers(self) -> Iterator[Leftover]:
+    def leftovers(self, signed: Mapping[str, Collection[str]]) -> Iterator[Leftover]:
         """See `Holdings`."""
         self.places()
         for one in self._temporary:
@@ -190,7 +215,10 @@ class FileHoldings:
             yield Leftover("a temporary file", name, None, (one.key,), one.size, one.modified, STALE_SECONDS)
         for place, versions in self._files.items():
             for version, files in versions.items():
-                here, names = f"{place}/{version}", self._unneeded(place, version, files)
+                here, names = (
+                    f"{place}/{version}",
+                    self._unneeded(place, version, files, signed.get(f"{place}/{version}", ())),
+                )
                 if not names:
                     continue
                 what = "files of a replaced manifest" if MANIFEST_NAME in files else "an incomplete release"
@@ -231,7 +259,7 @@ class FileHoldings:
                 self._temporary.append(one)
             elif parts[0] in _OWN and len(parts) > 1:
                 continue
-            elif len(parts) < 3 or not all(map(PART_PATTERN.fullmatch, parts[:2])) or _is_inside(parts):
+            elif len(parts) < 3 or not all(map(PART_PATTERN.fullmatch, parts[:2])) or is_inside(parts):
                 self._strangers.append(name)
             elif len(parts) == 3 and (match := _POINTER.fullmatch(parts[2])):
                 self._pointers.setdefault("/".join(parts[:2]), []).append(match[1])
@@ -241,18 +269,15 @@ class FileHoldings:
             else:
                 self._strangers.append(name)
 
-    def _unneeded(self, place: str, version: str, files: dict[str, Object]) -> list[str]:
+    def _unneeded(self, place: str, version: str, files: dict[str, Object], signed: Collection[str]) -> list[str]:
         if MANIFEST_NAME not in files:
-            return list(files)
+            return [] if signed else list(files)
         extra = [name for name in files if name.startswith("content/")]
-        if not extra or (content := self.manifest(place, version)) is None:
-            return []
+        contents = [self.manifest(place, version, digest) or b"" for digest in (None, *signed)] if extra else []
         try:
-            manifest = ReleaseManifest.model_validate_json(content)
+            needed = {name for content in contents for name in files_beside(content, place, version)}
         except ValidationError:
             return []  # `verify` reports it.
-        needed = {one.path(name) for name, one in manifest.files.items()}
-        needed |= artifact_files(Release(version=version, path=place, manifest=manifest), content).keys()
         return [name for name in extra if name not in needed]
 
     def _overwrite(self, key: str, content: bytes) -> None:
@@ -273,28 +298,3 @@ class FileHoldings:
     def _explained(self) -> Iterator[None]:
         with explained(self.root):
             yield
-
-
-def _is_inside(parts: list[str]) -> bool:
-    """Whether this is a file of a release, below a folder that is only a part of a registry."""
-    below_class = VERSION_PATTERN.fullmatch(parts[1]) and parts[2:] == [MANIFEST_NAME]
-    return bool(below_class or (VERSION_PATTERN.fullmatch(parts[0]) and parts[1] == "content"))
-
-
-def _check_place(place: str, release: Release) -> None:
-    found = f"{release.manifest.device_class}/{release.manifest.name}"
-    if found != place:
-        raise RegistryError(
-            "this release is in the wrong location in the registry",
-            where=release.path,
-            bound=f"a folder .../{found}",
-            measured=f".../{place}",
-            remedy="move it away: a release belongs in the location for which it was pushed",
-        )
-
-
-def _same_pointer(one: bytes, other: bytes) -> bool:
-    try:
-        return ChannelPointer.model_validate_json(one) == ChannelPointer.model_validate_json(other)
-    except ValidationError:
-        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,6 +63,17 @@ class Leftover:
     grace: float = 0.0
 
 
+def not_signed(where: str, bound: Iterable[str], measured: str) -> RegistryError:
+    """The error for a file of a release with another digest than those that were signed."""
+    return RegistryError(
+        "this file is not the one that was signed",
+        where=where,
+        bound=" or ".join(f"sha256 {one}" for one in sorted(bound)),
+        measured=measured,
+        remedy="restore it: `edgemill registry repair --from` a mirror",
+    )
+
+
 class Holdings(Protocol):
     """The contents of one registry. A place is `<device class>/<name>`.
 
@@ -83,8 +94,8 @@ class Holdings(Protocol):
     def again(self, place: str) -> None:
         """List one place again."""
 
-    def manifest(self, place: str, version: str) -> bytes | None:
-        """Read the stored manifest of a release; None if it isn't there."""
+    def manifest(self, place: str, version: str, sha256: str | None = None) -> bytes | None:
+        """Read the manifest of a release with a digest, by default the current one; None if it isn't there."""
 
     def contents(self, place: str, version: str, names: Iterable[str]) -> dict[str, bytes]:
         """Read files of a release, even if they are damaged. Missing files are left out."""
@@ -92,8 +103,11 @@ class Holdings(Protocol):
     def oci_manifests(self, place: str, version: str) -> tuple[str, ...] | None:
         """Return the listed OCI manifests among the files of a release; None if they aren't files."""
 
-    def read(self, place: str, version: str) -> Copy:
-        """Read and verify a release. Raises a RegistryError that names the damaged file."""
+    def read(self, place: str, version: str, manifest: str | None = None) -> Copy:
+        """Read and verify a release with one of its manifests, by its digest, or with the current one.
+
+        Raises a RegistryError that names the damaged file.
+        """
 
     def channels(self, place: str) -> dict[str, Release | RegistryError]:
         """Read and verify the release that each channel of a place names."""
@@ -102,10 +116,13 @@ class Holdings(Protocol):
         """Read the version that each channel of a place names, without verifying it; None if it can't be read."""
 
     def holds(self, place: str, version: str, written: bytes) -> bool:
-        """Return whether a release is there: the same manifest, and the files that it describes, by size or digest."""
+        """Return whether a release is there: a manifest, current or not, and what it describes, by size or digest."""
 
-    def write(self, place: str, copy: Copy) -> None:
-        """Write the files of a release that don't exist, byte by byte, the manifest last."""
+    def write(self, place: str, copy: Copy, *, current: bool = True) -> None:
+        """Write the files of a release that don't exist, byte by byte, the manifest last.
+
+        If `current`, its manifest becomes the current one, and the one before is kept at its digest.
+        """
 
     def restore(self, place: str, version: str, name: str, content: bytes) -> None:
         """Replace a damaged file of a release with the verified content."""
@@ -116,8 +133,12 @@ class Holdings(Protocol):
     def remove(self, place: str, version: str) -> None:
         """Remove a release, so that readers see all of it or nothing."""
 
-    def leftovers(self) -> Iterable[Leftover]:
-        """List again everything that no release needs: leftovers of killed pushes, and files of replaced manifests."""
+    def leftovers(self, signed: Mapping[str, Collection[str]]) -> Iterable[Leftover]:
+        """List again everything that no release needs: leftovers of killed pushes, and files of replaced manifests.
+
+        `signed` has the digests of manifests that are needed even if they aren't current, by
+        `<device class>/<name>/<version>`.
+        """
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """Remove a leftover."""

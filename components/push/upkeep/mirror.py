@@ -15,9 +15,11 @@ from components.core.values import FrozenModel, Watch, unwatched
 from components.push.audit import copy_log, record
 from components.push.beside import normal_root
 from components.push.registry import store_at
-from components.push.upkeep.check import Problem, check_signed
+from components.push.release import MANIFEST_NAME
+from components.push.upkeep.check import Problem
 from components.push.upkeep.holdings import Holdings
 from components.push.upkeep.opening import holdings_at, places_in
+from components.push.upkeep.releases.signed_files import by_manifest, read_signed
 from components.push.upkeep.trusted import Trusted, read_trusted, references
 from components.trust.rollout import ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, read_signed_set
@@ -106,7 +108,7 @@ def mirror(
         unchanged=run.unchanged,
         bytes=run.bytes,
         pointed=tuple(run.pointed),
-        signed=trusted is not None and not places,
+        signed=trusted is not None and not places and not lost,
         metadata=metadata,
         problems=tuple(run.problems),
     )
@@ -134,7 +136,7 @@ class _Run:
         total, done = sum(len(self._taken.versions(place)) for place in places), 0
         for place in places:
             # Read channels first, so that the releases that they name are among the copied ones.
-            named = self._taken.named(place)
+            named, left_out = self._taken.named(place), set[str]()
             self._taken.again(place)
             for version, stored in self._taken.versions(place).items():
                 # Releases that were pushed since then add to the total.
@@ -145,25 +147,39 @@ class _Run:
                 try:
                     self._release(place, version, signed.get(f"{place}/{version}", []))
                 except RegistryError as error:
+                    left_out.add(version)
                     self.problems.append(Problem(where=f"{place}/{version}", message=str(error)))
             for channel, pointed in named.items():
+                if pointed in left_out:
+                    continue
                 try:
                     self._channel(place, channel, pointed)
                 except RegistryError as error:
                     self.problems.append(Problem(where=f"{place}: {channel}", message=str(error)))
 
     def _release(self, place: str, version: str, signed: Sequence[ReleaseRef]) -> None:
-        written = self._taken.manifest(place, version)
-        if self._given is not None and written and self._given.holds(place, version, written):
+        current = self._taken.manifest(place, version)
+        if self._is_there(place, version, current, signed):
             self.unchanged += 1
             return
-        copy = self._taken.read(place, version)
-        check_signed(copy, signed)
-        if not self._dry and self._given is not None:
-            self._record()
-            self._given.write(place, copy)
+        # The current one comes last, unless it isn't signed: then it isn't copied.
+        copies = sorted(
+            read_signed(self._taken, place, version, signed), key=lambda one: one.files[MANIFEST_NAME] == current
+        )
+        for number, copy in enumerate(copies, start=1):
+            if not self._dry and self._given is not None:
+                self._record()
+                self._given.write(place, copy, current=number == len(copies))
         self.copied.append(f"{place}/{version}")
-        self.bytes += sum(map(len, copy.files.values()))
+        self.bytes += sum(len(content) for _, content in {item for copy in copies for item in copy.files.items()})
+
+    def _is_there(self, place: str, version: str, current: bytes | None, signed: Sequence[ReleaseRef]) -> bool:
+        """Whether the target has a release: all its manifests, and the same current one."""
+        if self._given is None or current is None or not self._given.holds(place, version, current):
+            return False
+        written = [self._taken.manifest(place, version, one) for one in by_manifest(signed)]
+        held = all(one is not None and self._given.holds(place, version, one) for one in written)
+        return held and self._given.manifest(place, version) == current
 
     def _channel(self, place: str, channel: str, version: str | None) -> None:
         if version is None:

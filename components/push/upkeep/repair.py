@@ -6,21 +6,19 @@ other registries, or from files of a run. If something is signed, the signed sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from components.core.compression import gunzip, gzip_of
 from components.core.errors import EdgemillError, RegistryError
-from components.core.files import sha256_of, sha256_of_bytes
+from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, Watch, unwatched
-from components.push.artifact import artifact_files
 from components.push.audit import record
-from components.push.release import COMPRESSED_NAME, MANIFEST_NAME, MODEL_NAME, Release, ReleaseManifest
-from components.push.upkeep.check import Problem, check_signed
+from components.push.release import MANIFEST_NAME, manifest_path
+from components.push.upkeep.check import Problem
 from components.push.upkeep.holdings import Copy, Holdings
 from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.releases.pieces import from_pieces
+from components.push.upkeep.releases.signed_files import by_manifest, check_current, check_signed, read_signed
 from components.push.upkeep.trusted import read_trusted, references, restore_metadata
 from components.trust.rollout import ReleaseRef
 
@@ -124,14 +122,26 @@ class _Run:
 
     def release(self, place: str, version: str, *, complete: bool) -> None:
         """Restore a release if it is damaged, or complete it if a push left it incomplete."""
+        refs = self._signed.get(f"{place}/{version}", [])
+        for manifest in by_manifest(refs):
+            self._manifest(place, version, manifest, complete=complete)
+        self._current(place, version, refs)
+
+    def _manifest(self, place: str, version: str, manifest: str | None, *, complete: bool) -> None:
+        """Restore what one manifest of a release describes, and the manifest."""
         here = f"{place}/{version}"
         try:
-            self._read(self._holdings, place, version)
+            self._read(self._holdings, place, version, manifest)
             return
         except RegistryError as error:
             broken = error
-        copy = self._elsewhere(place, version)
-        files = self._differing(place, version, copy) if copy else self._from_pieces(place, version)
+        copy = self._elsewhere(place, version, manifest)
+        current = self._is_current(place, version, manifest)
+        files = (
+            self._differing(place, version, copy, manifest, current=current)
+            if copy
+            else from_pieces(self._holdings, self._folders, place, version, manifest)
+        )
         written: list[str] = []
         try:
             for name, content in files:
@@ -141,24 +151,47 @@ class _Run:
                     self._holdings.restore(place, version, name, content)
             if copy is not None and not self._dry:
                 self._record()
-                self._holdings.write(place, copy)
+                self._holdings.write(place, copy, current=current)
             if not self._dry:
-                self._read(self._holdings, place, version)
+                self._read(self._holdings, place, version, manifest)
         except RegistryError as error:
-            if written or complete:
-                self.problems.append(Problem(where=here, message=str(error if written else broken)))
-            else:
-                self.incomplete.append(here)
+            self._failed(here, error if written else broken, complete=bool(written) or complete)
             return
         if not written and copy is None:  # In a dry run.
-            if complete:
-                self.problems.append(Problem(where=here, message=str(broken)))
-            else:
-                self.incomplete.append(here)
+            self._failed(here, broken, complete=complete)
             return
         self.restored += written
         if not complete:
             self.completed.append(here)
+
+    def _failed(self, here: str, error: RegistryError, *, complete: bool) -> None:
+        if complete:
+            self.problems.append(Problem(where=here, message=str(error)))
+        else:
+            self.incomplete.append(here)
+
+    def _is_current(self, place: str, version: str, manifest: str | None) -> bool:
+        """Whether a manifest is the current one, or takes its place because nobody has signed what is there."""
+        found = self._holdings.manifest(place, version)
+        digest = None if found is None else sha256_of_bytes(found)
+        return digest is None or digest == manifest or digest not in self._manifests(place, version)
+
+    def _manifests(self, place: str, version: str) -> set[str | None]:
+        return set(by_manifest(self._signed.get(f"{place}/{version}", [])))
+
+    def _current(self, place: str, version: str, refs: Sequence[ReleaseRef]) -> None:
+        """Make a signed manifest the current one if the current one was changed."""
+        try:
+            check_current(self._holdings, place, version, refs)
+        except RegistryError:
+            try:
+                copy = read_signed(self._holdings, place, version, refs)[-1]
+            except RegistryError:
+                return  # It is among the problems.
+            if not self._dry:
+                self._record()
+                self._holdings.write(place, copy)
+            self.restored.append(f"{place}/{version}/{MANIFEST_NAME}")
 
     def channels(self, place: str, signed: dict[str, str]) -> None:
         """Point each damaged channel to its signed release, or to the release of the same channel in a source."""
@@ -173,7 +206,8 @@ class _Run:
             try:
                 if version is None:
                     raise state if isinstance(state, RegistryError) else KeyError(channel)
-                release = self._read(self._holdings, place, version).release
+                refs = self._signed.get(f"{place}/{version}", ())
+                release = read_signed(self._holdings, place, version, refs)[0].release
                 if not self._dry:
                     self._record()
                     self._holdings.point(place, channel, release)
@@ -181,80 +215,32 @@ class _Run:
             except RegistryError as error:
                 self.problems.append(Problem(where=where, message=str(error)))
 
-    def _read(self, holdings: Holdings, place: str, version: str) -> Copy:
-        copy = holdings.read(place, version)
-        check_signed(copy, self._signed.get(f"{place}/{version}", ()))
+    def _read(self, holdings: Holdings, place: str, version: str, manifest: str | None) -> Copy:
+        copy = holdings.read(place, version, manifest)
+        check_signed(copy, by_manifest(self._signed.get(f"{place}/{version}", ())).get(manifest, ()))
         return copy
 
-    def _elsewhere(self, place: str, version: str) -> Copy | None:
+    def _elsewhere(self, place: str, version: str, manifest: str | None) -> Copy | None:
         """Return the release from the first source that has it intact."""
         for other in self._others:
             try:
-                return self._read(other, place, version)
+                return self._read(other, place, version, manifest)
             except EdgemillError:
                 continue
         return None
 
-    def _differing(self, place: str, version: str, copy: Copy) -> Iterator[tuple[str, bytes]]:
+    def _differing(
+        self, place: str, version: str, copy: Copy, manifest: str | None, *, current: bool
+    ) -> Iterator[tuple[str, bytes]]:
         """Yield the files of a release that differ here, the manifest last."""
-        current = self._holdings.contents(place, version, copy.files)
+        there = self._holdings.contents(place, version, copy.files)
+        written = copy.files[MANIFEST_NAME]
+        if not current and self._holdings.manifest(place, version, manifest) == written:
+            there[MANIFEST_NAME] = written
         for name in sorted(copy.files, key=lambda name: name == MANIFEST_NAME):
-            if current.get(name) != copy.files[name]:
-                yield name, copy.files[name]
-
-    def _from_pieces(self, place: str, version: str) -> Iterator[tuple[str, bytes]]:
-        """Yield the damaged files of a release whose manifest is intact, from its other files and from runs."""
-        manifest = self._manifest(place, version)
-        if manifest is None:
-            return
-        current = self._holdings.contents(place, version, [MODEL_NAME, COMPRESSED_NAME])
-        model, compressed = current.get(MODEL_NAME, b""), current.get(COMPRESSED_NAME, b"")
-        made: list[Callable[[], bytes | None]] = [
-            lambda: model,
-            lambda: gunzip(compressed, manifest.bytes),
-            lambda: self._searched(manifest.sha256, manifest.bytes),
-        ]
-        good = _first(made, manifest.sha256)
-        if good is not None and good != model:
-            yield MODEL_NAME, good
-        if (form := manifest.compressed) is not None and sha256_of_bytes(compressed) != form.sha256:
-            again = _first(
-                [lambda: good and gzip_of(good), lambda: self._searched(form.sha256, form.bytes)], form.sha256
-            )
-            if again is not None:
-                yield COMPRESSED_NAME, again
-        wanted = {one.path(name): one for name, one in manifest.files.items()}
-        there = self._holdings.contents(place, version, wanted)
-        for path, one in wanted.items():
-            if sha256_of_bytes(there.get(path, b"")) != one.sha256:
-                content = self._searched(one.sha256, one.bytes)
-                if content is not None:
-                    yield path, content
-        beside = self._holdings.oci_manifests(place, version)
-        release = Release(version=version, path=place, manifest=manifest)
-        made_again = artifact_files(release, self._written(place, version))
-        # A file of a different manifest shows that the manifest was changed.
-        if beside is not None and set(beside) <= made_again.keys():
-            there = self._holdings.contents(place, version, made_again)
-            yield from ((path, content) for path, content in made_again.items() if there.get(path) != content)
-
-    def _written(self, place: str, version: str) -> bytes:
-        return self._holdings.contents(place, version, [MANIFEST_NAME]).get(MANIFEST_NAME, b"")
-
-    def _manifest(self, place: str, version: str) -> ReleaseManifest | None:
-        try:
-            manifest = ReleaseManifest.model_validate_json(self._written(place, version))
-        except ValidationError:
-            return None
-        return manifest if manifest.sha256.startswith(version) else None
-
-    def _searched(self, sha256: str, size: int) -> bytes | None:
-        """Find a file by its size and digest in the folders of runs."""
-        for folder in self._folders:
-            for path in sorted(folder.rglob("*")):
-                if path.is_file() and path.stat().st_size == size and sha256_of(path) == sha256:
-                    return path.read_bytes()
-        return None
+            if there.get(name) != copy.files[name]:
+                kept = name == MANIFEST_NAME and not current
+                yield manifest_path(sha256_of_bytes(written)) if kept else name, copy.files[name]
 
     def _named_elsewhere(self, place: str, channel: str) -> str | None:
         for other in self._others:
@@ -267,10 +253,6 @@ class _Run:
         if not self._recorded:
             record(self._holdings.root, what="repair", sources=", ".join(one.root for one in self._others))
             self._recorded = True
-
-
-def _first(makers: Sequence[Callable[[], bytes | None]], sha256: str) -> bytes | None:
-    return next((made for make in makers if (made := make()) is not None and sha256_of_bytes(made) == sha256), None)
 
 
 def _registry(source: str) -> Holdings:

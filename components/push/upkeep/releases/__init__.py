@@ -1,0 +1,1 @@
+"""The files of one release: which ones are signed, and what restores them."""
