@@ -7,7 +7,13 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import urllib3
-from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, ExpiredMetadataError, RepositoryError
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    RepositoryError,
+)
 from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
@@ -31,6 +37,11 @@ _LONGEST_ROOT = 65_536
 # Each key rotation creates one version. Each version must be signed, so no server can create more of them.
 _MOST_ROOTS = 10_000
 _KEPT = "the device keeps its model"
+_FORBIDDEN = 403
+_UNREADABLE = (
+    "let the device read every file of the registry without credentials, in a bucket by a public policy or through a "
+    "web server; or correct the address"
+)
 
 
 _CONFIG = UpdaterConfig(prefix_targets_with_hash=False, root_max_length=_LONGEST_ROOT, max_root_rotations=_MOST_ROOTS)
@@ -188,7 +199,9 @@ class Source:
         return UnreachableError(
             f"the registry cannot be reached: {reason}{cause}; {_KEPT}",
             where=self._url,
-            remedy="check the network and the address; the next pull continues where this one ended",
+            remedy=_UNREADABLE
+            if isinstance(error, DownloadHTTPError) and error.status_code == _FORBIDDEN
+            else "check the network and the address; the next pull continues where this one ended",
         )
 
     def _expired(self, reason: str) -> AlarmError:

@@ -14,6 +14,8 @@ from components.spec.registry import REGISTRIES, BaseRegistry
 from components.trust.storage import ListedStore
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Without a user, a password, or a query.
+_PLAIN = re.compile(r"[a-z0-9]+://[A-Za-z0-9._:/-]*")
 
 
 class Located(FrozenModel):
@@ -163,8 +165,8 @@ def kind_at(address: str) -> type[BaseRegistry]:
     """Return the kind of registry that an address belongs to.
 
     Raises:
-        SpecError: There is no such kind, or the address isn't valid for it. The message doesn't quote the address,
-            because it could contain a password.
+        SpecError: There is no such kind, or the address isn't valid for it. The message quotes the address only
+            if it contains no character that separates a password.
     """
     fitting = (kind for kind in REGISTRIES if address.startswith(kind.address_prefix))
     kind = max(fitting, key=lambda one: len(one.address_prefix))
@@ -181,6 +183,7 @@ def kind_at(address: str) -> type[BaseRegistry]:
             "this is not the address of a registry",
             where=kind.address_prefix,
             bound=kind.address_form,
+            measured=address if _PLAIN.fullmatch(address) else None,
             remedy="correct it; credentials come from the environment: docs/production.md",
         )
     return kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +11,7 @@ from components.core.errors import SpecError, one_of
 from components.metrics.bound_checks import bound_errors, untestable
 from components.metrics.metric_ranges import values_of
 from components.spec.baseline import PretrainedBaseline, TrainedBaseline
-from components.spec.registry import by_field
+from components.spec.registry import BaseRegistry, by_field
 from components.spec.scheme import Scheme, static_kinds
 from components.spec.steps.sparsity import SparsityTarget, sparsity_refusal
 from pipelines.file.redaction import may_hold_secret
@@ -218,7 +219,7 @@ def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
                 remedy="copy it to a local folder, or mount the object store, and use that path",
             )
     for field, one in registries.items():
-        same = [other for other, registry in registries.items() if registry == one]
+        same = [other for other, registry in registries.items() if _identity(registry) == _identity(one)]
         if same[0] != field:
             yield SpecError(
                 "this registry is listed twice",
@@ -235,6 +236,12 @@ def _addresses(spec: PipelineSpec) -> Iterator[SpecError]:
                 measured=None if may_hold_secret(path) else path,
                 remedy="add the kind, or use a path",
             )
+
+
+def _identity(registry: BaseRegistry) -> tuple[str, str, str]:
+    """What makes two registries the same: kind, place, and channel. `r` and `r/` are one place."""
+    place = registry.place
+    return registry.kind, place.rstrip("/") if "://" in place else os.path.normpath(place), registry.channel
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -47,9 +47,10 @@ def commands(root: str, folder: Path) -> list[list[str]]:
     [
         ("oci://me:hunter22@host/mill", "oci://: this is not the address of a registry (expected: oci://HOST[:PORT]/"),
         ("oci://host/Mill", "oci://: this is not the address of a registry (expected: oci://HOST[:PORT]/PREFIX in"),
+        ("oci://host/Mill", "found: oci://host/Mill"),
         ("s3://me:hunter22@mill/x", "s3://: this is not the address of a registry (expected: s3://BUCKET/PREFIX)"),
         ("s3://mill/x?secret=hunter22", "s3://: this is not the address of a registry (expected: s3://BUCKET/PREFIX)"),
-        ("gs://UPPER/x", "gs://: this is not the address of a registry (expected: gs://BUCKET/PREFIX)"),
+        ("gs://UPPER/x", "gs://: this is not the address of a registry (expected: gs://BUCKET/PREFIX; found: gs:/"),
         ("ftp://me:hunter22@host/x", "ftp://: there is no such kind of registry (expected: a folder, or s3://BUCKET"),
     ],
 )  # fmt: skip

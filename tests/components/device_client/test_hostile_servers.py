@@ -286,3 +286,13 @@ def test_metadata_and_models_go_through_the_proxy_of_the_environment(
     assert model_of(device) == NEW
     assert all(one.startswith("http://registry.invalid/") for one in asked)
     assert any(one.endswith("timestamp.json") for one in asked) and any(one.endswith(".gz") for one in asked)
+
+
+def test_device_that_may_not_read_a_bucket_says_what_it_needs(fleet: Fleet, device: DeviceFolder) -> None:
+    def forbid(handler: BaseHTTPRequestHandler) -> bool:
+        handler.send_error(403)
+        return True
+
+    fleet.server.hostile = forbid
+    with pytest.raises(UnreachableError, match=r"status 403.*let the device read every file of the registry"):
+        pull(device)

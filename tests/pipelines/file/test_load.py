@@ -125,6 +125,12 @@ def test_secret_in_the_address_of_a_registry_is_not_repeated(small: SmallPipelin
             [{"root": "r"}, {"kind": "local", "root": "r"}],
             "push[1]: this registry is listed twice (found: also",
         ),
+        (("push",), [{"root": "r"}, {"root": "./r/"}], "push[1]: this registry is listed twice (found: also push[0])"),
+        (
+            ("push",),
+            [{"kind": "s3", "root": "s3://bucket/r"}, {"kind": "s3", "root": "s3://bucket/r/"}],
+            "push[1]: this registry is listed twice (found: also push[0])",
+        ),
         (
             ("push",),
             {"kind": "s3", "root": "gs://b/x"},
