@@ -55,7 +55,7 @@ class Memory:
     """The newest signed set of a registry that this machine has seen, in a file."""
 
     def __init__(self, where: str, anchor: bytes, keys: Path | None = None) -> None:
-        """Choose the file: in the folder that EDGEMILL_STATE names, or in the key set's. Without both, there is none.
+        """Choose the file: in the folder that EDGEMILL_STATE names, or in the key set's. Without either, there is none.
 
         Args:
             where: The registry.

@@ -48,7 +48,7 @@ def no_larger_sequence(
 def with_loops(made: ConversionResult, enter: Callable[[str], None]) -> ConversionResult:
     """Replace unrolled time steps with loops if the file is larger than its float weights would be.
 
-    The loops compute the same integers. A file of few time steps stays unrolled, because any accelerator can run it.
+    The loops compute the same integers. A file with few time steps stays unrolled, because any accelerator can run it.
 
     Args:
         made: A file in the sequence form.
