@@ -1,4 +1,4 @@
-"""Imports what a pipeline file or a command line names as `package.module:NAME`."""
+"""Imports objects that a pipeline file or a command line names as `package.module:NAME`."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Memory:
         self._path = folder / f"{name}.json" if folder else None
 
     def read(self) -> Seen | None:
-        """Return what was seen. Raises a SpecError if the file can't be read."""
+        """Return the newest signed set that was seen. Raises a SpecError if the file can't be read."""
         if self._path is None:
             return None
         try:
@@ -88,7 +88,7 @@ class Memory:
             ) from error
 
     def keep(self, root: int, timestamp: Metadata[Any], snapshot: Metadata[Any]) -> None:
-        """Remember a signed set that was verified. A key set that can't be written remembers nothing."""
+        """Remember a signed set that was verified. If the file can't be written, nothing is remembered."""
         if self._path is None:
             return
         value = {
