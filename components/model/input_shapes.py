@@ -65,7 +65,7 @@ def _wanted(spec: tf.TensorSpec, shape: Sequence[int] | None) -> tf.TensorSpec:
 def with_plain_names(model: Any) -> Any:
     """A functional Keras model whose inputs have the names that they have in a SavedModel, `in_put` for `in.put`.
 
-    TensorFlow replaces what isn't a letter or a digit in the names of a signature's arguments.
+    In the names of a signature's arguments, TensorFlow replaces characters other than letters and digits.
 
     Args:
         model: A functional or Sequential model with inputs. It is returned unchanged if its names are plain, or if two

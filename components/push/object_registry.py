@@ -215,7 +215,8 @@ class ObjectRegistry:
 
 
 def _find(folder: str, *, in_files: bool = True) -> tuple[Release, bytes]:
-    """Read and verify a release. Also return its manifest as written, in which manual edits can have changed spaces."""
+    """Read and verify a release. Also returns its stored manifest, in which manual edits may have changed
+    whitespace."""
     bucket, key = bucket_of(folder), split(folder)[2]
     files: dict[str, bytes] = {}
 
