@@ -191,7 +191,7 @@ def average_precisions(matched: Array, objects: float, weights: Array) -> Array:
 
     Args:
         matched: Whether each detection of a class has an object, by descending score, bool [T, D].
-        objects: Number of objects of the class, each as often as it counts, more than 0.
+        objects: Number of objects of the class, weighted by how often each counts; more than 0.
         weights: How often each detection counts, [D], more than 0.
 
     Returns:
