@@ -22,4 +22,8 @@ from tests.components.push.test_collection_races import *  # noqa: F403
 from tests.components.push.test_decisions_of_a_model import *  # noqa: F403
 from tests.components.push.test_faults import test_killed_push_leaves_the_old_release_or_the_new_one  # noqa: F401
 from tests.components.push.test_random_kills import *  # noqa: F403
+from tests.components.push.test_rollback_of_the_set import (  # noqa: F401
+    signed_registry,
+    test_older_timestamp_is_refused_and_repaired_in_every_kind,
+)
 from tests.components.push.test_signed_kills import *  # noqa: F403

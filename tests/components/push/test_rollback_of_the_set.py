@@ -29,8 +29,15 @@ TIMESTAMP = "timestamp.json"
 OLDER = "the signed metadata of the registry is older than what was signed before"
 
 
+# A lane runs the test with every kind.
+@pytest.fixture(scope="module", params=("local", "s3"))
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param) as running:
+        yield running
+
+
 @pytest.fixture
-def place(store: Store, tmp_path: Path) -> Iterator[Place]:
+def signed_registry(store: Store, tmp_path: Path) -> Iterator[Place]:
     with signed_in(store.place(tmp_path / "registry"), tmp_path / "keys") as place:
         yield place
 
@@ -64,7 +71,8 @@ def channels(place: Place) -> dict[str, str]:
     return {one.channel: one.complete.version for one in states if one.complete}
 
 
-def test_older_timestamp_is_refused_and_repaired_in_every_kind(place: Place) -> None:
+def test_older_timestamp_is_refused_and_repaired_in_every_kind(signed_registry: Place) -> None:
+    place = signed_registry
     place.publish(MODEL)
     old = timestamp_of(place)
     new = {"stable": place.publish(OTHER), "canary": place.publish(THIRD, "canary")}
