@@ -75,7 +75,7 @@ def untestable(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Spec
 
 
 def _can_be_tested(metric: MetricSpec) -> bool:
-    """False for classes that are neither means of Keras nor areas, such as TFMA's precision, or a user's class."""
+    """False for classes that are neither Keras means nor areas, such as TFMA's precision, or a user's class."""
     return bool(metric.function) or is_exact_auc(metric.class_name, metric.config) or metric.class_name in MEANS
 
 

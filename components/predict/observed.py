@@ -58,7 +58,7 @@ class Observed:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Observed:
-        """Read what `to_json` returned."""
+        """Read the result of `to_json`."""
         read: dict[str, Any] = json.loads(text)
         return cls(
             read["examples"],
