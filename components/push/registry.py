@@ -57,7 +57,7 @@ class Registry(Protocol):
         """Write a release, or verify the existing one with the same bytes. The same bytes always give the same version.
 
         No channel changes, so devices don't see the release before its `commit`. If a release of the same bytes has
-        a different manifest, the new one is written beside it, and replaces it as the current one in `commit`. `files`
+        a different manifest, the new one is written next to it, and replaces it as the current one in `commit`. `files`
         are those that the manifest describes.
 
         Raises:

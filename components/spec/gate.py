@@ -21,7 +21,7 @@ class PreferenceSpec(FrozenModel):
 
     Attributes:
         by: The criterion that makes one candidate better than another.
-        within: How much worse than the most accurate candidate that passes the blessed one can be, in the unit of the
+        within: How much worse the blessed candidate can be than the most accurate one that passes, in the unit of the
             first metric of `gate.metrics`, such as 0.005. `decide_on` also applies to it. By default, no limit.
     """
 
