@@ -127,7 +127,9 @@ def _pull(folder: DeviceFolder, options: argparse.Namespace) -> int:
 def _status(folder: DeviceFolder, options: argparse.Namespace) -> int:
     folder.settings()
     last = folder.last_pull()
-    content = {"current": folder.version(CURRENT), "previous": folder.version(PREVIOUS), "last_pull": last}
+    current, previous = folder.version(CURRENT), folder.version(PREVIOUS)
+    # After a failed self-test, both links name the model that stayed.
+    content = {"current": current, "previous": None if previous == current else previous, "last_pull": last}
     _print(content, json.dumps(content), options)
     return DeviceStatus.OK if last is None else int(last["status"])
 

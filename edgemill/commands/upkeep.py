@@ -40,7 +40,7 @@ def print_health(
         _echo_json(found, intact=not found.problems)
     else:
         for problem in found.problems:
-            typer.echo(f"BROKEN {problem.where}: {problem.message}")
+            typer.echo(_broken(problem, found.registry))
         for name in found.incomplete:
             typer.echo(f"incomplete, no device sees it: {name}")
         for name in found.strangers:
@@ -112,7 +112,7 @@ def repair_registry(
         for name in done.incomplete:
             typer.echo(f"incomplete, `gc` removes it: {name}")
         for problem in done.problems:
-            typer.echo(f"BROKEN {problem.where}: {problem.message}")
+            typer.echo(_broken(problem, done.registry))
         typer.echo(f"{done.registry}: {counted(len(done.restored), 'item')} restored")
     _raise(done.problems, "this registry is still damaged", done.registry, "choose other sources with --from")
 
@@ -133,7 +133,7 @@ def mirror_registry(
         for name in done.pointed:
             typer.echo(f"{'would point' if dry_run else 'pointed'} {name}")
         for problem in done.problems:
-            typer.echo(f"BROKEN {problem.where}: {problem.message}")
+            typer.echo(_broken(problem, done.source))
         typer.echo(
             f"{done.target}: {verb} {counted(len(done.copied), 'release')}, {done.bytes:,} bytes;"
             f" {done.unchanged:,} unchanged; {'signed' if done.signed else 'not signed'}"
@@ -217,6 +217,12 @@ def checked_places(places: tuple[str, ...]) -> tuple[str, ...]:
                 remedy="specify the device class and the pipeline",
             )
     return places
+
+
+def _broken(problem: Problem, root: str) -> str:
+    """A problem as a line. Its place below the registry comes once, although most messages begin with it."""
+    message = problem.message.removeprefix(f"{root}/")
+    return f"BROKEN {message}" if message.startswith(problem.where) else f"BROKEN {problem.where}: {message}"
 
 
 def _raise(problems: Sequence[Problem], what: str, where: str, remedy: str) -> None:

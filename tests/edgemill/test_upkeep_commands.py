@@ -56,6 +56,7 @@ def test_each_command_says_what_it_did_in_text_and_json(root: Path, tmp_path: Pa
     (root / "phone/shoes" / version / "model.tflite").write_bytes(b"")
     code, said = edgemill("verify", str(root))
     assert (code, f"BROKEN phone/shoes/{version}" in said) == (ExitCode.NODE_FAILED, True), said
+    assert said.count(f"phone/shoes/{version}") == 1, said
     code, said = edgemill("repair", str(root), "--from", str(tmp_path / "mirror"))
     assert (code, f"restored phone/shoes/{version}/model.tflite" in said) == (0, True), said
     code, said = edgemill("audit", str(root))

@@ -96,7 +96,7 @@ def test_server_errors_keep_the_model(fleet: Fleet) -> None:
     assert model_of(device) == NEW
 
 
-def test_failed_self_test_returns_and_is_not_repeated(fleet: Fleet) -> None:
+def test_failed_self_test_returns_and_is_not_repeated(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     old, device = fleet.push(OLD), fleet.device()
     pull(device)
     settings = json.loads((device.path / "device.json").read_bytes())
@@ -107,6 +107,10 @@ def test_failed_self_test_returns_and_is_not_repeated(fleet: Fleet) -> None:
     assert (device.version(), model_of(device)) == (old, OLD)
     with pytest.raises(SelfTestError, match="failed the self-test before"):
         pull(device)
+    capsys.readouterr()
+    main(["status", str(device.path)])
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["current"], shown["previous"]) == (device.version("current"), None)
     (device.path / "device.json").write_text(json.dumps(settings))
     assert pull(device, retry=True).version == new
 
