@@ -140,7 +140,7 @@ class WorkProgress(_Line):
 
 
 class _Left(ProgressColumn):
-    """The text of `left` of a progress, computed when it is drawn."""
+    """A column with the text of `left`, computed when it is drawn."""
 
     def __init__(self, progress: _Line) -> None:
         super().__init__()

@@ -127,7 +127,7 @@ def _is_usual(given: _Given, x: Any, kernel: _Kernel, strides: tuple[int, ...]) 
 
 
 def _pool(kind: str | None = None) -> _Row:
-    """A pool of a kind, `MAX` or `AVG`; None for the kind among the arguments."""
+    """A pooling of the given kind, `MAX` or `AVG`; None takes the kind from the arguments."""
 
     def made(parts: Parts, given: _Given) -> Any:
         x, pooling = _first(given, _INPUT), kind or given["pooling_type"]

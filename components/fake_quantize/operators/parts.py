@@ -1,4 +1,4 @@
-"""Functions that rewritings call to add layers to a model. Imports TensorFlow."""
+"""Functions for adding layers to a model while it is rewritten. Imports TensorFlow."""
 
 from __future__ import annotations
 
