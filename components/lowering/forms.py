@@ -147,7 +147,7 @@ def _walk(
 
 
 def _reshaped(frame: Any, layer: Any) -> Any:
-    """Apply a Reshape of the rewriting, which turns batch normalization into a 1x1 convolution, to one time step."""
+    """Apply, to one time step, a Reshape that was added to turn batch normalization into a 1x1 convolution."""
     channels = layer.target_shape[-1]
     return tf.reshape(frame, [-1, 1, 1, channels] if layer.name.endswith("/upright") else [-1, channels])
 
