@@ -91,7 +91,7 @@ def test_verdict_gives_reasons_and_what_was_delivered() -> None:
         "# small: pushed",
         "",
         "The baseline was rebuilt from a model of Keras 3.15.0: outputs differ by at most 2.0e-07 of their scale on "
-        "8 random, 16 real examples (1e-05 is allowed).",
+        "8 random and 16 real examples (1e-05 is allowed).",
         "",
         "## phone: pass",
         "",
