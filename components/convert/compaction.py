@@ -30,7 +30,7 @@ def read_model(content: bytes) -> Any:
     """Unpack a file, with the data of each buffer in the buffer.
 
     Returns:
-        A `ModelT`. To write it, replace its buffers by instances of `AlignedBuffer`.
+        A `ModelT`. To write it, replace its buffers with instances of `AlignedBuffer`.
     """
     model = unpack(content)
     for buffer in model.buffers:
