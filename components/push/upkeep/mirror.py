@@ -1,8 +1,8 @@
 """Copies complete registries, from any kind to any kind.
 
-The audit log is copied first, because the signed metadata names one of its entries. Releases are copied byte by byte, then
-channels, then signed metadata, its timestamp last. So readers of the copy see complete releases, and signed metadata
-that was in force. Existing files aren't copied again, so an interrupted mirror resumes.
+The audit log is copied first, because the signed metadata names one of its entries. Releases are copied byte by byte,
+then channels, then signed metadata, its timestamp last. So readers of the copy see complete releases, and signed
+metadata that was in force. Existing files aren't copied again, so an interrupted mirror resumes.
 """
 
 from __future__ import annotations
