@@ -152,7 +152,7 @@ def _shape(model: ModelInput, options: Options, *, several: bool) -> tuple[int, 
 
 
 def _usual(shape: tuple[int | None, ...]) -> str:
-    """A shape for an image of open size; empty for others."""
+    """A shape for an image of unspecified size; empty for others."""
     return ",".join("96" if size is None else str(size) for size in shape) if len(shape) == 3 and shape[2] else ""
 
 

@@ -66,7 +66,7 @@ def p_value(lost: int, gained: int, examples: int, margin: float) -> float:
 
 @functools.lru_cache(maxsize=100_000)
 def p_value_of_harm(lost: int, gained: int, examples: int, margin: float) -> float:
-    """Return how likely an outcome at least as bad is if the true change is at least -margin. See `p_value`."""
+    """Return the probability of an outcome at least as bad if the true change is at least -margin. See `p_value`."""
     return _tail(lost, gained, examples, margin, better=False)
 
 
