@@ -180,7 +180,7 @@ def test_model_beside_another_kind_of_manifest_is_no_release(pushed: Pushed, tmp
 def test_path_without_a_release_is_reported_in_words(pushed: Pushed, command: str, target: str) -> None:
     name, *options = command.split()
     code, said = pushed.run(name, str(pushed.folder / target), *options)
-    # `verify` also takes the ID of a run, and this is none.
+    # `verify` also takes the ID of a run, and looks up a path that does not exist as one.
     unknown_run = command == "verify" and target.startswith("nosuch")
     assert code == (ExitCode.BAD_INPUT if unknown_run else ExitCode.NODE_FAILED), said
     assert "[Errno" not in said and "Remedy: " in said, said
