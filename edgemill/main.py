@@ -31,18 +31,19 @@ def every_command(
         bool, typer.Option("--version", help="Print the versions of Edgemill and its libraries, and exit.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the versions as JSON.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Turn a trained TensorFlow model into the smallest model that is still accurate enough, for every device."""
     if show_version:
         from edgemill.commands.doctor import print_versions
 
-        with keeping(as_json=as_json, quiet=False):
+        with keeping(as_json=as_json, quiet=quiet):
             print_versions(as_json=as_json)
         raise typer.Exit
     if context.invoked_subcommand is None:
         context.fail("Missing command.")
-    if as_json:
-        context.fail(f"Put --json after the command: edgemill {context.invoked_subcommand} --json")
+    for option in (name for name, given in (("--json", as_json), ("--quiet", quiet)) if given):
+        context.fail(f"Put {option} after the command: edgemill {context.invoked_subcommand} {option}")
 
 
 @app.command()

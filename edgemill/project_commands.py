@@ -47,7 +47,7 @@ _Scale = Annotated[
     str | None,
     typer.Option(help="Range of the input: 0..1, -1..1, 0..255, raw, or standardized [the most accurate one]."),
 ]
-_SampleRate = Annotated[int | None, typer.Option(min=1, help="Samples per second of audio [that of the files].")]
+_SampleRate = Annotated[int | None, typer.Option(min=1, help="Samples per second of audio [the rate of the files].")]
 _InputShape = Annotated[str | None, typer.Option(help="Shape of one example, such as 96,96,3 [the model's].")]
 _MaxUnreadable = Annotated[
     float, typer.Option(min=0, max=0.99, help="Largest share of images or WAV files that can be damaged.")
@@ -55,7 +55,7 @@ _MaxUnreadable = Annotated[
 _Objective = Annotated[
     str | None,
     typer.Option(
-        help="What the model answers with: classes, two_classes, labels, or values [from its output and the labels]."
+        help="What the model returns: classes, two_classes, labels, or values [from its output and the labels]."
     ),
 ]
 _MaxLoss = Annotated[

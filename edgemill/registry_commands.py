@@ -25,7 +25,7 @@ Trust = Annotated[
     Path | None,
     typer.Option(
         metavar="ROOT.JSON",
-        help="Root that the signatures must lead to. By default, that of the registry's key set in EDGEMILL_KEYS, "
+        help="Root that the signatures must lead to. By default, the root of the registry's key set in EDGEMILL_KEYS, "
         "or else the registry's own first root.",
     ),
 ]
@@ -168,12 +168,16 @@ def public_key(
     as_header: Annotated[
         bool, typer.Option("--header", help="Print a C header for the checker of microcontrollers instead of PEM.")
     ] = False,
+    trust: Trust = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the public keys of a role. The firmware of microcontrollers contains the keys of its channel."""
+    """Print the public keys of a role. The firmware of microcontrollers contains the keys of its channel.
+
+    It needs no private keys.
+    """
     from edgemill.commands.registry import print_public_keys
 
-    print_public_keys(registry, role, as_header=as_header, as_json=as_json)
+    print_public_keys(registry, role, trust, as_header=as_header, as_json=as_json)
 
 
 @app.command()

@@ -78,7 +78,7 @@ def check_once(
     digest = digest_of_inputs(loaded, data)
     passed = None if again else recall(memory, digest)
     if passed is not None:
-        _LOG.info("the deep check has passed with the same inputs before; it is not repeated")
+        _LOG.info("the deep check is skipped, because it passed before with the same inputs")
         return passed
     from pipelines.checks.dry_run import dry_run
 

@@ -65,7 +65,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. By default, only this machine can connect.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 is any free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any free port.")] = 8765,
     root: options.Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
 ) -> None:
@@ -84,7 +84,7 @@ def lineage(
         str,
         typer.Argument(
             metavar="RELEASE|MODEL|DIGEST",
-            help="A release's folder or address, a .tflite file, such as that of a device, or the SHA-256 of one.",
+            help="A release's folder or address, a .tflite file, such as one from a device, or its SHA-256.",
         ),
     ],
     root: options.Root = None,

@@ -127,7 +127,7 @@ class StatusFile:
         if (found.state, found.pid) == ("running", self._status.pid):
             self._status = found
             self._change(state="ended", exit_meaning=KILLED, ended=datetime.now(timezone.utc))
-            self._change(errors=(*found.errors, "the process was killed, or native code in it ended it"))
+            self._change(errors=(*found.errors, "the process was killed, or ended by native code in it"))
             self._write()
 
 

@@ -57,5 +57,5 @@ _SUBJECTS: tuple[tuple[Set[str], str], ...] = (
     ({"clustered"}, "what clustering does to each layer"),
     ({"trained", "observed", "refused"}, "what training does to each layer"),
     ({"fused", "lowered", "unrolled", "loop"}, "what happens to recurrent layers"),
-    ({"float"}, "what stays float"),
+    ({"float"}, "what stays in float"),
 )

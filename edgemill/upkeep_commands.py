@@ -9,7 +9,7 @@ import typer
 from edgemill import options
 from edgemill.registry_commands import Address, Places, Trust
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would change.")]
 
 
 def verify(

@@ -164,7 +164,7 @@ def _with_registry(parameter: Json, root: str | None) -> str:
     folders = [registry for registry in request["registries"] if registry["kind"] == "local"]
     if len({registry["root"] for registry in folders}) > 1:
         raise SpecError(
-            "the containers have one folder for releases",
+            "the containers have only one folder for releases",
             where="push",
             bound="at most one folder among the registries",
             measured=", ".join(registry["root"] for registry in folders),

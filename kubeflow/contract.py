@@ -83,7 +83,7 @@ def publish(executor_output: Json, handed: Json, prefix: str = "") -> Json:
         (artifact,) = listed["artifacts"]
         uri = remote_uri(artifact.get("uri", ""), prefix)
         if uri != given.get(name):
-            raise ValueError(f"the output {name!r} is at {uri}, and Kubeflow looks for it at {given.get(name)}")
+            raise ValueError(f"the output {name!r} is at {uri}, but Kubeflow looks for it at {given.get(name)}")
         metadata = {
             key: remote_uri(value, prefix) if isinstance(value, str) else value
             for key, value in artifact.get("metadata", {}).items()

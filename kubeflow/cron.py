@@ -56,13 +56,13 @@ def parse_cron(text: str) -> Cron:
     values = tuple(_values(text, field, *kind) for field, kind in zip(fields, _FIELDS, strict=True))
     _, _, day, month, weekday = values
     if day is not None and weekday is not None:
-        raise _wrong(text, "it names days of the month and of the week", f"{fields[2]} and {fields[4]}")
+        raise _wrong(text, "it sets both days of the month and days of the week", f"{fields[2]} and {fields[4]}")
     if (
         day is not None
         and month is not None
         and all(each > monthrange(_LEAP_YEAR, one)[1] for each in day for one in month)
     ):
-        raise _wrong(text, "no month that it names has such a day", f"day {fields[2]} of month {fields[3]}")
+        raise _wrong(text, "none of its months has such a day", f"day {fields[2]} of month {fields[3]}")
     if weekday is not None:
         weekday = tuple(sorted({value % 7 for value in weekday}))
     return Cron(" ".join(fields), (*values[:4], weekday))
@@ -75,7 +75,7 @@ def _values(text: str, field: str, name: str, least: int, greatest: int) -> tupl
     for part in field.split(","):
         matched = _PART.match(part)
         if matched is None:
-            raise _wrong(text, f"the {name} is not understood", part)
+            raise _wrong(text, f"the {name} cannot be parsed", part)
         span, step = matched.group(1), int(matched.group(2) or 1)
         low, _, high = (f"{least}-{greatest}" if span == "*" else span).partition("-")
         first = int(low)
@@ -97,5 +97,5 @@ def _wrong(text: str, what: str, measured: str) -> SpecError:
         where=f"--cron {text!r}",
         bound="minute, hour, day of the month, month, and day of the week, as in `30 2 * * 1-5`",
         measured=measured,
-        remedy="correct it; if one line is not enough, use two schedules",
+        remedy="correct it; if you need more than one expression, use two schedules",
     )

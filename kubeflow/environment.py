@@ -278,4 +278,4 @@ def _without_value(error: EdgemillError) -> EdgemillError:
 
 def _secret(where: str, what: str, remedy: str) -> SpecError:
     # Leave out the value, because errors are logged.
-    return SpecError(f"this holds {what}, and others can read the compiled file", where=where, remedy=remedy)
+    return SpecError(f"this contains {what}, and others can read the compiled file", where=where, remedy=remedy)

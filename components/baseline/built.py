@@ -12,8 +12,8 @@ from components.upstream.keras import is_keras3, run_as_written
 
 # Advice for a model that a task builds, instead of the advice for a file.
 _ELSEWHERE = (
-    "build the model of layers that tf-keras has; or train it in its own environment, export it there as a "
-    "SavedModel, `model.export('folder')`, and use that folder as pretrained baseline: all recipes without steps work "
+    "use only layers that tf-keras has; or train the model in its own environment, export it there as a SavedModel, "
+    "`model.export('folder')`, and use that folder as pretrained baseline: all recipes without steps work "
     "with it"
 )
 
@@ -38,7 +38,7 @@ def built_model(task: TrainableTask) -> Any:
                 where="task",
                 bound="a model of tf-keras (`tf.keras.Model`) or of Keras 3",
                 measured=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
-                remedy="return the uncompiled model alone",
+                remedy="return only the uncompiled model",
             )
         run_as_written(model)
         return _plain(model)

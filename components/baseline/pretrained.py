@@ -125,16 +125,16 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
             raise ModelError(
                 "the file doesn't record which tensors its tf.einsum reads: tf-keras saves only the equation",
                 where=str(path),
-                bound="operations whose tensors are arguments with a name",
+                bound="operations that take their tensors as named arguments",
                 measured="tf.einsum",
                 remedy="use tf.linalg.matmul, keras.layers.Dot, or keras.layers.EinsumDense, and save the model again; "
                 "or save it with tf.saved_model.save, for recipes without steps",
             ) from error
         if lost := _LOST_WEIGHTS.search(str(error)):
             raise ModelError(
-                "the file lacks weights: tf-keras stores those of a layer that several nested models share only once",
+                "the file lacks weights: if several nested models share a layer, tf-keras stores its weights only once",
                 where=str(path),
-                bound="weights of every layer",
+                bound="weights for every layer",
                 measured=f"none of {lost.group(1) or lost.group(2)}",
                 remedy="save the model as a SavedModel, `model.save('folder')`, and use that folder",
             ) from error

@@ -280,7 +280,7 @@ def _keras_version(path: Path) -> str | None:
         version = archive.attrs.get("keras_version")
         if "model_config" not in archive.attrs and (_OF_WEIGHTS & {*archive.keys(), *archive.attrs.keys()}):
             raise ModelError(
-                "the file holds weights only, without the model's layers",
+                "the file contains only weights, without the model's layers",
                 where=str(path),
                 bound="a whole model, as `model.save` writes it",
                 measured="a file of `save_weights`",

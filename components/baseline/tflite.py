@@ -56,7 +56,7 @@ def load_tflite(baseline: PretrainedBaseline) -> TFLiteModel:
 
     if baseline.input_shapes:
         raise SpecError(
-            "a TFLite file has the shapes that it was converted with",
+            "the shapes of a TFLite file are fixed when it is converted",
             where="baseline.input_shapes",
             bound="no shapes for a TFLite file",
             measured=", ".join(baseline.input_shapes),

@@ -111,7 +111,7 @@ def _size(sample: Sample, spec: CalibrationSpec) -> Iterator[Finding]:
         severity: Severity = "warning" if taken else "error"
         yield _finding(severity, "size", "calibrate.samples", f"{found}, so all were taken", remedy)
     if 0 < taken < FEW_SAMPLES:
-        found = f"{taken} examples are few: ranges usually stabilize at {FEW_SAMPLES} to 500 examples"
+        found = f"{taken} examples is a small sample: ranges usually stabilize at {FEW_SAMPLES} to 500 examples"
         yield _finding("info", "size", "calibrate.samples", found, "request more samples")
 
 

@@ -60,7 +60,7 @@ def why_not(layer: Any) -> Refusal | None:
             "a step `qat`, which expands a ConvLSTM2D"
         )
         if not kind.startswith("ConvLSTM"):
-            remedy = "use LSTM, GRU, SimpleRNN, or SRU of components.cells.sru"
+            remedy = "use LSTM, GRU, SimpleRNN, or SRU from components.cells.sru"
         return Refusal(f"{kind} has neither a fused integer kernel nor a lowered form", remedy)
     if config.get("stateful"):
         return _STATEFUL
@@ -165,7 +165,7 @@ def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool)
     if kind == "LSTM":
         return _refused_lstm(scheme, form)
     if scheme.must_be_trained and not trained:
-        return Refusal("4-bit weights must be trained", "add a step `qat`, or take static_wi8_ai8")
+        return Refusal("4-bit weights must be trained", "add a step `qat`, or use static_wi8_ai8")
     if scheme.activation_bits == 16 and form != "streaming":
         return Refusal(
             UNROLLED_NOT_IN_16_BITS,
@@ -173,11 +173,11 @@ def refused_scheme(layer: Any, scheme: Scheme, form: Form | None, trained: bool)
         )
     if scheme.kept_float is not None:
         return Refusal(
-            "the lowering keeps no layer float",
+            "the lowering can't keep layers in float",
             "remove `keep_float`; use `calibration_method` or static_wi8_ai16 instead",
         )
     if scheme.is_static and getattr(scheme, "float_fallback", False) and not trained:
-        return Refusal("the lowering computes all of it in integers", "remove `float_fallback`")
+        return Refusal("the lowering computes everything in integers", "remove `float_fallback`")
     return None
 
 
@@ -185,19 +185,20 @@ def _refused_lstm(scheme: Scheme, form: Form | None) -> Refusal | None:
     if form == "streaming":
         return Refusal(
             "the fused LSTM keeps its state inside, so it has no streaming form",
-            "leave `recurrent` out, or use a GRU or an SRU",
+            "remove `recurrent`, or use a GRU or an SRU",
         )
     if scheme.activation_bits == 16:
         return Refusal(
             LSTM_NOT_IN_16_BITS,
-            "use static_wi8_ai8, whose LSTM has 16 bits inside and 8-bit inputs and outputs, or use a GRU or SRU in "
+            "use static_wi8_ai8, whose LSTM uses 16 bits internally and 8 bits for inputs and outputs, or use a GRU "
+            "or SRU in "
             "static_wi8_ai16",
         )
     if scheme.weight_bits == 4:
         return Refusal(LSTM_NOT_IN_4_BITS, "take static_wi8_ai8")
     if scheme.backend == "aeq":
         return Refusal(
-            "ranges cannot be injected into the fused LSTM, and no other layer of its model can stay float",
+            "ranges cannot be injected into the fused LSTM, and no other layer of its model can stay in float",
             "leave out `calibration_method` and `keep_float`",
         )
     return None

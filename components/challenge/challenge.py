@@ -110,7 +110,7 @@ def _on_device(
     champion, candidates = measured
     if (here := champion.stored.get(_TFLM)) is None:
         failures = champion.report.candidate.failures if champion.report.candidate is not None else ()
-        why = next((failure.message for failure in failures), "what it answers there cannot be compared")
+        why = next((failure.message for failure in failures), "its outputs there cannot be compared")
         return DeviceChallenge(why=why)
     ran = {name: candidates[name] for name in names if _TFLM in candidates[name].stored}
     if not ran:

@@ -109,7 +109,7 @@ def _pin(model: Any, graph: Any, kind: str, pinned: PinnedTensor) -> bool:
     scales = [] if held is None or held.scale is None else [float(scale) for scale in held.scale]
     if tensor.type not in _TYPES.values() or len(scales) != 1:
         raise ConversionError(
-            f"the {kind} {_name(model, graph, kind, index)!r} is not made of integers with one scale, so its "
+            f"the {kind} {_name(model, graph, kind, index)!r} is not an integer tensor with one scale, so its "
             "quantization cannot be pinned",
             where=f"pinned_{kind}s of the device profile",
             bound=f"{pinned.dtype} with scale {pinned.scale:g} and zero point {pinned.zero_point}",
@@ -189,7 +189,7 @@ def _place(model: Any, graph: Any, kind: str, pinned: PinnedTensor) -> int:
     raise ConversionError(
         f"the device pins the {kind} {pinned.name!r}, which the model does not have"
         if pinned.name is not None
-        else f"the device pins an {kind} without a name, and the model has {len(border)}",
+        else f"the device pins an {kind} without a name, but the model has {len(border)}",
         where=f"pinned_{kind}s of the device profile",
         bound=one_of(sorted(names[index] for index in border)),
         measured=pinned.name or "no name",

@@ -120,11 +120,11 @@ class RunFailedError(EdgemillError):
 def damaged(place: object, error: Exception) -> StorageError:
     """The error for a file of a run that can't be parsed because it was truncated or changed."""
     return StorageError(
-        "this file of a run is damaged",
+        "this file from a run is damaged",
         where=str(place),
         bound="the file as the run wrote it",
         measured=str(error).splitlines()[-1].strip() if "Invalid JSON" not in str(error) else "invalid JSON",
-        remedy="restore it, or remove the folder that holds it and run again",
+        remedy="restore it, or remove its folder and run again",
     )
 
 
@@ -141,18 +141,18 @@ def tampered(kind: str, where: str, bound: str, measured: str) -> TamperedError:
 
 _SPACE = "free space there, or choose another --root, then run again: finished work comes from the cache"
 _PERMISSION = "give this user permission to read and write there, or choose another --root, then run again"
-_FILES = "raise the limit of open files (`ulimit -n 4096`), then run again"
+_FILES = "raise the limit on open files (`ulimit -n 4096`), then run again"
 _REMEDIES = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
     errno.EFBIG: "raise the file size limit (`ulimit -f unlimited`), or choose another file system",
     errno.EACCES: _PERMISSION,
     errno.EPERM: _PERMISSION,
-    errno.EROFS: "mount the file system so that it can be written, or choose another --root, then run again",
+    errno.EROFS: "remount the file system as writable, or choose another --root, then run again",
     errno.EMFILE: _FILES,
-    errno.ENFILE: "close programs that hold files open, or raise the limit of the machine (`fs.file-max`)",
-    errno.EIO: "check the disk and the log of the machine, then run again",
-    errno.ENOMEM: "free memory, or run on a machine with more of it",
+    errno.ENFILE: "close programs that have many files open, or raise the system-wide limit (`fs.file-max`)",
+    errno.EIO: "check the disk and the system log, then run again",
+    errno.ENOMEM: "free up memory, or run on a machine with more memory",
     errno.ENAMETOOLONG: "choose a shorter --root, or shorter names in the pipeline file",
 }
 _OTHERWISE = "check the free space, the permissions, and the type of the file, then run again"

@@ -78,7 +78,10 @@ def _limit_threads(status: int) -> None:
     def end() -> None:
         time.sleep(limit_s())
         if left := [thread.name for thread in threading.enumerate() if _is_waited_for(thread)]:
-            said = f"edgemill: the work is done, but threads of user code still run, and are stopped: {', '.join(left)}"
+            said = (
+                "edgemill: the work is done, but threads of user code are still running, and are stopped: "
+                f"{', '.join(left)}"
+            )
             print(said, file=sys.stderr, flush=True)
             sys.stdout.flush()
             os._exit(status)
@@ -136,8 +139,8 @@ def _exit_as(status: int, done: int) -> NoReturn:
             "the process ended with status 0 before its work was done",
             bound="code that returns to its caller",
             measured="native code that ends the process",
-            remedy="find what calls `exit` or `_exit` of the C library (the task through `ctypes`, or what it "
-            "imports); the log ends where it happened",
+            remedy="find what calls `exit` or `_exit` of the C library (the task through `ctypes`, or a library that "
+            "it imports); the log ends where it happened",
         )
         print(f"edgemill: {error}", file=sys.stderr, flush=True)
         code = _FAILED

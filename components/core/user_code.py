@@ -79,7 +79,7 @@ def exit_error(error: BaseException, where: str | None) -> SpecError:
         where=where,
         bound="code that returns, or raises an Exception",
         measured=raised_at(error),
-        remedy="remove the exit from that line, or keep it below `if __name__ == '__main__'`",
+        remedy="remove the exit from that line, or put it under `if __name__ == '__main__'`",
     )
 
 

@@ -59,7 +59,7 @@ def code_version(module: str) -> str:
         raise SpecError(
             f"the module {module!r} has no source that can be found, so its version cannot be computed",
             where=module,
-            remedy="run from the folder that holds it, or install it with its .py files",
+            remedy="run from the folder that contains it, or install it with its .py files",
         )
     digest = hashlib.sha256()
     for library in LIBRARIES:

@@ -34,7 +34,7 @@ def targets_of(task: Task, features: Mapping[str, Any]) -> dict[str, Any]:
     )
     if wrong or not targets:
         raise SpecError(
-            "the task's targets does not return what outputs are compared with",
+            "the task's targets does not return tensors to compare outputs with",
             where="task",
             bound="a dict of output name -> dense tensor of numbers [batch, ...]",
             measured=", ".join(wrong) or "an empty dict",
@@ -134,7 +134,7 @@ def fit_targets(targets: Mapping[str, Any], outputs: Sequence[str], where: str) 
 def nothing_to_learn(outputs: Sequence[str], where: str) -> SpecError:
     """The error for a model that is trained without targets and without a label."""
     return SpecError(
-        "a model is trained, but nothing says what its output is compared with",
+        "a model is trained, but there is no target to compare its output with",
         where=where,
         bound=f"targets(features) that returns a dict with {', '.join(sorted(outputs))}, or a label",
         measured="no targets, and no examples.label",

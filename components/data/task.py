@@ -202,7 +202,7 @@ def features_of(task: Task) -> dict[str, Any]:
         raise SpecError(
             "the task's feature_spec must return a mapping of features",
             where="task",
-            bound="feature name -> tf.io.FixedLenFeature, or another that tf.io.parse_example accepts",
+            bound="feature name -> tf.io.FixedLenFeature, or another type that tf.io.parse_example accepts",
             measured=", ".join(wrong) or "an empty mapping",
             remedy="return one entry for each feature that the task, metrics, and slices read",
         )
@@ -219,13 +219,13 @@ def check_decoded(decoded: Any) -> None:
     wrong = [kind for name, value in named.items() if (kind := _wrong(name, value))]
     if wrong or not named:
         raise SpecError(
-            "the task's decode does not return what a model takes",
+            "the task's decode does not return inputs for a model",
             where="task",
             bound="one dense tensor of numbers, or a dict of input name -> dense tensor of numbers",
             measured=", ".join(wrong) or "an empty dict",
             remedy="pad it in decode with `.to_tensor(shape=...)` or `tf.sparse.to_dense`, to one shape"
             if any(map(is_uneven, named.values()))
-            else "return the model's input alone, without the label",
+            else "return only the model's input, without the label",
         )
 
 
@@ -241,7 +241,7 @@ def check_rows(decoded: Any, examples: int) -> None:
              if shape[:1] != (examples,)]  # fmt: skip
     if wrong:
         raise SpecError(
-            "the task's decode does not return a row for each example",
+            "the task's decode does not return one row per example",
             where="task",
             bound=f"a first dimension of {examples} for a batch of {counted(examples, 'example')}",
             measured=", ".join(wrong),

@@ -87,7 +87,7 @@ def _python_errors(evaluator: RuntimesEvaluator, where: str) -> Iterator[SpecErr
             )
         elif (lacking := _lacks_litert(python)) is not None:
             yield SpecError(
-                "this Python does not run LiteRT",
+                "this Python cannot run LiteRT",
                 where=f"{where}.others.{name}",
                 bound="a Python that has ai-edge-litert",
                 measured=f"{python}: {lacking}",

@@ -14,7 +14,7 @@ from components.device_client.errors import DeviceStatus, SettingsError
 COMMAND = "edgemill-device"
 _FOLDER: tuple[str, dict[str, Any]] = (
     "folder",
-    {"type": Path, "metavar": "FOLDER", "help": "The folder of the device."},
+    {"type": Path, "metavar": "FOLDER", "help": "The device's folder."},
 )
 # Options of each command.
 OUTPUT: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -24,7 +24,7 @@ OUTPUT: tuple[tuple[str, dict[str, Any]], ...] = (
 # Command -> what it does, and its arguments.
 COMMANDS: dict[str, tuple[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "init": (
-        "Create the folder of a device.",
+        "Create a device's folder.",
         (
             _FOLDER,
             ("--url", {"required": True, "help": "Address of the registry: https://... or oci://..."}),
@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
                 {
                     "default": "",
                     "metavar": "COMMAND",
-                    "help": "Command that tests a new model, whose path is added to it.",
+                    "help": "Command that tests a new model. The model's path is appended to it.",
                 },
             ),
             (

@@ -51,7 +51,7 @@ class DeviceFolder:
         settings.check()
         if (self.path / "device.json").exists():
             raise SettingsError(
-                "this folder is already that of a device",
+                "this folder already belongs to a device",
                 where=str(self.path),
                 remedy="use it, or choose another folder",
             )

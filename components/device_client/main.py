@@ -79,7 +79,7 @@ def _init(folder: DeviceFolder, options: argparse.Namespace) -> int:
             remedy="choose another folder, or grant access",
         ) from error
     made = {"folder": str(folder.path), "url": settings.url, "channel": settings.channel}
-    _print(made, f"{folder.path}: made; next: {COMMAND} pull {folder.path}", options)
+    _print(made, f"{folder.path}: created; next: {COMMAND} pull {folder.path}", options)
     return DeviceStatus.OK
 
 

@@ -120,7 +120,7 @@ def _only_layer(artifact: bytes, tag: str) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         digest = ""
     if not _DIGEST.fullmatch(digest):
-        raise RepositoryError(f"the artifact {tag} isn't one of signed metadata")
+        raise RepositoryError(f"the artifact {tag} doesn't contain signed metadata")
     return digest
 
 

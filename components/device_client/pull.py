@@ -129,7 +129,7 @@ def _failure(folder: DeviceFolder, settings: Settings, release: ReleaseRef) -> s
             os.killpg(test.pid, signal.SIGKILL)
         test.wait()
         if isinstance(error, subprocess.TimeoutExpired):
-            return f"no end after {settings.self_test_seconds:g} s"
+            return f"still running after {settings.self_test_seconds:g} s"
         raise
     if status < 0:
         return f"ended by signal {-status}"

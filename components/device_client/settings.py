@@ -83,7 +83,7 @@ def _is_id(text: str) -> bool:
 
 def _problem_of_url(url: object) -> str | None:
     if not isinstance(url, str) or not url.isprintable() or " " in url:
-        return "other characters than an address has"
+        return "characters that an address can't have"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port  # Both are checked only when they are read.

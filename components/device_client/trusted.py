@@ -39,8 +39,8 @@ _MOST_ROOTS = 10_000
 _KEPT = "the device keeps its model"
 _FORBIDDEN = 403
 _UNREADABLE = (
-    "let the device read every file of the registry without credentials, in a bucket by a public policy or through a "
-    "web server; or correct the address"
+    "give the device read access to the whole registry without credentials (for a bucket, with a public policy or a "
+    "web server), or correct the address"
 )
 
 
@@ -96,7 +96,7 @@ class Source:
             raise _alarm(str(error), self._url, "update edgemill-device") from error
         found = (state.device_class, state.name, state.channel)
         if found != (self._settings.device_class, self._settings.name, self._settings.channel):
-            raise _alarm(f"the channel is that of {'/'.join(found)}", self._url, "find out who signed it")
+            raise _alarm(f"the channel belongs to {'/'.join(found)}", self._url, "find out who signed it")
         return state
 
     def role_file(self, state: rollout.ChannelState, release: rollout.ReleaseRef) -> bytes:

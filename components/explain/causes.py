@@ -207,7 +207,7 @@ class _Look:
         if float(needed.max()) < _MOST_BIAS:
             return ""
         return (
-            f"a bias of {float(np.abs(values).max()):.4g} does not fit 32 bits: one step is the input's times the "
+            f"a bias of {float(np.abs(values).max()):.4g} does not fit in 32 bits: one step is the input's times the "
             f"weights', so it needs {float(needed.max()):.3g} steps, but at most 2**31 - 1 fit"
         )
 

@@ -87,7 +87,8 @@ def _finer_activations(change_model: str) -> Callable[[Situation], Remedy]:
                 words=f"use 16-bit activations, whose steps are 256 times finer, or {change_model}", recipe=recipe
             )
         if recipe := at.with_float(at.layers):
-            words = f"keep {' and '.join(at.layers)} float, so that no integers hold these values, or {change_model}"
+            layers = " and ".join(at.layers)
+            words = f"keep {layers} in float, so that these values aren't stored as integers, or {change_model}"
             return Remedy(words=words, recipe=recipe)
         return Remedy(words=change_model)
 
@@ -114,7 +115,7 @@ def _outliers(at: Situation) -> Remedy:
 def _weights(change_model: str) -> Callable[[Situation], Remedy]:
     def made(at: Situation) -> Remedy:
         if recipe := at.with_float([at.layer]):
-            return Remedy(words=f"keep {at.layer} float, or {change_model}", recipe=recipe)
+            return Remedy(words=f"keep {at.layer} in float, or {change_model}", recipe=recipe)
         if at.scheme.is_dynamic_range and (recipe := at.with_finer_weights()):
             return Remedy(words=f"store weights as {recipe['scheme']}, or {change_model}", recipe=recipe)
         return Remedy(words=change_model)
@@ -157,7 +158,7 @@ _CURES: dict[Cause, Callable[[Situation], Remedy]] = {
     "saturated": _saturated,
     "unequal_concatenation": _finer_activations("scale the inputs of the concatenation to similar ranges in the model"),
     "hard_swish": _finer_activations("replace hard-swish with ReLU6 and train again"),
-    "many_places": _finer_activations("let the softmax choose among fewer positions, or scale its inputs up"),
+    "many_places": _finer_activations("use a softmax over fewer positions, or scale its inputs up"),
     "bias_overflow": _bias_overflow,
     "one_scale": _one_scale,
     "few_bits": _few_bits,

@@ -83,9 +83,10 @@ def refusal_of(node: Any, model: Any) -> tuple[str, str] | None:
         )
     if others := _dilated_twins(node, model):
         return (
-            f"it reads the same tensor with the same dilation as {', '.join(others)}, and the converter merges a part "
-            "of both, which it then leaves float",
-            "make one layer of them with the sum of their filters, and slice its output; or use static_wi8_ai8 without "
+            f"it reads the same tensor with the same dilation as {', '.join(others)}, and the converter merges part "
+            "of both and leaves that part in float",
+            "combine them into one layer with the sum of their filters, and slice its output; or use static_wi8_ai8 "
+            "without "
             "this step",
         )
     return None

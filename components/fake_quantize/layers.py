@@ -59,7 +59,7 @@ _REMEDIES = {
         ATTENTION,
         "call it on sequences of vectors, without a mask other than a causal one, and without returning its scores",
     ),
-    "Lambda": "use only functions of TensorFlow and layers in it, or write it as a custom layer, registered with "
+    "Lambda": "use only TensorFlow functions and layers in it, or write it as a custom layer, registered with "
     "register_keras_serializable, and give it a config",
     "Normalization": "normalize along the last axis (axis=-1)",
     "GroupNormalization": "normalize along the last axis (axis=-1), in a model whose input has a fixed shape",

@@ -172,7 +172,7 @@ def _placed(node: Node, policy: LayerPolicy, plan: Plan) -> QuantizerSlot:
 def _recurrent_refusal(node: Node, policy: LayerPolicy) -> tuple[str, str] | None:
     own = policy.activations is not None and policy.activations.quantizer.kind == "own"
     if own or policy.weight_quantizer is not None:
-        return "its cell accepts no custom quantizer", "choose another quantizer for it in `configs`"
+        return "its cell doesn't accept custom quantizers", "choose another quantizer for it in `configs`"
     if node.activation == "LSTM" and policy.activation_bits == 16:
         return LSTM_NOT_IN_16_BITS, "use static_wi8_ai8, or use a GRU or an SRU"
     if node.activation == "LSTM" and policy.weight_bits != 8:

@@ -93,7 +93,7 @@ class Plan:
             f"quantization-aware training cannot quantize {reasons}",
             where=f"layer {names}",
             bound="layers that TensorFlow Lite's integer kernels can run",
-            remedy=f"change these layers as described, or leave them float: `except: [{names}]` in the step and "
+            remedy=f"change these layers as described, or leave them in float: `except: [{names}]` in the step and "
             "`float_fallback: true` in the scheme",
         )
 

@@ -78,7 +78,7 @@ def requirement(candidate: CandidateReport, challenge: Challenge) -> Requirement
     elif challenge.incomparable:
         measured = (
             f"the champion {champion.version} cannot be compared: {challenge.incomparable}. Remedy: to replace it "
-            "nevertheless, write `champion: report` until the first release"
+            "anyway, set `champion: report` until the first release"
         )
         verdict = "fail"
     elif one is None:

@@ -41,7 +41,7 @@ def device_checks(
             if (limit := device.operator_versions.get(use.name)) is not None and use.version > limit
         ]
         measured = f"newer: {', '.join(newer)}" if newer else "none is newer"
-        yield _required("operator versions", device, "those of the device's runtime", measured, not newer)
+        yield _required("operator versions", device, "versions that the device's runtime has", measured, not newer)
     yield from _pinned(device, candidate.outcome, inspection)
     if device.integer_only:
         yield _required("float tensors", device, "none", _count(inspection.float_tensors), inspection.integer_only)

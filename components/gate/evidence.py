@@ -256,7 +256,7 @@ def of_parts(
         return f"fewer than {LEAST_EXAMPLES:,}, the minimum for a metric that is neither a mean nor a ratio of sums"
     if examples / together < LEAST_EXAMPLES:
         return (
-            f"they provide as much evidence as {examples / together:.0f} groups of equal sizes, and a metric that is "
+            f"they provide as much evidence as {examples / together:.0f} groups of equal size, and a metric that is "
             f"neither a mean nor a ratio of sums needs {LEAST_EXAMPLES:,}"
         )
     values, m = np.asarray(deleted, np.float64), np.asarray(sizes, np.float64)

@@ -28,7 +28,7 @@ def open_arrays(source: ArraySource, files: Sequence[Path], split: str, label: s
         for name, array in arrays_in(file):
             if name in found:
                 raise DataError(
-                    f"two files hold an array {name!r}", where=str(file), remedy="narrow the pattern of the split"
+                    f"two files contain an array {name!r}", where=str(file), remedy="narrow the pattern of the split"
                 )
             found[name] = array
     wanted = {feature: name.replace("{split}", split) for feature, name in source.names.items()}
@@ -90,7 +90,7 @@ def arrays_in(file: Path) -> Iterator[tuple[str, Array]]:
         # NumPy executes code when it loads objects, so they are refused.
         objects = "Object arrays" in str(error) or "Python objects" in str(error)
         raise DataError(
-            "the file holds arrays of Python objects" if objects else "the file is not a NumPy file, or it is damaged",
+            "the file contains arrays of Python objects" if objects else "the file is not a NumPy file, or is damaged",
             where=str(file),
             bound="a .npy or .npz file with arrays of numbers or text",
             measured=summary_line(error),
@@ -180,7 +180,7 @@ def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, 
                 "the function yields more examples than the limit",
                 where="examples.function",
                 bound=f"at most {source.limit:,} (examples.limit)",
-                remedy="end the function, or raise examples.limit",
+                remedy="stop the function earlier, or raise examples.limit",
             )
         made = {name: feature(value) for name, value in row.items()}
         for name, value in made.items():

@@ -188,13 +188,18 @@ def number(label: str) -> float | None:
         return None
 
 
+def class_name(label: object) -> str:
+    """The name of the class that a label stands for."""
+    return label.decode() if isinstance(label, bytes) else str(label)
+
+
 def class_number(label: object, classes: Sequence[str], where: str) -> int:
     """The number of a class.
 
     Raises:
         DataError: There is no such class.
     """
-    name = label.decode() if isinstance(label, bytes) else str(label)
+    name = class_name(label)
     if name not in classes:
         raise DataError(
             "an example has a class that is not declared",

@@ -92,7 +92,7 @@ class TableReader:
                     where=f"line {self.line}",
                     bound=counted(self.width, "cell"),
                     measured=counted(len(row), "cell"),
-                    remedy="quote cells that contain what separates the columns, or correct the row",
+                    remedy="quote cells that contain the column separator, or correct the row",
                 )
             yield row[self._begin : self._end]
 

@@ -84,17 +84,17 @@ def _planned(name: str, layer: Any, scheme: Scheme, form: Form | None, trained: 
         )  # fmt: skip
     steps = _steps(layer)
     how = (
-        "one time step a call; takes and returns its state"
+        "one time step per call; takes and returns its state"
         if form == "streaming"
         else f"plain operators, one set for each of {steps} time steps"
-        + ("" if form == "sequence" or not integers else ", or a loop over one set where these are large")
+        + ("" if form == "sequence" or not integers else ", or a loop over one set if they are large")
     )
     return LayerPlan(
         layer=name,
         kind=full_kind,
         mode="lowered" if form == "streaming" else "unrolled",
         weights="int8 per gate" if integers else "float per gate",
-        outputs=f"{bits} at each step, state included",
+        outputs=f"{bits} at each step, including the state",
         note=how + ("; the converter's own loop would crash its process" if integers else ""),
     )
 

@@ -110,7 +110,7 @@ def load_metric(metric: MetricSpec) -> Computed:
         where=WHERE,
         bound="a function of predictions and targets, or a class with create, add, merge, and result",
         measured=f"{metric.function}: {type(found).__name__}",
-        remedy="name such a function or class",
+        remedy="specify such a function or class",
     )
 
 
@@ -121,7 +121,8 @@ def not_weighable(metric: MetricSpec) -> SpecError:
         where=WHERE,
         bound="add() with a parameter `weights`, an array [N]",
         measured="add() without it",
-        remedy="add `weights` to the parameters of add() and multiply what each example adds, or subclass RatioOfSums",
+        remedy="add `weights` to the parameters of add() and multiply each example's contribution by it, or subclass "
+        "RatioOfSums",
     )
 
 

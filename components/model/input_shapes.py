@@ -170,7 +170,7 @@ def _drawn(spec: tf.TensorSpec, count: int, generator: np.random.Generator) -> A
 
 def _fixed_batch(batch: int, where: str, measured: str) -> ModelError:
     return ModelError(
-        f"the model computes a batch of {batch}, and it cannot compute single examples",
+        f"the model only accepts a batch of {batch}, not single examples",
         where=where,
         bound="the same outputs for one example as in a batch",
         measured=f"{measured} for one example",
@@ -183,6 +183,6 @@ def _untakeable(error: Exception, where: str) -> ModelError:
     return ModelError(
         f"a layer does not take inputs of a different shape: {summary_line(error)}",
         where=where,
-        bound="layers that compute any batch and the shapes of `baseline.input_shapes`",
+        bound="layers that accept any batch size and the shapes of `baseline.input_shapes`",
         remedy="correct `baseline.input_shapes`, or build the model with an open batch and with these shapes",
     )

@@ -185,7 +185,7 @@ def check_learns(model: Any, where: str = "task") -> None:
         raise ModelError(
             "the model returns integers, which have no gradient, so it cannot be trained",
             where=where,
-            bound="at least one output of floats",
+            bound="at least one floating-point output",
             measured=", ".join(f"{tensor.name} ({tensor.dtype.name})" for tensor in model.outputs),
             remedy="return the scores, and compute the class in the task's postprocess; or use recipes without steps",
         )

@@ -180,8 +180,8 @@ def with_batch_of_one(name: str, spec: tf.TensorSpec, where: str) -> tf.TensorSp
             where=where,
             bound="an open batch as first dimension, every other dimension fixed",
             measured=f"shape {spec.shape}",
-            remedy="give the model's Input a full shape, because TFLite files for small devices have static shapes; a "
-            f"pretrained model gets it in the pipeline file: `baseline: {{input_shapes: {{{name}: [{sizes}]}}}}`",
+            remedy="give the model's Input a full shape, because TFLite files for small devices have static shapes; "
+            f"for a pretrained model, set it in the pipeline file: `baseline: {{input_shapes: {{{name}: [{sizes}]}}}}`",
         )
     return tf.TensorSpec([1, *shape[1:]], spec.dtype, name=name)
 
@@ -218,7 +218,7 @@ def check_takes(run: Callable[[], Any], specs: Mapping[str, tf.TensorSpec], inpu
         run()
     except Exception as error:
         raise ModelError(
-            f"the model cannot be run on what decode returns: {summary_line(error)}",
+            f"the model cannot run on the output of decode: {summary_line(error)}",
             where="task",
             remedy="run the model on one decoded example, and make decode and the model agree",
         ) from error

@@ -99,9 +99,9 @@ class GoogleBucket:
                 except PreconditionFailed:
                     continue  # Replaced between the two requests. If it was removed, it isn't found.
         raise StorageError(
-            "this object changes all the time",
+            "this object keeps changing",
             where=f"gs://{self._name}/{key}",
-            remedy="run again when fewer processes write it",
+            remedy="run again when fewer processes write to it",
         )
 
     def write_if(self, key: str, content: bytes, version: str | None) -> bool:

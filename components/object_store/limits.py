@@ -113,5 +113,6 @@ def _endless(where: str, most: str) -> TooLongError:
         where=where,
         bound=f"at most {most}",
         measured="more",
-        remedy="find out who filled it or answers instead of it, remove what doesn't belong there, and run again",
+        remedy="find out who filled it, or what server answers in its place, remove what doesn't belong there, and "
+        "run again",
     )

@@ -174,7 +174,7 @@ class S3Bucket:
                 "the object store cannot be reached",
                 where=self._place(key),
                 measured=f"{type(error).__name__} from {self._client.meta.endpoint_url}",
-                remedy="check that it is running, AWS_ENDPOINT_URL_S3, and firewalls, and run again",
+                remedy="check that it is running, and check AWS_ENDPOINT_URL_S3 and firewalls; then run again",
             ) from None
         except BotoCoreError as error:
             raise StorageError(
@@ -222,7 +222,8 @@ class S3Bucket:
                 where=place,
                 bound="the region of the bucket",
                 measured=f"{code} from region {self._client.meta.region_name}",
-                remedy="set AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL_S3 if it is set, to those of the bucket",
+                remedy="set AWS_DEFAULT_REGION to the bucket's region, and AWS_ENDPOINT_URL_S3, if you use it, to its "
+                "endpoint",
             )
         if status == _TOO_MANY or (status >= _SERVER_ERROR and code != "NotImplemented"):
             return StorageError(

@@ -59,7 +59,7 @@ def kind_of(name: str, values: Array) -> str:
         where="task",
         bound="numbers, strings, or bytes [batch, ...]",
         measured=f"an array of {values.dtype}",
-        remedy="let the task's postprocess return such an array: pad lists of different lengths",
+        remedy="make the task's postprocess() return such an array: pad lists of different lengths",
     )
 
 

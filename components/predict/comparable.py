@@ -15,7 +15,8 @@ from components.predict.prediction import renamed
 from components.predict.report import PredictionReport, Rejection
 
 _REMEDY = (
-    "to compare with it again, restore the outputs that it has; otherwise, release the first model with the new ones"
+    "to compare with it again, give the model the champion's outputs; otherwise, release a first model with the new "
+    "outputs"
 )
 
 

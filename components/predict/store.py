@@ -124,7 +124,8 @@ class PredictionWriter:
                 where="evaluate.max_prediction_bytes",
                 bound=f"at most {self._max_bytes:,} bytes",
                 measured=f"{size:,} bytes of {shapes}",
-                remedy="let the task's postprocess return only what the metrics read, such as the class of each pixel "
+                remedy="make the task's postprocess() return only what the metrics read, such as the class of each "
+                "pixel "
                 "instead of a score for each class; or raise evaluate.max_prediction_bytes",
             )
 
@@ -253,7 +254,8 @@ class StoredPredictions:
             where="evaluate.metrics",
             bound="metrics that read only classes, such as accuracy, step_accuracy, and mean_iou",
             measured=self.place,
-            remedy="raise evaluate.max_prediction_bytes, remove the metric, or let the task's postprocess return less",
+            remedy="raise evaluate.max_prediction_bytes, remove the metric, or make the task's postprocess() return "
+            "less",
         )
 
     def _unlike(self, expected: Array, found: Array) -> TamperedError:

@@ -117,12 +117,12 @@ def _other_classes(copy: Copy, classes: Sequence[str]) -> str:
 def _notes(copy: Copy, device: DeviceProfile, sightings: Sequence[Sighting]) -> list[str]:
     manifest, notes = copy.release.manifest, []
     if manifest.recipe.scheme.kind not in device.schemes:
-        notes.append(f"its scheme {manifest.recipe.scheme.kind} is no longer one of the device's")
+        notes.append(f"its scheme {manifest.recipe.scheme.kind} is no longer in the device profile")
     if manifest.device != device.name:
         notes.append(f"it was released for the profile {manifest.device!r} of the same device class")
     for one in sightings:
         if one.state == "unknown":
-            notes.append(f"the registry {one.registry} cannot say: {one.why}")
+            notes.append(f"the registry {one.registry} does not answer: {one.why}")
         elif one.version != copy.release.version:
             notes.append(f"the registry {one.registry} names {one.version or 'no release'}")
     return notes
@@ -137,5 +137,5 @@ def unreadable(champion: Champion) -> RegistryError | None:
         where="gate.champion",
         bound=f"the last release of {champion.device}, which `champion: require` asks for",
         measured="; ".join(one.why for one in champion.sightings if one.state == "unknown"),
-        remedy="correct what the registry says, or write `champion: report` to release without the comparison",
+        remedy="fix the registry, or set `champion: report` to release without the comparison",
     )

@@ -189,7 +189,7 @@ def _make_current(folder: Path, content: bytes) -> bool:
         return False
     if not _is(kept := folder / manifest_path(sha256_of_bytes(before)), before):
         write_atomically(kept, before)
-    _LOG.warning("%s differs from what this push writes and is replaced", path)
+    _LOG.warning("%s differs from the content of this push, and is replaced", path)
     write_atomically(path, content)
     return True
 

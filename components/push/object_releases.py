@@ -69,7 +69,7 @@ def make_current(release: Release) -> bool:
         if found.content == content:
             return False
         replace(bucket, f"{key}/{manifest_path(sha256_of_bytes(found.content))}", found.content, release.path)
-        _LOG.warning("%s/%s differs from what this push writes and is replaced", release.path, MANIFEST_NAME)
+        _LOG.warning("%s/%s differs from the content of this push, and is replaced", release.path, MANIFEST_NAME)
         if bucket.write_if(f"{key}/{MANIFEST_NAME}", content, found.version):
             return True
         time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
@@ -120,7 +120,7 @@ def replace(bucket: Bucket, key: str, content: bytes, place: str, *, again: bool
 
 def _crowded(place: str) -> RegistryError:
     return RegistryError(
-        "other pushes change this all the time",
+        "other pushes keep changing this",
         where=place,
         bound=f"no other push during one of {MOST_ATTEMPTS} attempts",
         remedy="run again when fewer pipelines push to this channel",

@@ -87,6 +87,6 @@ def _all(
             what,
             bound=f"{len(specs)} of {len(specs)} registries",
             measured="; ".join(outcomes),
-            remedy="fix what each message describes, and run again: what the other registries have is left as it is",
+            remedy="fix the error in each message, and run again: the other registries stay as they are",
         )
     return results

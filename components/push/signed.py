@@ -69,12 +69,13 @@ def open_signed(root: str) -> SignedRegistry | None:
             raise not_signed_any_more(
                 root,
                 store,
-                f"restore it, or let these credentials read it. If you removed it yourself, unset {VARIABLE}",
+                f"restore it, or give these credentials read access to it. If you removed it yourself, unset "
+                f"{VARIABLE}",
             )
         return None
     if keys is None:
         raise RegistryError(
-            "this registry is signed, and no key set here is for it",
+            "this registry is signed, but there is no key set for it here",
             where=root,
             bound="the folder that `edgemill registry init` made",
             measured=", ".join(str(one.folder) for one in key_sets()) or "no key set",

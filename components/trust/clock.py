@@ -35,7 +35,7 @@ def check_clock(found: SignedSet, where: str) -> None:
             where=f"{where}: timestamp.json",
             bound=f"at least {last:{_FORM}}, when it was signed",
             measured=f"{here:{_FORM}}",
-            remedy="set the clock. If it is right, that of the machine which signed last was ahead: sign everything"
+            remedy="set the clock. If it is right, the clock of the machine that signed last was ahead: sign everything"
             " again with `edgemill registry refresh --force`",
         )
 

@@ -81,7 +81,7 @@ class Memory:
             return None
         except (OSError, ValueError, KeyError, TypeError, DeserializationError) as error:
             raise SpecError(
-                f"what this machine remembers of the registry cannot be read: {error}",
+                f"this machine's record of the registry cannot be read: {error}",
                 where=str(self._path),
                 bound="the file as Edgemill wrote it",
                 remedy="verify the registry against a mirror; then remove the file",
@@ -107,7 +107,7 @@ class Memory:
         except OSError as error:
             if self._is_chosen:
                 raise SpecError(
-                    f"what this machine has verified cannot be written: {error.strerror or error}",
+                    f"this machine's record of the registry cannot be written: {error.strerror or error}",
                     where=str(self._path),
                     bound="a folder that can be written",
                     remedy=f"correct {STATE}",
@@ -178,7 +178,7 @@ def _check_seen(found: SignedSet, seen: Seen, where: str) -> None:
         raise _older(where, "timestamp.json", f"version {before.version}", f"version {after.version}")
     if after.version == before.version and found.timestamp.signed_bytes != seen.timestamp.signed_bytes:
         raise _older(
-            where, TIMESTAMP_NAME, f"version {before.version} as it was", f"version {after.version} with other content"
+            where, TIMESTAMP_NAME, f"unchanged version {before.version}", f"version {after.version} with other content"
         )
     if not _is_signed_by(root, "snapshot", seen.snapshot):
         return
@@ -244,8 +244,8 @@ def _is_signed_by(root: Root, role: str, metadata: Metadata[Any]) -> bool:
 
 def _older(where: str, name: str, bound: str, measured: str) -> OlderError:
     return OlderError(
-        "the signed metadata of the registry is older than what was signed before: somebody put an old file back, or a"
-        " copy was not finished, and nothing is signed on top of it",
+        "the signed metadata of the registry is older than what was signed before: an old file was restored, or a "
+        "copy was not finished. Edgemill signs nothing on top of it",
         where=f"{where}: {name}",
         bound=bound,
         measured=measured,

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuf.api.metadata import Metadata, Targets
+from securesystemslib.signer import Key
+from tuf.api.metadata import Metadata, Root, Targets
 
+from components.core.errors import RegistryError
 from components.trust import rollout
 from components.trust.memory import Memory, is_current
 from components.trust.names import SIGNED, role_of
 from components.trust.signed_set import SignedSet, channel_in, examined, problems, read_role, read_signed_set
 from components.trust.storage import Store
+
+TOP_LEVEL = ("root", "targets", "snapshot", "timestamp")
 
 
 class SignedReader:
@@ -67,6 +71,11 @@ class SignedReader:
         ]
         return sorted(states, key=lambda one: (one.device_class, one.name, SIGNED.index(one.channel)))
 
+    def public_keys(self, role: str) -> list[Key]:
+        """The public keys of a role. Raises a RegistryError if there is no such role."""
+        by = delegator_of(self.read(), role, self.where)
+        return [by.get_key(one) for one in by.get_delegated_role(role).keyids]
+
     def problems(self) -> dict[str, str]:
         """Map targets that roles signed without permission, or that can't be read, to the reasons."""
         return {
@@ -77,7 +86,26 @@ class SignedReader:
 
     def _roles(self, of: str = "") -> Iterator[tuple[str, Metadata[Targets]]]:
         found = self.read()
-        delegations = found.targets.signed.delegations
-        for role in (delegations.roles or {}) if delegations else {}:
+        for role in delegated_roles(found):
             if role.startswith(of) and (metadata := read_role(self.store, found, role, self.where)) is not None:
                 yield role, metadata
+
+
+def delegated_roles(found: SignedSet) -> tuple[str, ...]:
+    """The names of the roles that aren't top-level."""
+    delegations = found.targets.signed.delegations
+    return tuple(delegations.roles or ()) if delegations else ()
+
+
+def delegator_of(found: SignedSet, role: str, where: str) -> Root | Targets:
+    """The metadata that lists the keys of a role. Raises a RegistryError if there is no such role."""
+    delegated = delegated_roles(found)
+    if role not in {*TOP_LEVEL, *delegated}:
+        raise RegistryError(
+            "there is no such role",
+            where=where,
+            bound=", ".join((*TOP_LEVEL, *delegated)),
+            measured=role,
+            remedy="choose one of these roles",
+        )
+    return found.root.signed if role in TOP_LEVEL else found.targets.signed

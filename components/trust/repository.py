@@ -138,7 +138,7 @@ class SignedRegistry(SignedReader):
                     return
             time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
         raise RegistryError(
-            "other changes to this registry always come first",
+            "other processes keep changing this registry",
             where=self.where,
             bound=f"no other change during one of {_MOST_ATTEMPTS} attempts",
             remedy="run again when fewer pipelines push",

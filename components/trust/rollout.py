@@ -150,7 +150,7 @@ def to_json(state: ChannelState) -> dict[str, Any]:
 def from_custom(custom: object) -> ChannelState:
     """The state in the custom metadata of a target. Raises a RolloutError if this version can't read it."""
     if not isinstance(custom, dict):
-        raise RolloutError("the target holds no state of a channel")
+        raise RolloutError("the target doesn't contain the state of a channel")
     return from_json(custom.get(CUSTOM))
 
 

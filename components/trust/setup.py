@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root, Targets
 
 from components.core.errors import RegistryError
@@ -17,6 +16,7 @@ from components.trust.initial.keys import check_folder, initial_keys
 from components.trust.initial.metadata import check_unsigned, write_initial
 from components.trust.keys import check_new, key_with
 from components.trust.names import CHANNELS, SIGNED, role_of
+from components.trust.reader import TOP_LEVEL, delegated_roles, delegator_of
 from components.trust.repository import SignedRegistry
 from components.trust.rollout import ChannelState, ReleaseRef
 from components.trust.signed_set import (
@@ -30,8 +30,6 @@ from components.trust.signed_set import (
 )
 from components.trust.signing import sign
 from components.trust.storage import Store
-
-_TOP_LEVEL = ("root", "targets", "snapshot", "timestamp")
 
 
 def create(
@@ -82,13 +80,13 @@ def add_device_class(registry: SignedRegistry, device_class: str, announce: Call
         RegistryError: The keys of `targets`, the snapshot, or the timestamp aren't here, or no key can be added.
     """
     roles = tuple(role_of(device_class, channel) for channel in CHANNELS)
-    if roles[0] in _delegated(registry.read()):
+    if roles[0] in delegated_roles(registry.read()):
         return ()
     added: list[str] = []
 
     def edit(found: SignedSet) -> dict[str, Metadata[Any]] | None:
         # Another process can have been faster.
-        added[:] = () if roles[0] in _delegated(found) else roles
+        added[:] = () if roles[0] in delegated_roles(found) else roles
         if not added:
             return None
         return {"targets": registry.delegate(found, device_class), **{role: Metadata(Targets()) for role in roles}}
@@ -132,7 +130,7 @@ def renew(
 
     missing = {"root": root.expires} if is_due("root", found.root) else {}
     due: list[str] = []
-    for role in ("targets", *_delegated(found)):
+    for role in ("targets", *delegated_roles(found)):
         metadata = _metadata_of(registry, found, role)
         if force or is_due("targets" if role == "targets" else "channels", metadata):
             try:
@@ -155,11 +153,6 @@ def _metadata_of(registry: SignedRegistry, found: SignedSet, role: str) -> Metad
     if role == "targets":
         return found.targets
     return read_role(registry.store, found, role, registry.where) or Metadata(Targets())
-
-
-def _delegated(found: SignedSet) -> tuple[str, ...]:
-    delegations = found.targets.signed.delegations
-    return tuple(delegations.roles or ()) if delegations else ()
 
 
 def rotate(
@@ -193,12 +186,12 @@ def rotate(
     found = registry.read()
     if not _is_lost(registry, found.root.signed, role):  # A lost key must be replaced at any time.
         clock.check_clock(found, registry.where)
-    delegator = _delegator(registry, found, role)
+    delegator = delegator_of(found, role, registry.where)
     keyids = delegator.get_delegated_role(role).keyids
     old = key_with(old, keyids, role) if old else None
     if elsewhere is not None:
         check_new(elsewhere[0], keyids, role)
-    if role in _TOP_LEVEL:
+    if role in TOP_LEVEL:
         return _rotate_top_level(registry, role, found, elsewhere, old)
     replaced: list[str] = []
     cleared: list[str] = []
@@ -218,25 +211,6 @@ def rotate(
     for one in cleared:
         announce(one)
     return replaced[0]
-
-
-def public_keys(registry: SignedRegistry, role: str) -> list[Key]:
-    """Return the keys that sign a role. Raises a RegistryError if there is no such role."""
-    by = _delegator(registry, registry.read(), role)
-    return [by.get_key(one) for one in by.get_delegated_role(role).keyids]
-
-
-def _delegator(registry: SignedRegistry, found: SignedSet, role: str) -> Root | Targets:
-    delegated = _delegated(found)
-    if role not in {*_TOP_LEVEL, *delegated}:
-        raise RegistryError(
-            "there is no such role",
-            where=registry.where,
-            bound=", ".join((*_TOP_LEVEL, *delegated)),
-            measured=role,
-            remedy="choose one of these roles",
-        )
-    return found.root.signed if role in _TOP_LEVEL else found.targets.signed
 
 
 def _finish(registry: SignedRegistry) -> None:
@@ -293,7 +267,7 @@ def _rotate_top_level(
         _finish(registry)
     if not written:
         raise RegistryError(
-            "another rotation was faster",
+            "another rotation finished first",
             where=f"{registry.where}: {name}",
             remedy="run the command again",
         )

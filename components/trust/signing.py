@@ -52,7 +52,7 @@ def service_signer(uri: str, key: Key, where: str) -> Signer:
             f"this private key cannot be used: {error}",
             where=f"{where}: {uri}",
             bound="file:NAME, env:VARIABLE, or a URI of securesystemslib such as awskms:ID",
-            remedy="correct the location of the key in keys.json, or what the client of the key service needs",
+            remedy="correct the location of the key in keys.json, or provide what the key service's client needs",
         ) from error
 
 

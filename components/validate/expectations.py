@@ -33,7 +33,7 @@ def _tighten_label(schema: Any, expectations: DataExpectations) -> None:
             where="examples.label",
             bound=one_of(sorted(feature.name for feature in schema.feature)) or "a schema with features",
             measured=expectations.label,
-            remedy="specify the feature that holds the label, or add the label to the examples",
+            remedy="specify the feature that contains the label, or add the label to the examples",
         )
     label.presence.min_fraction = 1.0
     label.presence.min_count = 1

@@ -77,7 +77,7 @@ def clean_root(
                     remove(store, place, plan, lambda path: status.update(f"removing {path}"))
         plans.append(plan)
     if not plans and not as_json:
-        terminal().print(f"no pipeline of this metadata store has runs in {place.root}", soft_wrap=True)
+        terminal().print(f"no pipeline in this metadata store has runs in {place.root}", soft_wrap=True)
     if as_json:
         content = {"dry_run": dry_run, "pipelines": [plan.model_dump(mode="json") for plan in plans]}
         print_json(content)

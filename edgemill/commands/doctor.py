@@ -132,7 +132,7 @@ def _machine(place: Environment) -> Iterator[Finding]:
         "memory",
         "ok" if enough else "warning",
         f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB available",
-        "" if enough else f"free {_MEMORY_GIB} GiB, which a process of a run can need",
+        "" if enough else f"free {_MEMORY_GIB} GiB, which one process of a run can need",
     )
     yield _root(place.root)
 

@@ -212,7 +212,7 @@ def _ask_max_loss(plan: Plan) -> float:
     metric = METRICS[plan.objective].replace("_", " ")
     words = f"rise of the {metric}" if plan.objective == "values" else f"drop of the {metric} (0.01 is one point)"
     while True:
-        answer: float = typer.prompt(f"Largest {words} that is acceptable?", default=plan.max_loss, type=float)
+        answer: float = typer.prompt(f"Largest acceptable {words}?", default=plan.max_loss, type=float)
         if 0 <= answer < math.inf and (answer <= 1 or plan.objective == "values"):
             return answer
         typer.echo("Enter a number of at least 0." if plan.objective == "values" else "Enter a number from 0 to 1.")

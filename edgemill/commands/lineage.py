@@ -87,7 +87,7 @@ class _Compared(NamedTuple):
 
     @property
     def line(self) -> str:
-        words = {"verified": "verified", "changed": "CHANGED", "missing": "not there, not compared"}
+        words = {"verified": "verified", "changed": "CHANGED", "missing": "missing, not compared"}
         return f"{self.artifact}: {words[self.state]}"
 
 
@@ -136,7 +136,7 @@ def verify(target: str, root: Path | None, metadata_url: str | None, *, as_json:
         }
         print_json(content)
     else:
-        changed = f"{len(errors)} {'has' if len(errors) == 1 else 'have'} changed since written"
+        changed = f"{len(errors)} {'has' if len(errors) == 1 else 'have'} changed since they were written"
         outcome = changed if errors else "all unchanged"
         typer.echo(f"{counted(compared, 'artifact')} compared: {outcome}")
     if errors:

@@ -147,7 +147,7 @@ def delegate(address: str, device_class: str, *, as_json: bool = False) -> None:
     if as_json:
         print_json({"registry": registry.where, "device_class": device_class, "delegated": list(roles)})
         return
-    typer.echo(f"delegated: {', '.join(roles)}" if roles else f"{device_class}: its channels have keys already")
+    typer.echo(f"delegated: {', '.join(roles)}" if roles else f"{device_class}: its channels already have keys")
     for role in roles:
         typer.echo(f"key: {registry.keys.folder / f'{role}.pem'}")
 
@@ -182,11 +182,11 @@ def refresh(address: str, *, force: bool, accept_older: bool = False, as_json: b
         registry, force=force or accept_older, newest_entry=newest(registry.where), announce=announce
     )
     if not as_json:
-        typer.echo(f"signed again: {', '.join(signed_again)}" if signed_again else "nothing is signed again")
+        typer.echo(f"signed again: {', '.join(signed_again)}" if signed_again else "nothing to sign again")
     for role, when in missing.items():
-        remedy = "rotate a top-level role" if role == "root" else "refresh where its key is"
+        remedy = "rotate a top-level role" if role == "root" else "refresh on the machine that has its key"
         typer.secho(
-            f"{role} expires {when:%Y-%m-%d %H:%M} UTC, and is not signed again: {remedy}", err=True, fg="yellow"
+            f"{role} expires {when:%Y-%m-%d %H:%M} UTC, and was not signed again: {remedy}", err=True, fg="yellow"
         )
     renewed = registry.read()
     if as_json:
@@ -204,16 +204,25 @@ def refresh(address: str, *, force: bool, accept_older: bool = False, as_json: b
     typer.echo(f"snapshot expires {renewed.snapshot.signed.expires:%Y-%m-%d %H:%M} UTC")
 
 
-def print_public_keys(address: str, role: str, *, as_header: bool, as_json: bool = False) -> None:
-    """Print the public keys of a role, as PEM text or as a C header."""
-    from components.trust.setup import public_keys
+def print_public_keys(
+    address: str, role: str, trust: Path | None = None, *, as_header: bool, as_json: bool = False
+) -> None:
+    """Print the public keys of a role, as PEM text or as a C header. This needs no private keys."""
+    from components.push.upkeep.trusted import open_to_read
 
-    registry = _opened(address)
-    keys = public_keys(registry, role)
+    check_exists(root := signed.normal(address))
+    opened = open_to_read(root, trust)
+    if opened is None:
+        raise _not_signed(root)
+    registry, anchored = opened
+    keys = registry.public_keys(role)
     if as_json:
         held = [{"id": key.keyid, "type": key.keytype, "public": key.keyval["public"]} for key in keys]
-        print_json({"registry": registry.where, "role": role, "keys": held})
+        print_json({"registry": registry.where, "role": role, "anchored": anchored, "keys": held})
         return
+    if not anchored:
+        said = f"{root}: the keys are verified from its own first root (specify a trusted root.json with --trust)"
+        typer.secho(said, err=True, fg="yellow")
     if not as_header:
         typer.echo("".join(key.keyval["public"] for key in keys), nl=False)
         return
@@ -266,12 +275,12 @@ def _opened(address: str) -> SignedRegistry:
     check_exists(signed.normal(address))
     registry = signed.open_signed(address)
     if registry is None:
-        raise RegistryError(
-            "this registry is not signed",
-            where=signed.normal(address),
-            remedy="sign it with `edgemill registry init`",
-        )
+        raise _not_signed(signed.normal(address))
     return registry
+
+
+def _not_signed(root: str) -> RegistryError:
+    return RegistryError("this registry is not signed", where=root, remedy="sign it with `edgemill registry init`")
 
 
 def _echo(state: rollout.ChannelState, what: str, *, as_json: bool) -> None:

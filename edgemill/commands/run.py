@@ -21,6 +21,7 @@ from edgemill.run_log import LogFormat, OutputOptions, log_path, logged_to
 from edgemill.status_file import StatusFile, ending
 from edgemill.terminal import terminal
 from pipelines.checks.beam_job_service import check_job_service
+from pipelines.checks.examples.made import empty_classes, untested
 from pipelines.checks.preflight import path_error, preflight
 from pipelines.file.environment import Environment, RunnerName, environment
 from pipelines.file.impossible import without_skipped
@@ -56,7 +57,7 @@ def place_of(
     for argument in beam_args:
         if has_secret(argument):
             raise SpecError(
-                "this holds a secret, and Beam's arguments are logged",
+                "this contains a secret, and Beam's arguments are logged",
                 where=f"--beam-arg={argument.partition('=')[0]}",
                 remedy="omit it, and set an environment variable that the runner reads, such as AWS_SECRET_ACCESS_KEY",
             )
@@ -105,6 +106,8 @@ def run_and_report(
         console = terminal()
         recipes, devices = counted(len(loaded.spec.recipes), "recipe"), counted(len(loaded.devices), "device")
         console.print(f"{loaded.spec.name}: {recipes} for {devices}")
+        if empty := empty_classes(loaded.spec.examples):
+            console.print(Text(f"warning: {untested(empty)}"), soft_wrap=True)
         with running(place.root / loaded.spec.name):
             code = _run(loaded, place, console, output_options.log_format, status_file, interruption, rehash=rehash)
         status_file.end(code)

@@ -12,6 +12,7 @@ import typer
 from components.core.errors import counted
 from components.facts.training import LayerPlan
 from edgemill.contract import print_json
+from pipelines.checks.examples.made import empty_classes, untested
 from pipelines.checks.operator_check import warning_of
 from pipelines.checks.preflight import preflight
 from pipelines.file.load import LoadedPipeline
@@ -32,6 +33,7 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: b
     """
     with findable(file):
         loaded = preflight(file, skip_impossible=skip_impossible)
+    empty = empty_classes(loaded.spec.examples)
     previews: Mapping[str, Sequence[LayerPlan]] = {}
     if deep:
         make_importable(file)
@@ -47,13 +49,15 @@ def print_validated(file: Path, *, deep: bool, skip_impossible: bool, as_json: b
         if not as_json:
             print_previews(previews)
     if as_json:
-        print_json(_content(file, loaded, previews))
+        print_json({**_content(file, loaded, previews), "empty_classes": empty})
         return
     for one in loaded.skipped:
         for reason in one.reasons:
             typer.echo(f"recipe {one.name} is skipped: {reason}")
     for device, operators in loaded.lacking.items():
         typer.echo(f"warning: {warning_of(device, operators)}")
+    if empty:
+        typer.echo(f"warning: {untested(empty)}")
     recipes, devices = counted(len(loaded.spec.recipes), "recipe"), counted(len(loaded.devices), "device")
     skipped = f", {len(loaded.skipped)} skipped" if loaded.skipped else ""
     typer.echo(f"{file}: valid ({recipes} for {devices}{skipped})")

@@ -149,7 +149,7 @@ def _lost(name: str, columns: dict[str, float]) -> str:
     """Describe the columns that int8 loses at an input."""
     steps = ", ".join(f"{column}: {each:.2g}" for column, each in columns.items())
     return (
-        f"int8 has one scale for all columns of the input {name}, and a standard deviation of {some_of(columns)} is "
+        f"int8 has one scale for all columns of the input {name}, and the standard deviation of {some_of(columns)} is "
         f"less than {LEAST_STEPS:g} steps of it ({steps})"
     )
 

@@ -42,11 +42,11 @@ _OTHERWISE = (
 # Suffix of files that are not read, or not one by one -> what to do with them.
 _ADVICE = {
     **dict.fromkeys((*_SUFFIXES["images"], *_SUFFIXES["audio"]),
-                    "specify the folder that holds a folder for each class, instead of one file"),
+                    "specify the folder that contains the class folders, not one file"),
     **dict.fromkeys((".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wave"),
                     "convert the sounds to .wav files, such as with `ffmpeg -i sound.mp3 sound.wav`"),
     **dict.fromkeys((".avif", ".heic", ".jp2", ".svg"), "convert the images to PNG or JPEG files"),
-    **dict.fromkeys((".7z", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"), "unpack the file, and name what is in it"),
+    **dict.fromkeys((".7z", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"), "unpack the file, and specify its content"),
     **dict.fromkeys((".arrow", ".feather", ".json", ".jsonl", ".ods", ".tsv", ".xls", ".xlsx"),
                     "save the table as CSV, with commas and a header line"),
     **dict.fromkeys((".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".pt"),
@@ -96,7 +96,7 @@ def _recognized(path: Path, options: Options) -> Data:
         )
     if not is_folder(path):
         raise DataError(
-            "the kind of these examples is not known",
+            "the kind of these examples is unknown",
             where="--data",
             bound=_EXPECTED,
             measured=f"{path}, {described(path)}",
@@ -127,7 +127,7 @@ def _recognized(path: Path, options: Options) -> Data:
     if suffixes[".npy"] or suffixes[".npz"]:
         return of_folder(path, options)
     raise DataError(
-        "the folder holds no examples of a known kind",
+        "the folder contains no examples of a known kind",
         where="--data",
         bound="class folders with images or WAV files, CSV or Parquet tables, or .npy files",
         measured=f"{path}: {some_of(f'{count} {suffix}' for suffix, count in suffixes.most_common()) or 'no files'}",
@@ -158,11 +158,11 @@ def _class_folders(
         raise DataError(
             "the class folders are one level deeper",
             where="--data",
-            bound="a folder of class folders, or one with folders such as train and test that hold them",
+            bound="a folder of class folders, or one with folders such as train and test that contain them",
             measured=f"{path}: {some_of(f'{name}/ ({count})' for name, count in deeper.items())}",
             remedy=f"specify the folder above the classes: --data {shlex.quote(str(path / next(iter(deeper))))}"
             if len(deeper) == 1
-            else "choose one of these folders, or call two of them train and test",
+            else "choose one of these folders, or rename two of them to train and test",
         )
     if not classes and split_folders:
         counts = Counter(file.parent.name for file in path.glob("*/*") if file.suffix.lower() in _SUFFIXES[kind])
@@ -205,7 +205,7 @@ def _class_folders(
         splits=splits,
         fields=fields,
         count=len(wanted),
-        warnings=(f"folders hold no {_FILES[kind]}: {some_of(empty, 10)}",) if empty else (),
+        warnings=(f"folders contain no {_FILES[kind]}: {some_of(empty, 10)}",) if empty else (),
     )
 
 
@@ -226,7 +226,7 @@ def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "au
     path_column = next((name for name in columns if any(is_file(path / row[name]) for row in rows)), None)
     if path_column is None:
         raise DataError(
-            "no file exists that the table names" if columns else "the table has no column of paths",
+            "none of the files in the table exist" if columns else "the table has no column of paths",
             where=str(tables[0]),
             bound=f"paths of files relative to {path}" if columns else f"a column {one_of(_PATHS)}",
             measured=repr(rows[0][columns[0]]) if columns else ", ".join(names),

@@ -34,7 +34,7 @@ def refuse_existing(folder: Path, names: Sequence[str] = _FILES) -> None:
     """
     if existing := [name for name in names if (folder / name).exists()]:
         raise SpecError(
-            f"this folder holds {some_of(existing)}, and `edgemill init` overwrites nothing",
+            f"this folder contains {some_of(existing)}, and `edgemill init` doesn't overwrite files",
             where=f"--output {folder}",
             bound=f"a folder without {some_of(names)}",
             remedy=(
@@ -266,8 +266,9 @@ bounds, compared with the float model:
 
 ## What to check
 
-{warnings}- The bounds under `gate` and the device profiles are a start. Set your own.
-- `champion: report` compares each candidate with the last release of its device. `require` refuses what is worse.
+{warnings}- The bounds under `gate` and the device profiles are a starting point. Set your own.
+- `champion: report` compares each candidate with the last release of its device. `require` refuses candidates
+  that are worse.
 - The order of `classes`, if there are any, must be the order of the model's outputs.
 - Your application must prepare its inputs in the same way: see `examples` in `{PIPELINE}` and `scale` and `offset` in
   `{TASK}`.

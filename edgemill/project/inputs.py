@@ -172,7 +172,8 @@ def _of_media(data: Data, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[s
             where="--model",
             bound="one input",
             measured=", ".join(f"{name}: {_size(shape)}" for name, shape in shapes.items()),
-            remedy=f"save what each input takes as an array with the input's name, such as with `np.savez('data.npz', "
+            remedy=f"save the values of each input as an array with the input's name, such as with "
+            "`np.savez('data.npz', "
             f"{', '.join(f'{name}=...' for name in shapes if name.isidentifier())}, label=...)`, and name it with "
             "--data",
         )

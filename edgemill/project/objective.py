@@ -76,7 +76,7 @@ def objective_of(model: Model, data: Data, classes: tuple[str, ...], labels: Arr
         possible = ("two_classes", "values") if model.outputs == 1 else ("classes",)
         if options.objective not in possible:
             raise SpecError(
-                "the model does not answer so",
+                "the model's output does not fit this objective",
                 where="--objective",
                 bound=f"{one_of(possible)}, because it returns {counted(model.outputs, 'number')}",
                 measured=options.objective,
@@ -150,9 +150,9 @@ def refuse_near_labels(data: Data, outputs: Array) -> None:
     if least < -1 or most > 2:
         return
     raise UnclearError(
-        "it is not clear whether the model answers with one of two classes, or with a number",
+        "it is not clear whether the model returns one of two classes, or a number",
         option="objective",
-        question="What is the answer: two_classes or values (a number)?",
+        question="What does the model return: two_classes or values (a number)?",
         default="two_classes",
         measured=f"labels 0 and 1 ({data.label}), and outputs from {least:.2f} to {most:.2f}",
         remedy="add `--objective two_classes` or `--objective values`",

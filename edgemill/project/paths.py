@@ -38,7 +38,7 @@ def _held(folder: Path, name: str, suffixes: tuple[str, ...]) -> str:
         for each in _visible(folder)
         if is_folder(each) or each.suffix.lower() in suffixes
     ]
-    return f", and {name} holds {some_of(names, _MOST_NAMED)}" if names else ""
+    return f", and {name} contains {some_of(names, _MOST_NAMED)}" if names else ""
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from edgemill.project.objective import Model, metrics_of, objective_of, refuse_n
 from edgemill.project.scales import choose
 from edgemill.project.several_outputs import PlannedOutput, labels_of_outputs, planned_outputs
 from edgemill.project.standardized import coarse_columns
-from pipelines.checks.examples.made import sampled
+from pipelines.checks.examples.made import sampled, untested
 from pipelines.checks.first_records import files_by_split
 from pipelines.file.spec import ArrayExamples, Examples, GeneratorExamples
 
@@ -93,7 +93,6 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     """
     classes = _classes(data, options)
     without = [name for name in classes if name not in data.classes]
-    untested = (f"no example is of {some_of(without, 10)}, so the run measures nothing about them",) if without else ()
     if model.sizes:
         labels_of_outputs(data, model.sizes)
     media, inputs = match(data, model.inputs, options)
@@ -177,7 +176,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         max_loss=usual_max_loss(objective, labels) if options.max_loss is None else options.max_loss,
         coarse=_coarse(data, inputs, values, trial.scale),
         facts=facts,
-        warnings=(*data.warnings, *untested),
+        warnings=(*data.warnings, *([untested(without)] if without else [])),
     )
 
 

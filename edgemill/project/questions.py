@@ -73,7 +73,7 @@ def parsed(option: Question, text: str) -> Any:
         case "objective":
             if text not in get_args(Objective):
                 raise SpecError(
-                    "there is no such kind of answer",
+                    "there is no such objective",
                     where="--objective",
                     bound=one_of(get_args(Objective)),
                     measured=text,

@@ -159,7 +159,7 @@ def refuse_chance(best: Trial, labels: Array, trials: list[Trial], columns: Sequ
             remedy="add examples of the other classes" + ("" if most == 1 else ", or choose a range with --scale"),
         )
     raise SpecError(
-        "the model's answers are no better than chance on these examples",
+        "the model's outputs are no better than chance on these examples",
         where="--columns" if columns else "--scale",
         bound=f"an accuracy above {least:.2f} (the share of the most common class, and two standard errors)",
         measured=f"{accuracies}, on {len(labels)} examples",
@@ -185,7 +185,7 @@ def _refuse_other_order(best: Trial, outputs: Mapping[str, Array], labels: Array
             accuracy, order = _other_order(found.reshape(len(found), -1), places, classes)
         if accuracy > right + 4 * max(np.sqrt(right * (1 - right) / len(labels)), 1 / len(labels)):
             raise UnclearError(
-                "the model's outputs have a different order than the classes",
+                "the model's outputs are in a different order than the classes",
                 option="classes",
                 question="What is the order of the classes? The output of a model with one output is the chance of the "
                 "second class."

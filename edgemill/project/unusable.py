@@ -54,7 +54,7 @@ def refuse(
         )
     if columns:
         raise UnclearError(
-            f"columns hold something other than numbers: {some_of(columns)}",
+            f"columns contain something other than numbers: {some_of(columns)}",
             option="columns",
             question="Which columns are the input, in the model's order?",
             default=listed(usable),
@@ -62,7 +62,7 @@ def refuse(
             measured=_first(columns),
             remedy="choose the columns of the input with --columns, and "
             + (
-                "write numbers without separators of thousands, such as 1234.5"
+                "write numbers without thousands separators, such as 1234.5"
                 if any(each.grouped for each in columns.values())
                 else "write text as numbers as in training, such as 1 for yes and 0 for no"
             ),

@@ -121,7 +121,7 @@ def _product_of_vectors(graph: Any) -> ModelError | None:
     if not products:
         return None
     return ModelError(
-        "there is no kernel of a matrix product of two computed vectors for 16-bit activations",
+        "there is no kernel for a matrix product of two computed vectors with 16-bit activations",
         where="scheme",
         bound="products with constant weights, or of matrices",
         measured=some_of([operator.outputs[0] for operator in products]),
@@ -150,7 +150,7 @@ def _without_kernel(rows: list[OperatorLimit], bits: int, otherwise: str) -> Mod
     names = some_of([row.name for row in rows])
     eight = ["use static_wi8_ai8"] if bits == 16 and not any(row.float_in_8_bits for row in rows) else []
     return ModelError(
-        f"there is no kernel of {names} for {bits}-bit activations",
+        f"there is no kernel for {names} with {bits}-bit activations",
         where="scheme",
         bound=f"operators with a kernel for {bits}-bit activations",
         measured=names,
@@ -192,7 +192,7 @@ def _casts_to_float(casts: list[Any]) -> ModelError:
 def _joined_casts(casts: list[Any]) -> ModelError:
     """Return the error for inputs that are cast and then concatenated, so that no operator is left to have a range."""
     return ModelError(
-        "the model casts an input to floats and concatenates it, and the converter leaves both float in 8 bits",
+        "the model casts an input to floats and concatenates it, and the converter leaves both in float in 8 bits",
         where=some_of((cast.name for cast in casts), 3),
         bound="a layer between the cast and the concatenation, or inputs of float32",
         measured=", ".join(sorted({cast.inputs[0].op.name for cast in casts})),

@@ -227,7 +227,7 @@ def _missing(
 ) -> DataError:
     near = next((name for name in held if name.strip("' ") == column), None)
     if near is not None:
-        remedy = f"write {column} instead of {near!r} there: spaces and single quotes are parts of names"
+        remedy = f"write {column} instead of {near!r} there: spaces and single quotes are part of the name"
     elif csv:
         remedy = f"correct {field}, or write the name into the header, the first line of each file"
     else:

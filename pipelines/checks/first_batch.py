@@ -77,7 +77,7 @@ def check_partition(records: Sequence[bytes], feature: str, file: Path) -> None:
         if kind not in {"bytes_list", "int64_list"}:
             raise DataError(
                 f"the splits are hashed by the feature {feature!r}, which one of the file's first records "
-                + ("holds as floats" if kind else "lacks"),
+                + ("stores as floats" if kind else "lacks"),
                 where=str(file),
                 bound=f"integers or text in {feature!r} (examples.splits.feature)",
                 measured=", ".join(sorted(held)) or "no features",
@@ -131,8 +131,8 @@ def check_outputs_finite(built: Built, inputs: Any, where: str) -> None:
             where=f"{where}, output {name}",
             bound="finite numbers",
             measured=measured + (f", first in layer {layer!r}" if layer else ""),
-            remedy="correct the task's decode so that inputs are in the range that the model was trained on, or name "
-            "another checkpoint",
+            remedy="correct the task's decode so that inputs are in the range that the model was trained on, or "
+            "choose another checkpoint",
         )
 
 

@@ -132,7 +132,7 @@ def _data_errors(examples: Examples) -> Iterator[EdgemillError]:
 
 def _entries(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    return f"none; the folder holds {some_of(names)}" if names else "none"
+    return f"none; the folder contains {some_of(names)}" if names else "none"
 
 
 def _unread_errors(split: str, folder: Path, pattern: str, files: list[Path]) -> Iterator[EdgemillError]:

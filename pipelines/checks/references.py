@@ -46,7 +46,7 @@ def _twin_errors(loaded: LoadedPipeline) -> Iterator[EdgemillError]:
         found = find_source(name)
         if beside and found and Path.cwd() in found.parents and not found.samefile(beside):
             yield SpecError(
-                f"there are two modules {name!r}, and Python takes the one in the working directory",
+                f"there are two modules {name!r}, and Python imports the one in the working directory",
                 where=field,
                 bound=beside,
                 measured=found,
@@ -74,7 +74,7 @@ def _object_errors(field: str, reference: str) -> Iterator[EdgemillError]:
             where=field,
             bound="a module below the working directory, the pipeline file's folder, or the Python path",
             measured=reference,
-            remedy="correct the name, or run from the folder that holds it",
+            remedy="correct the name, or run from the folder that contains it",
         )
         return
     try:

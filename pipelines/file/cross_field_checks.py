@@ -105,7 +105,7 @@ def _steps(spec: PipelineSpec) -> Iterator[SpecError]:
             )
         if "qat" in kinds and recipe.scheme.backend == "aeq":
             yield SpecError(
-                "the step `qat` trains ranges, but the scheme estimates them or keeps layers float",
+                "the step `qat` trains ranges, but the scheme estimates them or keeps layers in float",
                 where=f"{where}.scheme",
                 bound="a scheme without `calibration_method` and `keep_float`",
                 measured=recipe.scheme.kind,
@@ -171,13 +171,13 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
                 where=where,
                 bound="a Keras metric class, such as SparseCategoricalAccuracy",
                 measured=metric.function,
-                remedy="put another metric first, or list the layers that stay float",
+                remedy="list another metric first, or list the layers that stay in float",
             )
             continue
         least, most = values_of(metric) or (-math.inf, math.inf)
         if keep_float.max_drop is not None and keep_float.max_drop >= most - least:
             yield SpecError(
-                "this bound always holds, so no layer would stay float",
+                "this bound always holds, so no layer would stay in float",
                 where=f"{where}.max_drop",
                 bound=f"less than {most - least:g}: {metric.name!r} ranges from {least:g} to {most:g}",
                 measured=f"{keep_float.max_drop:g}",
@@ -189,7 +189,7 @@ def _float_layers(spec: PipelineSpec) -> Iterator[SpecError]:
                 where=where,
                 bound="a Keras metric class with a known direction, such as SparseCategoricalAccuracy",
                 measured=metric.class_name,
-                remedy="put another metric first, or list the layers that stay float",
+                remedy="list another metric first, or list the layers that stay in float",
             )
         elif keep_float.max_drop is None and tolerated_loss(spec) is None:
             field = "max_rise_from_baseline" if metric.less_is_better else "max_drop_from_baseline"

@@ -42,7 +42,7 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
         known = [recipe for recipe in spec.recipes if recipe.scheme.kind in device.schemes]
         if not known:
             yield SpecError(
-                f"the device {device.name!r} can run none of the recipes",
+                f"the device {device.name!r} can't run any of the recipes",
                 where=f"devices[{index}]",
                 bound=f"a recipe with one of its schemes: {', '.join(device.schemes)}",
                 measured=", ".join(sorted({recipe.scheme.kind for recipe in spec.recipes})),
@@ -50,8 +50,8 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
             )
         elif device.pins and not any(pins_of(recipe, [device]) for recipe in known):
             yield SpecError(
-                f"the device {device.name!r} pins the quantization of inputs or outputs, but no recipe that it can run "
-                "can have it",
+                f"the device {device.name!r} pins the quantization of inputs or outputs, but no recipe for it "
+                "makes such a file",
                 where=f"devices[{index}]",
                 bound="a static scheme without float_io, whose activations are not wider than pinned inputs, and not "
                 "narrower than pinned outputs",
@@ -60,7 +60,7 @@ def device_errors(spec: PipelineSpec, devices: Iterable[DeviceProfile]) -> Itera
             )
         elif device.integer_only and not any(recipe.scheme.integers_only for recipe in known):
             yield SpecError(
-                f"the device {device.name!r} is integer-only, but no recipe that it can run guarantees that",
+                f"the device {device.name!r} is integer-only, but no recipe for it guarantees an integer-only file",
                 where=f"devices[{index}]",
                 bound="a static scheme without float_io, float_fallback, and keep_float",
                 measured=", ".join(f"{recipe.name}: {recipe.scheme.kind}" for recipe in known),
@@ -96,6 +96,6 @@ def _pin_conflicts(spec: PipelineSpec, devices: Sequence[DeviceProfile]) -> Iter
                     f"{each.name or 'the only one'}: {each.dtype}, scale {each.scale:g}, zero point {each.zero_point}"
                     for each in pinned
                 ),
-                remedy="give each of these devices a pipeline file of its own",
+                remedy="give each of these devices its own pipeline file",
             )
             break

@@ -63,7 +63,7 @@ def champion_sentence(decision: Decision) -> str:
     if found.state == "none":
         return "no champion: the device has no release yet"
     if found.state == "unknown":
-        return f"the champion is unknown: {found.why or 'nothing looked for it'}"
+        return f"the champion is unknown: {found.why or 'no node looked for it'}"
     what = f"the champion is {found.version}" + (f" ({found.recipe}, {found.scheme})" if found.recipe else "")
     if found.why:
         return f"{what}, which cannot be compared: {found.why}"

@@ -179,7 +179,7 @@ def _pictures(summary: RunSummary) -> list[Picture]:
     ]
     missing = f" Not judged: {', '.join(unjudged)}." if unjudged else ""
     budgets = ", ".join(f"{d.name} {d.max_file_bytes / 1024:,.4g} KiB" for d in summary.devices if d.max_file_bytes)
-    dotted = f" Dotted, where in sight: budgets ({budgets})." if budgets else ""
+    dotted = f" Dotted, if in range: budgets ({budgets})." if budgets else ""
     drawn = (
         (figures.accuracy_against_size(summary), f"{name} against file size", key + dotted),
         (

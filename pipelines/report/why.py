@@ -94,7 +94,9 @@ def _picture(found: Explanation, salt: str) -> str | None:
             hatch=["////" if each else "" for each in bad],
         )
         totals = [_length(one.total) for one in layers]
-        axes.plot(totals, list(places), color=OTHER, marker="D", markersize=4, linewidth=1, label="with all before")
+        axes.plot(
+            totals, list(places), color=OTHER, marker="D", markersize=4, linewidth=1, label="with all earlier ones"
+        )
         axes.axvline(_SOUND, color=OTHER, linewidth=0.8, linestyle=":")
         axes.set_xlim(0, _EXACT)
         axes.set_yticks(list(places), [plain(shorten(one.layer, 26)) for one in layers])

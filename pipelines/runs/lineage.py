@@ -58,10 +58,10 @@ def _trace_bytes(store: Any, sha256: str, target: str) -> LineageNode:
     fitting = {_model(known) for _, known in pushes} | {_sha256_of(artifact) for artifact in models}
     if len(fitting) > 1:
         raise MetadataError(
-            "several models have a digest that begins like this",
+            "several models have a digest that begins with these digits",
             where=target,
             measured=some_of(sorted(fitting)),
-            remedy="name more digits",
+            remedy="specify more digits",
         )
     # The same bytes pushed again are the same release; the newest push counts.
     deliveries = {known["release_path"]: artifact for artifact, known in pushes}

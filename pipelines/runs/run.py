@@ -230,7 +230,7 @@ def _errors(nodes: tuple[str, ...], records: dict[str, NodeRecord], raised: str)
     for node in nodes:
         record = records.get(node)
         if record is not None and record.state == "failed":
-            errors[node] = raised or record.message or "it failed without saying why"
+            errors[node] = raised or record.message or "it failed without an error message"
     if raised and not errors:
         errors["the runner"] = raised
     if not errors:

@@ -460,7 +460,7 @@ def test_address_that_is_none_is_refused_without_repeating_it(
 def test_secrets_among_arguments_of_beam_are_refused_without_repeating_them(small: SmallPipeline) -> None:
     ran = Ran(small.write(), "small", "--beam-arg", "--s3_secret_access_key=hunter22")
     assert ran.code == ExitCode.BAD_INPUT
-    assert "--beam-arg=--s3_secret_access_key: this holds a secret" in ran.output
+    assert "--beam-arg=--s3_secret_access_key: this contains a secret" in ran.output
     assert "hunter22" not in ran.output
 
 

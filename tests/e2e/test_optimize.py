@@ -86,7 +86,10 @@ def test_one_command_leads_from_images_to_a_release_and_overwrites_nothing(folde
     assert "scale=1 / 127.5" in task and "offset=-1.0" in task
     again = invoke("optimize", "brightness.keras", "--data", "images", "--root", "root")
     assert again.exit_code == ExitCode.BAD_INPUT
-    assert "this folder holds pipeline.yaml, task.py, README.md, and `edgemill init` overwrites nothing" in again.output
+    assert (
+        "this folder contains pipeline.yaml, task.py, README.md, and `edgemill init` doesn't overwrite files"
+        in again.output
+    )
     assert "run them with `edgemill run brightness/pipeline.yaml`" in again.output
 
 

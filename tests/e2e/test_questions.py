@@ -24,7 +24,7 @@ DIALOG = (
     ("Which one is the label? [outcome]", ""),
     ("Which columns are the input, in the model's order?", "size,age"),
     ("the chance of the second class. [sick,healthy]", ""),
-    ("Largest drop of the binary accuracy (0.01 is one point) that is acceptable? [0.02]", "0.01"),
+    ("Largest acceptable drop of the binary accuracy (0.01 is one point)? [0.02]", "0.01"),
 )
 
 

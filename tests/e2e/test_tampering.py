@@ -193,7 +193,7 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
             for target in (run, release):
                 code, said = invoke("verify", target, *root)
                 assert (code, said.count("CHANGED")) == (ExitCode.NODE_FAILED, 1), said
-                assert " artifacts compared: 1 has changed since written" in said
+                assert " artifacts compared: 1 has changed since they were written" in said
                 assert labels[target == release] in said.partition(": CHANGED")[0].rpartition(": verified")[2]
             code, said = invoke("lineage", release, *root)
             assert (code, f"the lineage breaks at {labels[1]}" in said) == (ExitCode.NODE_FAILED, True), said
@@ -219,8 +219,8 @@ def test_verify_compares_the_releases_of_a_run(finished: tuple[SmallPipeline, Ra
             (folder / name).write_bytes(before)
         assert (code, reason in said) == (ExitCode.NODE_FAILED, True), said
         assert f"release {folder}: CHANGED" in said and f"channel {folder.parent}/stable.json: CHANGED" in said
-        assert "artifacts compared: 2 have changed since written" in said
-    missing = f"release {folder}: not there, not compared"
+        assert "artifacts compared: 2 have changed since they were written" in said
+    missing = f"release {folder}: missing, not compared"
     for gone, code_then, message in (
         (folder.parent, ExitCode.OK, "all unchanged"),
         (folder, ExitCode.NODE_FAILED, f"channel {folder.parent}/stable.json: CHANGED"),

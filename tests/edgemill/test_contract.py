@@ -161,7 +161,7 @@ def test_results_are_one_json_document_and_nothing_with_quiet(
         words = [places.get(word, word) for word in line.split()]
         done = invoke(*words, "--json")
         assert (done.exit_code, "error" in json.loads(done.stdout)) == (0, False), (line, done.output)
-        if line not in {"--version", "registry rollback PLACE"}:
+        if line != "registry rollback PLACE":
             done = invoke(*words, "--quiet")
             assert (done.exit_code, done.stdout) == (0, ""), line
 
@@ -174,9 +174,11 @@ def test_damage_that_is_found_stays_in_the_document_of_the_error(places: Mapping
     assert places["RELEASE"].endswith(document["problems"][0]["where"])
 
 
-def test_version_is_refused_beside_a_command() -> None:
+def test_options_of_the_version_are_refused_beside_a_command() -> None:
     done = invoke("--json", "schema")
     assert (done.exit_code, "after the command" in json.loads(done.stdout)["error"]["what"]) == (2, True)
+    done = invoke("--quiet", "schema")
+    assert (done.exit_code, "Put --quiet after the command: edgemill schema --quiet" in done.stderr) == (2, True)
 
 
 def test_only_the_document_reaches_standard_output_whatever_code_prints() -> None:

@@ -76,7 +76,7 @@ def test_short_lineage_has_one_line_for_each_artifact(capsys: pytest.CaptureFixt
         (("as it is", "clustered"), "what clustering does to each layer", "1 as it is, 1 clustered"),
         (("trained", "float", "lowered"), "what training does to each layer", "1 trained, 1 float, 1 lowered"),
         (("lowered", "fused"), "what happens to recurrent layers", "1 lowered, 1 fused"),
-        (("float", "float"), "what stays float", "2 float"),
+        (("float", "float"), "what stays in float", "2 float"),
         (("as it is",), "what happens to each layer", "1 as it is"),
     ],
 )
@@ -95,4 +95,4 @@ def test_preview_is_titled_by_what_it_shows_and_summed_up_in_a_line(
 
 def test_summary_of_a_recipe_has_the_note_that_all_layers_share() -> None:
     layers = [LayerPlan(layer=name, kind="Dense", mode="float", note="at least 1,024 elements") for name in "ab"]
-    assert summaries({"a": layers}) == ("recipe a: what stays float: 2 float (at least 1,024 elements)",)
+    assert summaries({"a": layers}) == ("recipe a: what stays in float: 2 float (at least 1,024 elements)",)

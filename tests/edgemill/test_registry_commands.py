@@ -100,7 +100,7 @@ def test_delegated_device_class_has_keys_before_its_first_push(root: str, tmp_pa
     assert (code, output) == (0, f"delegated: watch.canary, watch.beta, watch.stable\n{named}")
     code, output = edgemill("delegate", root, "watch", "--json")
     assert (code, json.loads(output)["delegated"]) == (0, [])
-    assert edgemill("delegate", root, "watch") == (0, "watch: its channels have keys already\n")
+    assert edgemill("delegate", root, "watch") == (0, "watch: its channels already have keys\n")
     code, output = edgemill("audit", root)
     assert (code, output.count(" delegate ")) == (0, 1)
     assert edgemill("verify", root)[0] == 0
@@ -142,7 +142,7 @@ def test_changes_are_printed_as_json(root: str, tmp_path: Path) -> None:
 def test_refresh_signs_when_it_is_time_and_rotate_names_the_old_key(root: str) -> None:
     code, output = edgemill("refresh", root)
     assert code == 0
-    assert output.startswith("nothing is signed again\ntimestamp expires ")
+    assert output.startswith("nothing to sign again\ntimestamp expires ")
     push(root, MODEL, "stable")
     code, output = edgemill("refresh", root, "--force")
     assert code == 0
@@ -165,6 +165,24 @@ def test_public_key_of_a_channel_is_printed_for_firmware(root: str, tmp_path: Pa
     point = bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2})\b", header))
     assert point == key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     assert "#define EDGEMILL_KEY_COUNT 1\n" in header
+
+
+def test_public_key_is_printed_without_a_key_set(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(root, MODEL, "stable")
+    pem = edgemill("public-key", root, "phone.stable")[1]
+    monkeypatch.delenv("EDGEMILL_KEYS")
+    without = CliRunner().invoke(app, ["registry", "public-key", root, "phone.stable"])
+    assert (without.exit_code, without.stdout) == (0, pem)
+    assert "verified from its own first root (specify a trusted root.json with --trust)" in without.stderr
+    trust = ("--trust", str(tmp_path / "keys" / "root.json"))
+    assert edgemill("public-key", root, "phone.stable", *trust) == (0, pem)
+    for arguments, anchored in ((trust, True), ((), False)):
+        found = json.loads(edgemill("public-key", root, "phone.stable", "--json", *arguments)[1])
+        assert (found["anchored"], [key["public"] for key in found["keys"]]) == (anchored, [pem])
+    other = str(tmp_path / "other")
+    edgemill("init", other, "--keys", str(tmp_path / "other-keys"))
+    code, output = edgemill("public-key", other, "targets", *trust)
+    assert code == 1 and "the registry isn't the one that these keys sign" in output
 
 
 def test_mistakes_are_reported(root: str, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_end_is_written_even_if_the_process_is_killed(end: str, tmp_path: Path) 
     )
     found = RunStatus.model_validate_json(path.read_bytes())
     assert (found.state, found.exit_status, found.exit_meaning, found.run_id) == ("ended", None, "KILLED", "run-1")
-    assert found.errors == ("the process was killed, or native code in it ended it",)
+    assert found.errors == ("the process was killed, or ended by native code in it",)
 
 
 def test_bad_pipeline_file_replaces_what_an_earlier_run_left(tmp_path: Path) -> None:

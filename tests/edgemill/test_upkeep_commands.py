@@ -136,7 +136,7 @@ def test_mistake_with_keys_is_reported(signed: Path, tmp_path: Path) -> None:
     assert (code, "a signed registry has no such channel (expected: one of canary, beta, stable" in said) == (1, True)
     with mock.patch.dict(os.environ, {VARIABLE: ""}):
         code, said = edgemill("refresh", str(signed))
-        assert (code, "no key set here is for it" in said) == (1, True), said
+        assert (code, "there is no key set for it here" in said) == (1, True), said
         code, said = edgemill("verify", str(signed))
         assert (code, "verified from its own first root" in said) == (0, True), said
     other = tmp_path / "other"

@@ -189,7 +189,7 @@ def test_registry_in_a_store_needs_no_volume(tmp_path: Path, monkeypatch: pytest
         *("/registry", "s3://releases/mill"),
     ]
     pipeline.spec["push"] = [{"root": "registry"}, {"root": "other"}]
-    with pytest.raises(SpecError, match=r"push: the containers have one folder for releases .*at most one folder"):
+    with pytest.raises(SpecError, match=r"push: the containers have only one folder for releases .*at most one folder"):
         compile_file(pipeline.write(), tmp_path / "environment.yaml")
 
 

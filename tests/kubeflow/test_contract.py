@@ -81,7 +81,7 @@ def test_published_outputs_are_uris_again_in_properties_too() -> None:
 
 def test_an_output_that_lies_elsewhere_is_refused() -> None:
     made = {"artifacts": {"model": {"artifacts": [{"uri": "/tmp/model"}]}}}
-    with pytest.raises(ValueError, match="is at /tmp/model, and Kubeflow looks for it at gs://b/run/model"):
+    with pytest.raises(ValueError, match="is at /tmp/model, but Kubeflow looks for it at gs://b/run/model"):
         publish(made, handed())
 
 

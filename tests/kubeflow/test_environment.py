@@ -30,15 +30,15 @@ def test_resources_of_a_node_are_its_own_before_the_general_ones(tmp_path: Path)
 @pytest.mark.parametrize(
     ("section", "others", "said"),
     [
-        ({"env": {"DB_PASSWORD": SECRET}}, {}, "kubeflow.env.DB_PASSWORD: this holds a secret"),
-        ({"env": {"DB": f"mysql://me:{SECRET}@db/x"}}, {}, "kubeflow.env.DB: this holds a secret"),
-        ({"endpoint": f"https://me:{SECRET}@kubeflow"}, {}, "kubeflow.endpoint: this holds a password"),
-        ({"examples": f"gs://me:{SECRET}@bucket"}, {}, "kubeflow.examples: this holds a password"),
-        ({"examples": f"s3://me:{SECRET}@bucket"}, {}, "kubeflow.examples: this holds a password"),
+        ({"env": {"DB_PASSWORD": SECRET}}, {}, "kubeflow.env.DB_PASSWORD: this contains a secret"),
+        ({"env": {"DB": f"mysql://me:{SECRET}@db/x"}}, {}, "kubeflow.env.DB: this contains a secret"),
+        ({"endpoint": f"https://me:{SECRET}@kubeflow"}, {}, "kubeflow.endpoint: this contains a password"),
+        ({"examples": f"gs://me:{SECRET}@bucket"}, {}, "kubeflow.examples: this contains a password"),
+        ({"examples": f"s3://me:{SECRET}@bucket"}, {}, "kubeflow.examples: this contains a password"),
         ({}, {"pipeline_root": f"s3://me:{SECRET}@bucket/x"}, "pipeline_root: this is not a pipeline root address"),
         ({}, {"root": "s3://bucket/x"}, "root: reports, locks, and SQLite cannot be in an object store"),
-        ({}, {"metadata": f"mysql://me:{SECRET}@db/x"}, "metadata: this holds a password"),
-        ({}, {"beam_args": [f"--s3_secret_access_key={SECRET}"]}, "beam_args[0]: this holds a secret"),
+        ({}, {"metadata": f"mysql://me:{SECRET}@db/x"}, "metadata: this contains a password"),
+        ({}, {"beam_args": [f"--s3_secret_access_key={SECRET}"]}, "beam_args[0]: this contains a secret"),
         ({"env": {"DB_PASSWORD": [SECRET]}}, {}, "kubeflow.env.DB_PASSWORD"),
         ({}, {"beam_args": [SECRET]}, "beam_args[0]"),
     ],
@@ -72,7 +72,7 @@ def test_secrets_are_refused_and_not_repeated(
         ({"keys": ["a.b"]}, "kubeflow.keys[0]"),
         ({"secret_files": [{"secret": "a", "path": "/registry/"}]}, "two volumes have the same path"),
         ({"secret_files": [{"secret": "a", "path": "etc"}]}, "kubeflow.secret_files[0].path"),
-        ({"env": {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/other/key.json"}}, "this holds a secret"),
+        ({"env": {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/other/key.json"}}, "this contains a secret"),
     ],
 )
 def test_errors_name_the_field(tmp_path: Path, section: dict[str, Any], said: str) -> None:

@@ -55,11 +55,11 @@ def test_kubeflow_knows_no_day_7(cron: str, kubeflow: str) -> None:
         ("0 30 2 * * *", "does not have five fields"),
         ("60 * * * *", "the minute is out of its range, 0 to 59"),
         ("0 5-2 * * *", "the hour is out of its range"),
-        ("0 0 * * MON", "the day of the week is not understood"),
-        ("\u0663 2 * * *", "the minute is not understood"),
+        ("0 0 * * MON", "the day of the week cannot be parsed"),
+        ("\u0663 2 * * *", "the minute cannot be parsed"),
         ("*/0 * * * *", "the minute is out of its range"),
-        ("0 0 30 2 *", "no month that it names has such a day"),
-        ("0 0 1 * 1", "names days of the month and of the week"),
+        ("0 0 30 2 *", "none of its months has such a day"),
+        ("0 0 1 * 1", "sets both days of the month and days of the week"),
     ],
 )
 def test_cron_that_cannot_be_kept_is_refused(cron: str, said: str) -> None:

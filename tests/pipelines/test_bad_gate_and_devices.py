@@ -154,7 +154,7 @@ CASES = {
     ),
     "several pins without a name": (
         profile(pinned_inputs=[{"scale": 1, "zero_point": 0}, {"scale": 2, "zero_point": 0}]),
-        "list each pinned tensor of several, and pin each only once",
+        "if several tensors are pinned, name each, and pin each only once",
     ),
     "other version of a tool": (
         profile(evaluators=[{"kind": "tflm", "version": "9.9"}]),

@@ -159,7 +159,7 @@ def matching(layers: Sequence[Layer], patterns: Iterable[str]) -> tuple[Layer, .
         if not any(fnmatchcase(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern.strip("*/"), names, n=3, cutoff=0.3)
             raise SpecError(
-                f"no layer of the model is called {pattern!r}",
+                f"no layer of the model matches {pattern!r}",
                 where="keep_float",
                 bound=f"a pattern of one of {some_of(names, 20)}",
                 measured=pattern,

@@ -71,7 +71,7 @@ def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
             where="evaluate.metrics[0]",
             bound="a class of tf.keras.metrics, such as SparseCategoricalAccuracy",
             measured=class_name,
-            remedy="put such a metric first, or list the layers: `keep_float: ['*/dense']`",
+            remedy="list such a metric first, or list the layers: `keep_float: ['*/dense']`",
         )
     try:
         return kind(**config)
@@ -80,7 +80,7 @@ def keras_metric(class_name: str, config: Mapping[str, Any]) -> Any:
             f"the Keras metric {class_name} rejects its config: {error}",
             where="evaluate.metrics[0].config",
             measured=dict(config),
-            remedy="correct config: `keep_float: auto` computes the first metric with Keras",
+            remedy="correct `config`; `keep_float: auto` computes the first metric with Keras",
         ) from error
 
 
@@ -113,7 +113,7 @@ def score(
             f"the Keras metric {class_name} cannot compare the model's output with the label",
             where="evaluate.metrics[0]",
             measured=f"labels {list(labels.shape)}, outputs {list(predictions.shape)}: {str(error).splitlines()[0]}",
-            remedy="put a metric that fits the model first",
+            remedy="list a metric that fits the model first",
         ) from error
 
 

@@ -31,7 +31,7 @@ def refuse_what_stays_float(graph: Graph, scheme: StaticScheme) -> None:
     lacking = sorted({operator.kind for operator in graph.operators} - quantizable(scheme))
     if lacking:
         raise ConversionError(
-            f"ranges cannot be injected into {some_of(lacking)}: the back-end would leave them float",
+            f"ranges cannot be injected into {some_of(lacking)}: the back-end would leave them in float",
             where=scheme.kind,
             bound="operators that ai-edge-quantizer can quantize to integers, or `float_fallback: true`",
             measured=some_of([name for one in graph.operators if one.kind in lacking for name in one.outputs]),
@@ -120,11 +120,12 @@ def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
         steps = np.frombuffer(constant_of(model, content, tensor).tobytes(), types[tensor.Type()])
         if (np.abs(steps.astype(float)) >= _MOST).any():
             raise ConversionError(
-                f"the bias {tensor.Name().decode()} does not fit 32 bits (its step is the input's times the weights')",
+                f"the bias {tensor.Name().decode()} does not fit in 32 bits (its step is the input's times the "
+                "weights')",
                 where=scheme.kind,
                 bound="at most 2**31 - 1 steps",
                 measured="more, and the back-end clipped it",
-                remedy="scale the layer's inputs up, or keep the layer float with `keep_float`",
+                remedy="scale the layer's inputs up, or keep the layer in float with `keep_float`",
             )
 
 

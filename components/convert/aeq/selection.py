@@ -62,7 +62,7 @@ def fewest_float(
     best = int(np.nanargmin(drops)) if np.isfinite(drops).any() else 0
     raise UnmetBoundError(
         f"{metric} on the {examples} calibration examples stays too far from the float model's {float_value:.6g}, "
-        "no matter how many of the most sensitive layers stay float",
+        "no matter how many of the most sensitive layers stay in float",
         where="keep_float",
         bound=f"at most {max_drop:.6g} worse",
         measured=f"{drops[best]:.6g} worse with {best} of {count} layers float",

@@ -75,7 +75,8 @@ def _in_words(found: OutputDifference) -> str:
     return (
         f"XNNPACK and TensorFlow Lite's own kernels compute different values of the output {found.output!r}: they "
         f"differ by {found.mean_lsb:.3g} steps on average over {COMPARED} examples, and at most {found.gross_lsb:.3g} "
-        f"is rounding (the largest difference is {found.max_lsb:.3g}). One of them is wrong, or the model draws random "
+        f"can be due to rounding (the largest difference is {found.max_lsb:.3g}). One of them is wrong, or the model "
+        "draws random "
         "numbers"
     )
 

@@ -107,7 +107,7 @@ def not_encoded(
     reasons = [tensor.reason for tensor in tensors if tensor.reason]
     if not tensors:
         reasons.append(
-            "no weight of the file has a pruned kernel's shape" if target.kernels else "the file has no weights"
+            "no weight in the file has the shape of a pruned kernel" if target.kernels else "the file has no weights"
         )
         verdict = "lost"
     return SparsityVerification(
@@ -141,7 +141,7 @@ def _verdict(target: SparsityTarget, use: WeightUse, speed: str) -> tuple[Sparsi
     if _zeros(use) < least:
         return (
             "lost",
-            f"zeros are gone: {_zeros(use):.3f} of the weights instead of {wanted:.3f} (at least {least:.3f})",
+            f"zeros were lost: {_zeros(use):.3f} of the weights instead of {wanted:.3f} (at least {least:.3f})",
         )
     if use.densify:
         return "stored_only", f"DENSIFY unpacks the weights of {use.operator} when the model is loaded"

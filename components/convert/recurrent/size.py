@@ -36,7 +36,7 @@ def no_larger_sequence(
     from components.convert.compaction import compacted
 
     made = with_loops(convert("sequence"), enter)
-    enter("comparing the size with that of the float file")
+    enter("comparing the size with the float file")
     refuse_larger(
         len(compacted(made.content)),
         len(compacted(float_file())),
@@ -54,7 +54,7 @@ def with_loops(made: ConversionResult, enter: Callable[[str], None]) -> Conversi
         made: A file in the sequence form.
         enter: Names the stage of the conversion.
     """
-    enter("comparing the size with that of the float weights")
+    enter("comparing the size with the float weights")
     encode = made.encode_sparse
     return dataclasses.replace(
         made, content=_looped(made.content), encode_sparse=None if encode is None else lambda: _looped(encode())

@@ -46,7 +46,7 @@ def streaming_contract(content: bytes) -> StreamingContract | None:
         ]
         if border[0] != border[1]:
             raise ConversionError(
-                f"the output of the state {taken[0]} has a different type or scale than its input, so that each frame "
+                f"the output of the state {taken[0]} has a different type or scale than its input, so each frame "
                 "would round it again",
                 where=taken[0],
                 bound=border[0],

@@ -88,7 +88,7 @@ def _measured(phone: Phone, content: bytes, evaluator: AdbEvaluator, folder: str
         if found is None:
             raise unavailable(
                 f"the binary's output is not that of benchmark_model: {_end(output) or 'nothing'}",
-                "use TensorFlow Lite's benchmark_model, of version 2.3 or later, as `benchmark` of the evaluator",
+                "use TensorFlow Lite's benchmark_model, version 2.3 or later, as `benchmark` of the evaluator",
             )
         return found
 

@@ -21,8 +21,8 @@ _STATES = {
     "unauthorized": "unlock the phone, and allow USB debugging from this machine when asked",
     "authorizing": "wait a moment, unlock the phone, and allow USB debugging when asked",
     "offline": "reconnect the cable, or run `adb reconnect offline`; restart the phone if that doesn't help",
-    "no permissions": "let this user access the USB device (Debian: install android-sdk-platform-tools-common, which "
-    "has the udev rules, and reconnect)",
+    "no permissions": "give this user access to the USB device (Debian: install android-sdk-platform-tools-common, "
+    "which has the udev rules, and reconnect)",
     "bootloader": "start Android on the phone (`fastboot reboot`)",
     "recovery": "start Android on the phone (`adb reboot`)",
     "sideload": "start Android on the phone (`adb reboot`)",

@@ -44,7 +44,7 @@ class Twins:
             return ""
         return (
             f"two runs of the same file differed by a factor of {found.lower:.2f} to {found.upper:.2f} in attempt "
-            f"{self.attempts}; the time is judged if they agree within {MAX_TWIN_DIFFERENCE:.0%}"
+            f"{self.attempts}; the time is judged only if they agree within {MAX_TWIN_DIFFERENCE:.0%}"
         )
 
     @property

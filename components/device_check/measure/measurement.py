@@ -151,7 +151,7 @@ def measure(
         # The champion may be a release of another model.
         if candidate.manifest.role != CHAMPION:
             raise
-        logger.warning("%s: what the champion answers cannot be stored: %s", request.device, error.what)
+        logger.warning("%s: the champion's outputs cannot be stored: %s", request.device, error.what)
         shutil.rmtree(output / FOLDER)
         runs = {}
     report = MeasurementReport(

@@ -99,6 +99,6 @@ def kernel_note(scheme: Scheme, outcome: ConversionOutcome) -> str:
     )
     if scheme.activation_bits == 16 or (scheme.is_static and recurrent):
         what = "16-bit activations" if scheme.activation_bits == 16 else "the integer LSTM"
-        lacks = f"this machine has only reference kernels for {what}"
+        lacks = f"this machine only has reference kernels for {what}"
         return f"{lacks}, so this is not the device's time, which only `evaluators` in a device profile estimate"
     return ""

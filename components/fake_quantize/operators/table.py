@@ -73,7 +73,7 @@ FUSING_FUNCTIONS = frozenset({"__operators__.add", "math.add", "math.subtract", 
 
 _REMEDIES = {
     "math.truediv": "multiply by the reciprocal, if the divisor is constant, or divide in the task's decode",
-    "math.pow": "raise to the power 2 or 3, which are products",
+    "math.pow": "raise to the power 2 or 3, which is computed as a product",
     "cast": "declare the model's input as float32, and cast in the task's decode",
     "space_to_batch_nd": "pass the rate of tf.nn.atrous_conv2d as dilations of tf.nn.conv2d",
     "clip_by_value": "clip to constants, or use ReLU with max_value",

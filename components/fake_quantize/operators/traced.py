@@ -67,7 +67,7 @@ def traced_function(function: Callable[[Any], Any], x: Any) -> Any | None:
 def note_on(layer: Any) -> str:
     """How a traced layer is rewritten, for the report."""
     constants = any(weight.trainable for weight in own_weights(layer))
-    return "rewritten as what it calls" + ("; its own weights, outside of layers, don't train" if constants else "")
+    return "rewritten as what it calls" + ("; its own weights, outside of layers, aren't trained" if constants else "")
 
 
 def tensors_of(args: Any, kwargs: Mapping[str, Any]) -> list[Any]:

@@ -78,11 +78,11 @@ def mask_of(features: Arrays, name: str, shape: tuple[int, ...]) -> Array:
     mask = named_array(features, name, "feature")
     if mask.size != np.prod(shape, dtype=np.int64):
         raise DataError(
-            f"the mask {name!r} has a different shape than what it masks",
+            f"the mask {name!r} has a different shape than the values that it masks",
             where=name,
             bound=list(shape),
             measured=list(mask.shape),
-            remedy="provide one value of the mask for each value that the metric compares",
+            remedy="provide one mask value for each value that the metric compares",
         )
     return mask.reshape(shape) != 0
 

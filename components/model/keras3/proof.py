@@ -70,11 +70,11 @@ def prove(
                 largest, scale, place = difference, size, f"output {model.output_names[index]} on {name} inputs"
     if not largest <= TOLERANCE:
         raise ModelError(
-            "the model rebuilt in tf-keras computes something other than the model of Keras 3",
+            "the model rebuilt in tf-keras has different outputs than the model of Keras 3",
             where=place,
             bound=f"differences of at most {TOLERANCE:g} of the output's scale",
             measured=f"{largest:.2g} of {scale:.3g}",
-            remedy=f"report the model's layers, which show a defect of the translation, or {EXPORT}",
+            remedy=f"report a bug in Edgemill with the model's layers, or {EXPORT}",
         )
     return RebuiltFacts(
         keras_version=version,

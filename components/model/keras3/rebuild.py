@@ -237,7 +237,7 @@ class _Builder:
             raise refusal(
                 name,
                 f"the operation {operation.kind} cannot be rebuilt",
-                bound="arithmetic, activations, reductions, and moves of keras.ops",
+                bound="arithmetic, activations, reductions, and rearrangements from keras.ops",
                 measured=f"keras.ops, {operation.kind}",
             )
         with refused_as(name):

@@ -177,7 +177,7 @@ def _numbered(container: str, parts: Iterable[Part]) -> Iterator[tuple[str, Part
 def _by_path(leaf: _Leaf, stored: StoredWeights | None, arrays: Mapping[str, h5py.Dataset]) -> dict[str, h5py.Dataset]:
     """Return the arrays of a `.keras` file, which are numbered in the order of the layer's variables."""
     if stored is not None and leaf.names[-1] and stored.layer not in ("", leaf.names[-1]):
-        raise refusal(leaf.names[-1], f"the weights at {leaf.path} are those of another layer", measured=stored.layer)
+        raise refusal(leaf.names[-1], f"the weights at {leaf.path} belong to another layer", measured=stored.layer)
     if len(arrays) != len(leaf.variables):
         raise refusal(
             "/".join(filter(None, leaf.names)),

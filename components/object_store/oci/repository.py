@@ -145,8 +145,8 @@ class Repository:
                         "the registry loses uploads",
                         where=self._transport.place,
                         bound="an upload that exists until it is complete",
-                        measured=f"{ATTEMPTS} uploads that it forgot",
-                        remedy="check its storage and its limits for the duration of uploads, and run again",
+                        measured=f"{ATTEMPTS} lost uploads",
+                        remedy="check its storage and its time limit for uploads, and run again",
                     ) from None
             else:
                 break

@@ -175,5 +175,5 @@ def _refuse_problems(root: str, what: str, problems: Mapping[str, str]) -> None:
             where=root,
             bound="files that match their manifests, and channels that name intact releases",
             measured=f"{counted(len(problems), 'problem')}: {'; '.join(named)}{more}",
-            remedy="repair it: `edgemill registry repair`, or move what is damaged away; then run again",
+            remedy="repair it: `edgemill registry repair`, or move the damaged files away; then run again",
         )

@@ -240,9 +240,9 @@ def _create(store: ListedStore, name: str, content: bytes, target: str) -> None:
     found = store.read(name)
     if found is None or found.content != content:
         raise RegistryError(
-            "the target has other signed metadata of this name",
+            "the target has different signed metadata with this name",
             where=f"{target}: {name}",
-            remedy="mirror into an empty registry: this one was pushed to",
+            remedy="mirror to an empty registry: this one has pushes of its own",
         )
 
 

@@ -117,7 +117,7 @@ class DeviceProfile(FrozenModel):
         for tensors in (self.pinned_inputs, self.pinned_outputs):
             names = [tensor.name for tensor in tensors]
             if len(set(names)) < len(names) or (None in names and len(names) > 1):
-                raise ValueError("list each pinned tensor of several, and pin each only once")
+                raise ValueError("if several tensors are pinned, name each, and pin each only once")
         return self
 
     @model_validator(mode="after")

@@ -124,8 +124,8 @@ class TflmEvaluator(FrozenModel):
     def _ends_in_time(self) -> TflmEvaluator:
         if self.seconds >= self.timeout_s:
             raise ValueError(
-                f"seconds ({self.seconds:g}) must be below timeout_s ({self.timeout_s:g}), which ends a candidate "
-                "without figures: raise timeout_s"
+                f"seconds ({self.seconds:g}) must be below timeout_s ({self.timeout_s:g}), after which a candidate is "
+                "stopped without results: raise timeout_s"
             )
         return self
 

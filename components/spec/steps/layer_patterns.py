@@ -51,7 +51,7 @@ def _unknown(pattern: str, field: str, names: list[str]) -> SpecError:
     nested = dict.fromkeys(parent for name in names for parent in _parents(name))
     near = difflib.get_close_matches(pattern, [*names, *nested], n=3)
     return SpecError(
-        f"no layer of the model is called {pattern!r}" + (f"; did you mean {', '.join(near)}?" if near else ""),
+        f"no layer of the model matches {pattern!r}" + (f"; did you mean {', '.join(near)}?" if near else ""),
         where=field,
         bound=f"a name or shell pattern of {some_of(names, 12)}",
         measured=pattern,

@@ -161,7 +161,7 @@ class PruneStep(FineTuning):
             field = "begin_epoch" if isinstance(self.schedule, ConstantSchedule) else "end_epoch"
             raise ValueError(
                 f"the schedule must end before training does: {field} {self.ends:g} is not below epochs "
-                f"({self.epochs}), so no training would recover the accuracy that the last zeros cost"
+                f"({self.epochs}), so no training would follow to recover the accuracy lost to the last zeros"
             )
         if self.early_stopping is not None and math.ceil(self.ends) >= self.epochs:
             raise ValueError(

@@ -52,7 +52,7 @@ def check_folder(root: str, folder: Path, delegated: Iterable[str] = ()) -> None
         raise SpecError(
             "the folder for the keys is not empty",
             where=str(folder),
-            bound="a folder that is empty or doesn't exist, or that of an `init` of this registry that was killed",
+            bound="an empty or new folder, or the folder of an interrupted `init` of this registry",
             measured=", ".join(sorted(names)),
             remedy="choose another folder with --keys",
         )

@@ -57,7 +57,7 @@ def set_option(converter: Any, name: str, value: Any) -> None:
         raise ConversionError(
             "TensorFlow's converter does not have an option that this conversion needs",
             where=f"{type(converter).__name__}.{name}",
-            bound="the TensorFlow that requirements/*.lock names",
+            bound="the version of TensorFlow in requirements/*.lock",
             measured=f"TensorFlow {tf.__version__}",
             remedy="run `make setup`, which installs the locked version",
         )

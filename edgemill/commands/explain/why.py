@@ -77,7 +77,7 @@ def _missing(
             )
         if not explained:
             return MetadataError(
-                "this run explains no candidate, because it failed or ended early",
+                "this run explained no candidate, because it failed or ended early",
                 where=run_id,
                 remedy="specify a run that evaluated the candidate, or run the pipeline again",
             )
@@ -92,7 +92,7 @@ def _missing(
     return SpecError(
         "the run has no such recipe",
         where=f"run {run_id}",
-        bound=one_of(known) if known else "a recipe of a run that got as far as its conversions",
+        bound=one_of(known) if known else "a recipe of a run that reached its conversions",
         measured=recipe,
         remedy=f"did you mean {near[0]}?" if near else "specify a recipe of the run's pipeline file",
     )
@@ -112,7 +112,7 @@ def _print(found: Explanation) -> None:
     table = Table(title=f"signal to noise on {found.examples} examples ({found.source})", title_justify="left")
     table.add_column("layer", overflow="fold")
     table.add_column("operator")
-    for heading in ("own", "weights", "activations", "with all before"):
+    for heading in ("own", "weights", "activations", "with all earlier ones"):
         table.add_column(heading, justify="right")
     faulty = {fault.tensor for fault in found.faults}
     for one in found.layers:

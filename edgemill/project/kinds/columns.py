@@ -154,7 +154,7 @@ def of_folder(folder: Path, options: Options) -> Data:
     splits = file_splits(archives, "*.npz")
     if splits["kind"] == "hashed":
         raise DataError(
-            "the folder holds several .npz files that are not splits",
+            "the folder contains several .npz files that are not splits",
             where="--data",
             bound="one .npz file, or train.npz and test.npz",
             measured=some_of(file.name for file in archives),
@@ -261,7 +261,7 @@ def _check_kinds(arrays: Mapping[str, tuple[Any, str]], where: str) -> None:
     """Check the types of arrays, which have a character of NumPy (`dtype.kind`)."""
     if wrong := {name: array for name, (array, kinds) in arrays.items() if array.dtype.kind not in kinds}:
         raise DataError(
-            f"arrays hold neither numbers nor labels: {some_of(wrong)}",
+            f"arrays contain neither numbers nor labels: {some_of(wrong)}",
             where=where,
             bound="real numbers for the input; numbers or text for the label",
             measured=", ".join(f"{name}: {array.dtype}" for name, array in wrong.items()),
@@ -269,7 +269,7 @@ def _check_kinds(arrays: Mapping[str, tuple[Any, str]], where: str) -> None:
         )
     if wrong := {name: array for name, (array, _) in arrays.items() if _not_finite(array)}:
         raise DataError(
-            f"arrays hold values that are not finite: {some_of(wrong)}",
+            f"arrays contain values that are not finite: {some_of(wrong)}",
             where=where,
             measured=", ".join(f"{name}: {_not_finite(array)} of {array.size:,}" for name, array in wrong.items()),
             remedy="fill in these values, or remove their examples",

@@ -116,7 +116,7 @@ def _check(features: Mapping[str, _Feature], label: str, where: str) -> None:
         )
     if text := [name for name, each in features.items() if each.kind == "text" and name != label]:
         raise DataError(
-            f"features hold text: {some_of(text)}",
+            f"features contain text: {some_of(text)}",
             where=where,
             bound="numbers or arrays for the input",
             measured=", ".join(f"{name}: {min(features[name].texts)!r}" for name in text[:3]),

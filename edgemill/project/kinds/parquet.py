@@ -44,7 +44,7 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
     text = types.is_string(kinds[label]) or types.is_large_string(kinds[label])
     if not (_numeric(kinds[label]) or text):
         raise UnclearError(
-            f"the label holds neither numbers nor text: {label}",
+            f"the label contains neither numbers nor text: {label}",
             option="label",
             question="Which column is the label?",
             bound="integers, floats, booleans, or text",

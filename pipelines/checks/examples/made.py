@@ -9,14 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.core.errors import DataError, counted
+import numpy as np
+
+from components.core.errors import DataError, counted, some_of
 from components.ingest.arrays import open_arrays
-from components.ingest.listing import Item, items, label_errors
+from components.ingest.listing import Item, class_name, items, label_errors
 from components.ingest.media import UnreadableError, wav_facts
 from components.ingest.rows import check_share, labeled, row_of, rows
 from components.ingest.sources import matching
 from components.spec.examples import MadeSplits
-from pipelines.file.spec import ArrayExamples, AudioExamples, HashedSplits, ImageExamples, MadeExamples
+from pipelines.file.spec import ArrayExamples, AudioExamples, Examples, HashedSplits, ImageExamples, MadeExamples
 from pipelines.graph.sources import made_splits
 
 # Number of evenly spread files to open before a run. ExampleGen opens all of them.
@@ -64,6 +66,34 @@ def structure_errors(examples: MadeExamples) -> Iterator[DataError]:
                     open_arrays(examples, files, split or "", examples.label)
     except DataError as error:
         yield error
+
+
+def empty_classes(examples: Examples) -> list[str]:
+    """The declared classes that no example has, in their order.
+
+    None for functions, whose examples are only known during a run, and for arrays of more than 256 MiB.
+
+    Raises:
+        DataError: See `structure_errors`.
+    """
+    if not isinstance(examples, MadeExamples) or not examples.classes or not examples.label:
+        return []
+    folder, label = Path(examples.path), examples.label
+    found: set[str] = set()
+    for split, pattern in examples.patterns.items():
+        if isinstance(examples, ImageExamples | AudioExamples):
+            found |= {item.label for item in items(examples, label, folder, pattern)}
+            continue
+        files = matching(folder, [pattern])
+        if not isinstance(examples, ArrayExamples) or sum(file.stat().st_size for file in files) > _MOST_BYTES:
+            return []
+        found |= {class_name(one) for one in np.unique(open_arrays(examples, files, split or "", label)[label])}
+    return [name for name in examples.classes if name not in found]
+
+
+def untested(classes: Sequence[str]) -> str:
+    """The warning about classes without examples."""
+    return f"there are no examples of {some_of(classes, 10)}, so the run can't measure these classes"
 
 
 def _rate_errors(examples: AudioExamples, found: Sequence[Item]) -> Iterator[DataError]:

@@ -311,7 +311,7 @@ def test_what_is_not_a_regular_file_is_described(tmp_path: Path) -> None:
 def test_file_of_weights_only_is_refused(tmp_path: Path, name: str) -> None:
     model = tf.keras.Sequential([tf.keras.layers.Input([2]), tf.keras.layers.Dense(1)])
     model.save_weights(tmp_path / name)
-    with pytest.raises(ModelError, match=r"holds weights only.*save the whole model"):
+    with pytest.raises(ModelError, match=r"contains only weights.*save the whole model"):
         recognize(tmp_path / name)
     model.save(tmp_path / "whole.h5")
     assert recognize(tmp_path / "whole.h5").kind == "keras"

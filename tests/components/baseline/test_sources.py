@@ -226,7 +226,7 @@ def test_fixed_batch_is_opened_to_the_same_outputs(saved: Path, tmp_path: Path, 
 def test_batch_that_the_graph_depends_on_is_refused(tmp_path: Path) -> None:
     specs: dict[str, list[int | None]] = {"values": [4, 6]}
     save_module(lambda values: {"sums": tf.reduce_sum(tf.matmul(tf.eye(4), values), 1)}, specs, tmp_path / "shaped")
-    with pytest.raises(ModelError, match="computes a batch of 4, and it cannot compute single examples") as caught:
+    with pytest.raises(ModelError, match="only accepts a batch of 4, not single examples") as caught:
         imported(tmp_path, tmp_path / "shaped")
     assert "build the model with an open batch" in caught.value.remedy
     # It runs with any batch, but its examples influence each other.

@@ -132,7 +132,7 @@ def test_file_that_is_already_quantized_is_refused(model: tf.keras.Model, tmp_pa
 
 
 def test_shapes_and_signatures_of_a_file_cannot_be_chosen(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="a TFLite file has the shapes that it was converted with"):
+    with pytest.raises(SpecError, match="the shapes of a TFLite file are fixed when it is converted"):
         import_model(pretrained(file, input_shapes={"image": [8, 8, 1]}), tmp_path)
     with pytest.raises(ModelError, match="a float TFLite file has no signatures to choose from"):
         import_model(pretrained(file, signature="serving_default"), tmp_path)

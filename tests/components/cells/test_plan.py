@@ -89,7 +89,7 @@ def test_model_without_recurrent_layers_has_no_plan():
 @pytest.mark.parametrize(
     ("kind", "options", "scheme", "form", "words"),
     [
-        ("lstm", {}, INT16, None, "no kernel for 16-bit activations.*Remedy: use static_wi8_ai8, whose LSTM has 16"),
+        ("lstm", {}, INT16, None, "no kernel for 16-bit activations.*Remedy: use static_wi8_ai8, whose LSTM uses 16"),
         (
             "lstm",
             {},
@@ -97,7 +97,7 @@ def test_model_without_recurrent_layers_has_no_plan():
             None,
             "ranges cannot be injected.*Remedy: leave out `calibration_method`",
         ),
-        ("lstm", {}, INT8, "streaming", "keeps its state inside.*Remedy: leave `recurrent` out"),
+        ("lstm", {}, INT8, "streaming", "keeps its state inside.*Remedy: remove `recurrent`"),
         ("lstm", {"use_bias": False}, INT8, None, "has no bias.*Remedy: build it with use_bias=True"),
         ("lstm", {"recurrent_dropout": 0.1}, INT8, None, "recurrent dropout.*Remedy: use dropout instead"),
         (
@@ -115,7 +115,7 @@ def test_model_without_recurrent_layers_has_no_plan():
         ("gru", {}, INT16, "sequence", "activations have 16 bits.*Remedy: use `recurrent: streaming`"),
         ("gru", {}, INT16, None, "activations have 16 bits.*Remedy: use `recurrent: streaming`"),
         ("gru", {}, StaticWi4Ai8(), "streaming", "4-bit weights must be trained.*Remedy: add a step `qat`"),
-        ("gru", {}, StaticWi8Ai8(keep_float=["a"]), "streaming", "keeps no layer float.*Remedy: remove `keep_float`"),
+        ("gru", {}, StaticWi8Ai8(keep_float=["a"]), "streaming", "keep layers in float.*Remedy: remove `keep_float`"),
     ],
 )
 def test_what_is_impossible_is_refused_by_name_with_a_fix(kind, options, scheme, form, words):

@@ -222,7 +222,7 @@ def test_wider_integers_inside_than_outside_are_an_error_by_name(convert):
 
 def test_float_input_is_an_error_by_name(convert):
     _, content = convert(StaticWi8Ai8(float_io=True))
-    with pytest.raises(ConversionError, match="the input 'image' is not made of integers with one scale") as caught:
+    with pytest.raises(ConversionError, match="the input 'image' is not an integer tensor with one scale") as caught:
         with_pins(content, pins_of([INPUT]))
     assert "found: FLOAT32" in str(caught.value) and "without float_io" in str(caught.value)
 

@@ -197,5 +197,5 @@ def test_clipped_bias_is_refused_wherever_the_file_keeps_it(save):
 
     folder = save(serve, tf.TensorSpec([None, FEATURES], tf.float32, name="x"), variables=[kernel, bias])
     inputs = random.normal(size=(8, FEATURES)).astype(np.float32)
-    with pytest.raises(ConversionError, match="does not fit 32 bits"):
+    with pytest.raises(ConversionError, match="does not fit in 32 bits"):
         recover(convert(folder, Float32(), None), StaticWi8Ai8(calibration_method=WHOLE), Sample({"x": inputs}))

@@ -73,7 +73,7 @@ def test_threads_that_are_left_get_the_time_of_user_code(
     with supervised(f"{work}; sys.exit({status})", env=environment) as process:
         _, said = process.communicate()
     assert process.returncode == status
-    assert ("threads of user code still run, and are stopped: own" in said) == stopped
+    assert ("threads of user code are still running, and are stopped: own" in said) == stopped
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -91,7 +91,7 @@ def test_task_without_targets_and_without_a_label_has_no_targets(
     records = list(tf.data.TFRecordDataset(file, compression_type="GZIP").as_numpy_iterator())
     assert decoder.decode_all(records, "").targets == {}
     assert set(decoder.decode_all(records, "label").targets) == {ONLY}
-    with pytest.raises(SpecError, match=r"nothing says what its output .*a dict with kind, shift, or a label"):
+    with pytest.raises(SpecError, match=r"no target to compare its output with .*a dict with kind, shift, or a label"):
         load_training_data(decoder, [file], "", "baseline.split", OUTPUTS)
 
 
@@ -119,7 +119,7 @@ def test_ragged_features_reach_the_model_padded_and_row_by_row(tmp_path: Path, m
     assert features == {}
     first = ExampleDecoder("ragged_task:FIRST")
     for decode in (first.decode, lambda batch: first.decode_all(batch, "words")):
-        with pytest.raises(SpecError, match=r"not return a row for each example.*batch of 3 examples; found: \[1, 4\]"):
+        with pytest.raises(SpecError, match=r"not return one row per example.*batch of 3 examples; found: \[1, 4\]"):
             decode(records)
 
 

@@ -259,7 +259,7 @@ FAILURES = {
         {},
         "unavailable",
         "is not that of benchmark_model: hello",
-        "of version 2.3 or later",
+        "version 2.3 or later",
     ),
     "output without a run": (
         benchmark_prints(LOG.replace("count=64", "count=0"), 0),

@@ -119,7 +119,7 @@ def test_python_without_the_runtime_is_refused_before_any_candidate_is_tried(tmp
         "no_program": executable(tmp_path / "no_program", "not for this machine"),
     }
     found = list(map(str, tool_errors("board", (RuntimesEvaluator(others=others),))))
-    said = "device 'board': evaluators[0] (runtimes).others.{}: this Python does not run LiteRT"
+    said = "device 'board': evaluators[0] (runtimes).others.{}: this Python cannot run LiteRT"
     assert all(error.startswith(said.format(name)) for name, error in zip(others, found, strict=True))
     assert "No package metadata was found for ai-edge-litert" in found[0]
     assert "it ended with status 7" in found[1]

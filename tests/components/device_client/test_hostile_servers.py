@@ -294,5 +294,5 @@ def test_device_that_may_not_read_a_bucket_says_what_it_needs(fleet: Fleet, devi
         return True
 
     fleet.server.hostile = forbid
-    with pytest.raises(UnreachableError, match=r"status 403.*let the device read every file of the registry"):
+    with pytest.raises(UnreachableError, match=r"status 403.*give the device read access to the whole registry"):
         pull(device)

@@ -69,18 +69,18 @@ def test_layer_that_is_left_out_is_watched_or_float_with_a_fallback():
 def test_name_that_fits_no_layer_is_reported_with_the_nearest(said, place, pattern):
     with pytest.raises(SpecError) as caught:
         policies(step(**said), StaticWi8Ai8(), NAMES)
-    assert str(caught.value).startswith(f"{place}: no layer of the model is called '{pattern}'; did you mean head")
+    assert str(caught.value).startswith(f"{place}: no layer of the model matches '{pattern}'; did you mean head")
     assert "a name or shell pattern of stem, block_1/conv" in str(caught.value)
     assert "`edgemill validate --deep` lists the layers" in str(caught.value)
 
 
 def test_nested_model_is_among_the_nearest():
-    with pytest.raises(SpecError, match="no layer of the model is called 'blok_1'; did you mean block_1"):
+    with pytest.raises(SpecError, match="no layer of the model matches 'blok_1'; did you mean block_1"):
         policies(step(**{"except": ["blok_1"]}), StaticWi8Ai8(), NAMES)
 
 
 def test_name_that_is_near_nothing_is_reported_without():
-    with pytest.raises(SpecError, match=r"no layer of the model is called 'zzz' \(expected"):
+    with pytest.raises(SpecError, match=r"no layer of the model matches 'zzz' \(expected"):
         policies(step(layers=["zzz"]), StaticWi8Ai8(), NAMES)
 
 

@@ -158,7 +158,7 @@ def test_function_is_not_tested_when_it_has_few_examples_or_groups():
     found = of_parts(0.1, 0.5, values, [40] * 20, 1, 1.0)
     assert found == "fewer than 1,000, the minimum for a metric that is neither a mean nor a ratio of sums"
     found = of_parts(0.1, 0.5, values, [500] * 20, 1, 1.0, groups=200)
-    assert found.startswith("they provide as much evidence as 200 groups of equal sizes")
+    assert found.startswith("they provide as much evidence as 200 groups of equal size")
 
 
 @pytest.mark.parametrize(("losses", "n", "margin"), [(0, 300, 0.01), (3, 200, 0.05), (1, 30, 0.2), (60, 5000, 0.02)])

@@ -316,7 +316,7 @@ def test_operator_is_not_newer_than_the_devices_runtime(version, verdict):
         ({"operator_versions": {"CONV_2D": 0}}, "greater than or equal to 1"),
         ({"operators": ["ADD"], "operator_versions": {"CONV_2D": 3}}, "'CONV_2D' is not among `operators`"),
         ({"pinned_inputs": [{"scale": 0.5, "zero_point": 128}]}, "zero_point 128 is not an int8"),
-        ({"pinned_inputs": [PINNED, PINNED]}, "list each pinned tensor of several"),
+        ({"pinned_inputs": [PINNED, PINNED]}, "if several tensors are pinned, name each"),
     ],
 )
 def test_contradictory_or_unknown_clause_is_refused(changes, message):

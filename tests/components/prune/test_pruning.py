@@ -69,8 +69,8 @@ def test_every_gate_of_a_recurrent_kernel_has_the_sparsity_by_itself() -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"layers": ["haed"]}, "layers: no layer of the model is called 'haed'; did you mean head"),
-        ({"targets": [{"layers": ["x"], "sparsity": 0.1}]}, "targets[0].layers: no layer of the model is called 'x'"),
+        ({"layers": ["haed"]}, "layers: no layer of the model matches 'haed'; did you mean head"),
+        ({"targets": [{"layers": ["x"], "sparsity": 0.1}]}, "targets[0].layers: no layer of the model matches 'x'"),
         ({"except": ["*"]}, "the step prunes nothing"),
         ({"sparsity": 0.0}, "the step prunes nothing"),
     ],

@@ -126,7 +126,7 @@ def test_registry_that_is_away_is_said_and_another_one_is_asked(
         stores["s3"].gateway.reset()  # type: ignore[union-attr]
     assert (found.state, content) == ("found", OLD)
     (note,) = found.notes
-    assert f"the registry {away.root} (stable) cannot say" in note and "cannot be used" in note
+    assert f"the registry {away.root} (stable) does not answer" in note and "cannot be used" in note
     assert unreadable(found) is None and unreadable(alone) is not None
 
 
@@ -150,7 +150,7 @@ def test_other_classes_are_incomparable_and_another_scheme_is_noted(folder: Plac
     assert swapped.incomparable == "its classes are boot, shoe; those of this pipeline are shoe, boot"
     other = champion(folder, device=PHONE.model_copy(update={"schemes": ("float32",)}))[0]
     assert other.notes == (
-        "its scheme static_wi8_ai8 is no longer one of the device's",
+        "its scheme static_wi8_ai8 is no longer in the device profile",
         "it was released for the profile 'old_phone' of the same device class",
     )
 
@@ -179,4 +179,4 @@ def test_signed_channel_counts_and_not_the_pointer_beside_it(folder: Place, tmp_
     # Without its keys, nothing can be verified.
     with mock.patch.dict(os.environ, {VARIABLE: ""}):
         found, _ = champion(folder)
-        assert found.state == "unknown" and "no key set here is for it" in found.sightings[0].why
+        assert found.state == "unknown" and "there is no key set for it here" in found.sightings[0].why

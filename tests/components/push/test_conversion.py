@@ -235,7 +235,7 @@ def test_signed_registry_and_other_keys_are_refused(local: Place, keys: Path, tm
     with pytest.raises(RegistryError, match="this registry is already signed"):
         sign(local.root, tmp_path / "more")
     assert not (tmp_path / "more").exists()
-    with pytest.raises(RegistryError, match="no key set here is for it"):
+    with pytest.raises(RegistryError, match="there is no key set for it here"):
         push(local, SECOND)
 
 

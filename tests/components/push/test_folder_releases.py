@@ -175,7 +175,7 @@ def test_release_is_what_is_pushed_file_by_file_when_a_hand_has_edited_it(tmp_pa
     assert without_kept(tmp_path) == before
     # A channel moves with every model; what does not change by itself is named.
     changed = {path for path, content in without_kept(tmp_path).items() if content != edited.get(path)}
-    assert {path for path in changed if f"{tmp_path / path} differs from what this push writes" in caplog.text} == {
+    assert {path for path in changed if f"{tmp_path / path} differs from the content of this push" in caplog.text} == {
         path for path in changed if not path.endswith("stable.json")
     }
 

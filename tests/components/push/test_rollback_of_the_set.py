@@ -183,7 +183,7 @@ def test_state_is_kept_elsewhere_and_must_be_writable(folder: Place, tmp_path: P
         assert OLDER in verify(folder.root).problems[0].message
         kept.write_text("{")
         code, said = registry("verify", folder.root)
-        assert (code, "what this machine remembers of the registry cannot be read" in said) == (2, True), said
+        assert (code, "this machine's record of the registry cannot be read" in said) == (2, True), said
     (blocked := tmp_path / "file").write_text("")
     with mock.patch.dict(os.environ, {STATE: str(blocked / "state")}):
         code, said = registry("status", folder.root)

@@ -178,7 +178,7 @@ def test_killed_conversion_leaves_the_registry_unsigned_or_signed_with_its_relea
             ends.append(False)
             assert sign(place.root, keys).releases == 2
         except RegistryError as error:
-            assert "no key set here is for it" in str(error)
+            assert "there is no key set for it here" in str(error)
             ends.append(True)
         with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
             health = verify(place.root)

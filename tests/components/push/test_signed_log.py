@@ -103,7 +103,7 @@ def test_refresh_signs_the_log_although_nothing_expires(folder: Place) -> None:
     push(folder, MODEL)
     record(folder.root, what="gc")
     assert verify(folder.root).signed_entry != newest(folder.root)
-    for said in ("signed again: timestamp", "nothing is signed again"):
+    for said in ("signed again: timestamp", "nothing to sign again"):
         done = CliRunner().invoke(app, ["registry", "refresh", folder.root])
         assert (done.exit_code, said in done.output) == (0, True), done.output
         assert verify(folder.root).signed_entry == newest(folder.root)

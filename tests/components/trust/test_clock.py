@@ -84,7 +84,7 @@ def test_what_was_signed_with_a_clock_ahead_is_named_and_signed_again(place: Pla
     problems = {one.where: one.message for one in verify(place.root).problems}
     assert set(problems) >= {"targets", "snapshot", "timestamp", "phone.stable"} and "root" not in problems
     assert "its lifetime is 7 days: a clock was ahead" in problems["timestamp"]
-    with pytest.raises(RegistryError, match=r"the machine which signed last was ahead: .*refresh --force"):
+    with pytest.raises(RegistryError, match=r"the clock of the machine that signed last was ahead: .*refresh --force"):
         renew(registry)
     roles, missing = renew(registry, force=True)
     assert set(roles) >= {"targets", "snapshot", "timestamp", "phone.stable"} and not missing

@@ -232,7 +232,10 @@ def test_bad_settings_are_refused_before_a_run(folder: Place, tmp_path: Path) ->
     signed.check_signable([folder.spec], ["phone", "watch"])
     with pytest.raises(RegistryError, match=r"no such channel \(expected: one of canary, beta, stable; found: gamma\)"):
         signed.check_signable([folder.spec.model_copy(update={"channel": "gamma"})], ["phone"])
-    with mock.patch.dict(os.environ, {VARIABLE: ""}), pytest.raises(RegistryError, match="no key set here is for it"):
+    with (
+        mock.patch.dict(os.environ, {VARIABLE: ""}),
+        pytest.raises(RegistryError, match="there is no key set for it here"),
+    ):
         signed.check_signable([folder.spec], ["phone"])
     with mock.patch.dict(os.environ, {VARIABLE: str(tmp_path)}), pytest.raises(SpecError, match="not a key set"):
         signed.check_signable([folder.spec], ["phone"])
@@ -480,7 +483,10 @@ def test_channel_refuses_what_its_state_does_not_allow(folder: Place) -> None:
 
 def test_rollback_to_a_release_signs_it(folder: Place, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = push(folder), push(folder, OTHER)
-    with mock.patch.dict(os.environ, {VARIABLE: ""}), pytest.raises(RegistryError, match="no key set here is for it"):
+    with (
+        mock.patch.dict(os.environ, {VARIABLE: ""}),
+        pytest.raises(RegistryError, match="there is no key set for it here"),
+    ):
         roll_back(f"{folder.root}/phone/shoes/{old}", "stable", None, None, files_only=True)
     assert states(folder)["shoes", "stable"] == [(new, 10_000)]
     roll_back(f"{folder.root}/phone/shoes/{old}", "stable", None, None, files_only=True)

@@ -69,7 +69,7 @@ def test_folders_of_splits(tmp_path: Path) -> None:
         (["a.png", "b.png"], r"the folder has no class folders .*: 2 files, not in folders"),
         (["a.png"], r"the folder has no class folders .*: 1 file, not in folders"),
         (["a/1.png", "a/2.png"], r"all files are in one class folder .*a/ \(2 files\)"),
-        ([], "the folder holds no examples of a known kind"),
+        ([], "the folder contains no examples of a known kind"),
     ],
 )
 def test_folder_without_classes_is_refused(tmp_path: Path, names: list[str], words: str) -> None:
@@ -107,7 +107,7 @@ def test_files_of_other_formats_come_with_advice(tmp_path: Path, name: str, word
 
 
 def test_one_image_is_not_a_folder_of_classes(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"found: .*1\.png, a file\).*a folder for each class, instead of one file"):
+    with pytest.raises(DataError, match=r"found: .*1\.png, a file\).*contains the class folders, not one file"):
         recognize_data(images(tmp_path, "a/1.png") / "a" / "1.png", NONE)
 
 
@@ -144,7 +144,7 @@ def test_table_of_paths_and_labels(tmp_path: Path) -> None:
     ("table", "words"),
     [
         ("name,label\n1.png,x\n", "the table has no column of paths .*found: name, label.*rename"),
-        ("path,label\n3.png,x\n", "no file exists that the table names .*'3.png'"),
+        ("path,label\n3.png,x\n", "none of the files in the table exist .*'3.png'"),
         ("path,label\n1.png,x\n2.png,\n", "1 row of the table lacks a label .*none in line 3"),
         ("path,label\n1.png,x\n2.png\n", "line 3: a row has more or fewer cells"),
     ],
@@ -200,7 +200,7 @@ def test_columns_that_are_no_input_matter_only_if_the_model_reads_them(tmp_path:
     ("table", "words"),
     [
         ("a,label\n1,x\n,y\n", r"columns have missing values: a \(1\)"),
-        ("b,label\nred,0\n", "columns hold something other than numbers: b .*'red'.*--columns"),
+        ("b,label\nred,0\n", "columns contain something other than numbers: b .*'red'.*--columns"),
         (
             "b,label\nyes,0\nno,1\n",
             "other than numbers: b .*or of true and false.*'yes' in line 2.*1 for yes and 0 for",
@@ -210,8 +210,8 @@ def test_columns_that_are_no_input_matter_only_if_the_model_reads_them(tmp_path:
         ("a,b\n1,2\n", "it is not clear what the label is .*one of a, b.*--label"),
         ("a,label\n", "the table has no rows"),
         ("a,label\n1,x\nNaN,y\n", r"columns have missing values: a \(1\) .*'NaN' in line 3"),
-        ("a,label\n1,x\ninf,y\n", "columns hold something other than numbers: a .*'inf' in line 3"),
-        ("a,label\n99999999999999999999,0\n", "columns hold something other than numbers: a"),
+        ("a,label\n1,x\ninf,y\n", "columns contain something other than numbers: a .*'inf' in line 3"),
+        ("a,label\n99999999999999999999,0\n", "columns contain something other than numbers: a"),
         ("a,,label\n0,1,0\n", "column 2 of the table has no name .*name it in the first line"),
         ("a,a,label\n1,2,0\n", "several columns with the name 'a'"),
         ("a, label\n1, 0\n", "begin or end with a space: ' label'"),
@@ -309,7 +309,7 @@ def test_columns_of_several_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_damaged_arrays_are_an_error(tmp_path: Path, content: bytes, suffix: str) -> None:
     (tmp_path / f"d{suffix}").write_bytes(content)
-    with pytest.raises(DataError, match="not a NumPy file, or it is damaged"):
+    with pytest.raises(DataError, match="not a NumPy file, or is damaged"):
         recognize_data(tmp_path, NONE)
 
 
@@ -365,9 +365,9 @@ def test_parquet_tables(tmp_path: Path) -> None:
         ({"x": [1.0, None], "y": [0, 1]}, r"missing values: x \(1\)"),
         ({"x": [1.0, float("inf")], "y": [0, 1]}, r"missing values: x \(1\)"),
         ({"x": [1.0, 2.0], "y": [0, None]}, r"missing values: y \(1\)"),
-        ({"x": [{"a": 1}, {"a": 2}], "y": [0, 1]}, "hold something other than numbers: x .*x: struct<a: int64>"),
-        ({"x": [[1.0], [2.0]], "y": [0, 1]}, "hold something other than numbers: x .*list"),
-        ({"x": ["red", "blue"], "y": [0, 1]}, "hold something other than numbers: x .*x: string"),
+        ({"x": [{"a": 1}, {"a": 2}], "y": [0, 1]}, "contain something other than numbers: x .*x: struct<a: int64>"),
+        ({"x": [[1.0], [2.0]], "y": [0, 1]}, "contain something other than numbers: x .*list"),
+        ({"x": ["red", "blue"], "y": [0, 1]}, "contain something other than numbers: x .*x: string"),
         ({"x": [1.0, 2.0]}, "not clear what the label is"),
         ({"x": pa.array([], pa.float32()), "y": pa.array([], pa.int64())}, "the table has no rows"),
     ],

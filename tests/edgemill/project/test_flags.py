@@ -86,7 +86,7 @@ def test_empty_label_is_not_a_matter_of_columns(tmp_path: Path) -> None:
 )
 def test_separators_of_thousands_are_named(tmp_path: Path, cell: str, grouped: bool) -> None:
     (tmp_path / "t.csv").write_text(f"a,y\n{cell},0\n{cell},1\n")
-    assert ("separators of thousands" in said(tmp_path / "t.csv")) is grouped
+    assert ("thousands separators" in said(tmp_path / "t.csv")) is grouped
 
 
 def test_lines_are_those_of_the_file_that_holds_the_cell(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_class_folder_without_images_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / ".cache").mkdir()
     [warning] = recognize_data(tmp_path, Options()).warnings
-    assert warning == "folders hold no images: c"
+    assert warning == "folders contain no images: c"
 
 
 def test_one_file_of_another_rate_is_found_and_named(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_function_of_a_split_is_called_for_both(tmp_path: Path, monkeypatch: pyt
         ("nothing", "cannot be imported: the module contains no 'nothing' .*one of .*pictures"),
         ("uneven", r"different numbers of values: x .*found: x: 1 to 2"),
         ("missing", r"missing values or values that are not finite: x .*x: 2 values"),
-        ("words", "features hold text: x .*x: 'red'.*--columns"),
+        ("words", "features contain text: x .*x: 'red'.*--columns"),
         ("tags", "the label 'label' is neither one number or text nor a list .*found: 2 values of the type text"),
     ],
 )
@@ -94,5 +94,5 @@ def test_function_that_yields_no_examples(
 def test_file_whose_name_looks_like_a_function_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a:b").write_text("x")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(EdgemillError, match="the kind of these examples is not known"):
+    with pytest.raises(EdgemillError, match="the kind of these examples is unknown"):
         recognize_data(Path("a:b"), Options())

@@ -81,7 +81,7 @@ def test_classes_without_examples_are_asked_for_and_accepted_with_a_warning(tmp_
     assert (caught.value.option, "remove" in caught.value.remedy) == ("classes", False)
     found = planned(tmp_path, labels, 6, classes=tuple(SIX.split(",")))
     assert found.examples["classes"] == SIX.split(",") and found.objective == "classes"
-    assert found.warnings == ("no example is of c, d, e, f, so the run measures nothing about them",)
+    assert found.warnings == ("there are no examples of c, d, e, f, so the run can't measure these classes",)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_answers_near_the_labels_can_be_numbers_or_classes(spread: float, clear:
     found = plan(data, model, Options(objective="values"), run)
     assert (found.objective, found.max_loss) == ("values", 0.025)
     assert plan(data, model, Options(objective="two_classes", max_loss=0.3), run).max_loss == 0.3
-    with pytest.raises(SpecError, match="--objective: the model does not answer so"):
+    with pytest.raises(SpecError, match="--objective: the model's output does not fit this objective"):
         plan(data, model, Options(objective="classes"), run)
 
 

@@ -68,7 +68,7 @@ def test_build_model_that_returns_no_model_is_refused(tmp_path: Path, returned: 
 def test_decode_that_does_not_keep_the_batch_is_refused(tmp_path: Path, decoded: str, found: str) -> None:
     small = SmallPipeline(tmp_path, TASK.replace('tf.reshape(features["image"], [-1, 4, 4, 1])', decoded))
     said = errors_of(small)
-    assert "task: the task's decode " + ("does not return a row for each example" if found else "fails") in said
+    assert "task: the task's decode " + ("does not return one row per example" if found else "fails") in said
     assert found in said
 
 
@@ -184,7 +184,7 @@ def test_decode_that_returns_no_tensor_is_reported(tmp_path: Path, kind: str, re
     module = next(tmp_path.glob("small_task_*.py"))
     module.write_text(TASK.replace('tf.reshape(features["image"], [-1, 4, 4, 1])', returned))
     said = errors_of(small)
-    assert "the task's decode does not return what a model takes" in said
+    assert "the task's decode does not return inputs for a model" in said
     assert found in said
 
 
@@ -347,7 +347,7 @@ def test_saved_model_passes_when_it_takes_what_decode_returns(tmp_path: Path, ba
         (
             lambda _, image: tf.reshape(image, [-1, 7]),
             [None, 4, 4, 1],
-            "the model cannot be run on what decode returns: Input to reshape is a tensor with 64 values, but the "
+            "the model cannot run on the output of decode: Input to reshape is a tensor with 64 values, but the "
             "requested shape requires a multiple of 7. Remedy",
         ),
         (first_three, [None, None, 4, 1], "the input 'image' has no fixed size per example"),
@@ -393,7 +393,7 @@ def test_graph_with_a_loop_is_refused_in_integer_recipes(tmp_path: Path) -> None
 def test_graph_whose_operators_have_no_integer_kernel_is_refused_in_integer_recipes(tmp_path: Path) -> None:
     sine = with_saved_model(tmp_path / "sine", lambda _, image: first_three(_, tf.sin(image)), [None, 4, 4, 1])
     said = errors_of(sine)
-    assert "recipes[1] (int8): scheme: there is no kernel of SIN for 8-bit activations" in said
+    assert "recipes[1] (int8): scheme: there is no kernel for SIN with 8-bit activations" in said
     assert "recipes[0]" not in said
     half = with_saved_model(
         tmp_path / "half", lambda _, image: first_three(_, tf.cast(image, tf.float32)), [None, 4, 4, 1], tf.float16
@@ -866,7 +866,7 @@ def test_feature_that_splits_are_hashed_by_is_in_every_record(tmp_path: Path) ->
         "records lacks (expected: integers or text in 'speaker' (examples.splits.feature); found: image, label" in said
     )
     small.spec["examples"]["splits"]["feature"] = "image"
-    assert "records holds as floats" in errors_of(small)
+    assert "records stores as floats" in errors_of(small)
     for split in ("train", "eval"):
         small.write_split(split, 30, seed=1, change=lambda _, features: features | {"speaker": b"A"})
     small.spec["examples"]["splits"]["feature"] = "speaker"

@@ -80,4 +80,4 @@ def test_what_tf_keras_lacks_is_refused_before_work(tmp_path: Path, old: str, ne
     said = errors_of(SmallPipeline(tmp_path, task_with(old=old, new=new)))
     assert message in said
     if "cannot rebuild" in said:
-        assert "build the model of layers that tf-keras has; or train it in its own environment" in said
+        assert "use only layers that tf-keras has; or train the model in its own environment" in said

@@ -243,14 +243,14 @@ def test_no_model_of_a_row_is_taken_for_plain() -> None:
 def test_check_reports_operators_with_what_to_do() -> None:
     both = model_of({name: MADE_BY[name] for name in ("PRELU", "TILE")})
     refused, not_run = reported(both, StaticWi8Ai16()).splitlines()
-    assert "scheme: there is no kernel of PRELU for 16-bit activations" in refused
+    assert "scheme: there is no kernel for PRELU with 16-bit activations" in refused
     assert refused.endswith("Remedy: use ReLU or LeakyReLU, or use static_wi8_ai8, or add `float_fallback: true`")
-    assert "scheme: there is no kernel of TILE for 16-bit activations" in not_run
+    assert "scheme: there is no kernel for TILE with 16-bit activations" in not_run
     assert not_run.endswith("Remedy: use Concatenate, or use static_wi8_ai8, or use float16")
     assert reported(both, StaticWi8Ai16(float_fallback=True)) == not_run
     assert reported(both, StaticWi8Ai8(), Float32(), Float16()) == ""
     eight = reported(model_of({"ELU": MADE_BY["ELU"]}), StaticWi8Ai8())
-    assert "there is no kernel of ELU for 8-bit activations" in eight
+    assert "there is no kernel for ELU with 8-bit activations" in eight
     assert eight.endswith("Remedy: use ReLU or LeakyReLU, or add `float_fallback: true`")
 
 

@@ -11,7 +11,7 @@ from scipy.io import wavfile
 
 from components.core.errors import DataError
 from pipelines.checks.examples.empty_cells import check_cells
-from pipelines.checks.examples.made import structure_errors
+from pipelines.checks.examples.made import empty_classes, structure_errors
 from pipelines.checks.preflight import _data_errors
 from pipelines.file.spec import Examples
 
@@ -30,7 +30,7 @@ def write(folder: Path, *files: str) -> Path:
 
 def test_folder_without_class_folders_is_refused_with_what_it_holds(tmp_path: Path) -> None:
     [error] = errors_of(write(tmp_path, "a.png", "b.png"), classes=["a", "b"])
-    assert "files that match '*/*'" in error and "none; the folder holds a.png, b.png" in error
+    assert "files that match '*/*'" in error and "none; the folder contains a.png, b.png" in error
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
@@ -94,3 +94,37 @@ def test_class_that_occurs_twice_is_refused(tmp_path: Path) -> None:
         errors_of(tmp_path, classes=["a", "a"])
     with pytest.raises(ValueError, match="`classes` names 2 classes, and `num_classes` is a different number"):
         errors_of(tmp_path, classes=["a", "b"], num_classes=3)
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "empty"),
+    [
+        (("cat/1.png", "dog/1.png", "dog/2.png"), ["cat", "dog"], []),
+        (("cat/1.png", "dog/1.png", "dog/2.png"), ["ant", "cat", "bird", "dog"], ["ant", "bird"]),
+    ],
+)
+def test_declared_classes_that_no_image_has_are_named(
+    tmp_path: Path, names: tuple[str, ...], classes: list[str], empty: list[str]
+) -> None:
+    given = {"kind": "images", "size": [4, 4], "label": "label", "classes": classes}
+    assert empty_of(write(tmp_path, *names), given) == empty
+
+
+def test_declared_classes_that_no_row_of_arrays_has_are_named(tmp_path: Path) -> None:
+    given = {
+        "kind": "arrays",
+        "label": "y",
+        "classes": ["0", "1", "2"],
+        "splits": {"kind": "hashed", "pattern": "*.npz"},
+    }
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 2)), y=np.array([0, 2, 2, 0]))
+    assert empty_of(tmp_path, given) == ["1"]
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 2)), y=np.array(["a", "b", "a", "b"]))
+    assert empty_of(tmp_path, {**given, "classes": ["b", "c", "a"]}) == ["c"]
+    assert empty_of(tmp_path, {"kind": "csv", "label": "y", "num_classes": 3}) == []
+    # Only a run knows what a function yields.
+    assert empty_of(tmp_path, {"kind": "generator", "function": "m:f", "label": "y", "classes": ["a", "z"]}) == []
+
+
+def empty_of(folder: Path, given: dict[str, Any]) -> list[str]:
+    return empty_classes(TypeAdapter(Examples).validate_python({**given, "path": str(folder)}))

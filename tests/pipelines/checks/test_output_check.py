@@ -37,7 +37,7 @@ def test_pipeline_with_two_outputs_postprocess_and_weights_passes(tmp_path: Path
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (TARGETS, "return {}", "the task's targets does not return what outputs are compared with"),
+        (TARGETS, "return {}", "the task's targets does not return tensors to compare outputs with"),
         (TARGETS, 'return features["label"]', "a dict of output name -> dense tensor of numbers [batch, ...]; found: "),
         (
             TARGETS,
@@ -81,7 +81,7 @@ def test_pipeline_with_two_outputs_postprocess_and_weights_passes(tmp_path: Path
         (
             "def targets",
             "def aims",
-            "baseline: a model is trained, but nothing says what its output is compared with (expected: "
+            "baseline: a model is trained, but there is no target to compare its output with (expected: "
             "targets(features) that returns a dict with kind, shift, or a label; found: no targets, and no "
             "examples.label). Remedy: add the method to the task, or specify the feature with the label",
         ),
@@ -183,7 +183,7 @@ def test_metric_that_compares_needs_a_target_or_a_label(tmp_path: Path, change: 
 def test_step_needs_a_target_or_a_label(tmp_path: Path) -> None:
     small = Pretrained(tmp_path)
     small.spec["recipes"][1]["steps"] = [{"kind": "qat", "epochs": 1}]
-    assert "recipes[1].steps: a model is trained, but nothing says what its output is compared with" in errors_of(small)
+    assert "recipes[1].steps: a model is trained, but there is no target to compare its output with" in errors_of(small)
 
 
 def test_output_that_does_not_exist_is_reported_with_the_nearest(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_each_step_is_listed_with_a_note_when_nothing_executes_the_zeros(tmp_pat
             "the structure 2:4 does not fit these layers (expected: kernels whose input axis is a multiple of 4",
         ),
         ({"kind": "cluster", "epochs": 1, "num_clusters": 100}, "there are at least as many centroids as weights"),
-        ({"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["prob"]}, "no layer of the model is called 'prob'"),
+        ({"kind": "prune", "sparsity": 0.5, "epochs": 2, "layers": ["prob"]}, "no layer of the model matches 'prob'"),
     ],
 )
 def test_step_that_the_model_does_not_bear_is_refused_before_training(
@@ -129,7 +129,7 @@ def test_model_with_one_large_weight_is_not(tmp_path: Path, large: str) -> None:
 
 def test_unknown_layer_is_reported_with_the_nearest(tmp_path: Path) -> None:
     said = refused(tmp_path, layers=["probabilites"])
-    assert "recipes[0] (a): layers: no layer of the model is called 'probabilites'; did you mean probabilities" in said
+    assert "recipes[0] (a): layers: no layer of the model matches 'probabilites'; did you mean probabilities" in said
 
 
 def test_step_that_quantizes_nothing_is_refused(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_device_that_can_run_none_of_the_others_stops_the_file_with_all_reasons(
         "recipes[3] (both)",
         "recipes[3] (both)",
     ]
-    assert (device.where, device.what) == ("devices[1]", "the device 'cortex_m55' can run none of the recipes")
+    assert (device.where, device.what) == ("devices[1]", "the device 'cortex_m55' can't run any of the recipes")
 
 
 def test_mistake_in_the_file_is_never_skipped(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_mistake_in_the_file_is_never_skipped(tmp_path: Path) -> None:
     mistake = {"name": "pruned", "steps": [step], "scheme": "float16"}
     with pytest.raises(PipelineFileError) as caught:
         dry_run(loaded(tmp_path, *RECIPES, mistake, impossible="skip"))
-    assert "recipes[5] (pruned): layers: no layer of the model is called 'hiden'" in str(caught.value)
+    assert "recipes[5] (pruned): layers: no layer of the model matches 'hiden'" in str(caught.value)
     assert "impossible: skip" not in str(caught.value)
 
 
@@ -409,7 +409,7 @@ def test_product_of_computed_vectors_is_refused_in_16_bits() -> None:
 
     assert reasons("static_wi8_ai8") == []
     (reason,) = reasons("static_wi8_ai16")
-    assert "no kernel of a matrix product of two computed vectors for 16-bit activations" in reason
+    assert "no kernel for a matrix product of two computed vectors with 16-bit activations" in reason
 
 
 @pytest.mark.parametrize("impossible", ["stop", "skip"])

@@ -80,5 +80,5 @@ def test_damaged_run_file_is_named(tmp_path: Path, content: str) -> None:
     file = place.runs("small") / "run-1" / "run.json"
     file.parent.mkdir(parents=True)
     file.write_text(content)
-    with pytest.raises(StorageError, match=f"{file}: this file of a run is damaged"):
+    with pytest.raises(StorageError, match=f"{file}: this file from a run is damaged"):
         read_plan(place, "small", "run-1")

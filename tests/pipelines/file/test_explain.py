@@ -40,10 +40,10 @@ def test_other_error_is_reported_with_its_type(error: Exception) -> None:
         (errno.ENOSPC, "No space left on device", "free space there, or choose another --root"),
         (errno.EDQUOT, "Disk quota exceeded", "free space there"),
         (errno.EACCES, "Permission denied", "give this user permission"),
-        (errno.EROFS, "Read-only file system", "mount the file system so that it can be written"),
-        (errno.EMFILE, "Too many open files", "raise the limit of open files (`ulimit -n 4096`)"),
+        (errno.EROFS, "Read-only file system", "remount the file system as writable"),
+        (errno.EMFILE, "Too many open files", "raise the limit on open files (`ulimit -n 4096`)"),
         (errno.EFBIG, "File too large", "raise the file size limit (`ulimit -f unlimited`)"),
-        (errno.EIO, "Input/output error", "check the disk and the log of the machine"),
+        (errno.EIO, "Input/output error", "check the disk and the system log"),
     ],
 )
 def test_what_the_system_refuses_is_reported_with_the_file_and_the_fix(code: int, words: str, remedy: str) -> None:

@@ -363,7 +363,7 @@ def test_device_of_integers_only_needs_a_recipe_that_promises_them(
     small.spec["devices"] = ["cortex_m55"]
     small.spec["recipes"] = [{"name": "int8", "scheme": int8(**option)}]
     said = errors_of(small)
-    assert "devices[0]: the device 'cortex_m55' is integer-only, but no recipe that it can run guarantees" in said
+    assert "devices[0]: the device 'cortex_m55' is integer-only, but no recipe for it guarantees" in said
     assert (
         "expected: a static scheme without float_io, float_fallback, and keep_float; found: int8: static_wi8_ai8"
         in said
@@ -470,7 +470,7 @@ def test_bound_adds_the_crossed_features_that_it_needs(
 def test_device_that_runs_no_recipe_is_named(small: SmallPipeline) -> None:
     small.spec["devices"] = ["cortex_m55"]
     small.spec["recipes"] = [{"name": "half", "scheme": "float16"}]
-    assert "devices[0]: the device 'cortex_m55' can run none of the recipes" in errors_of(small)
+    assert "devices[0]: the device 'cortex_m55' can't run any of the recipes" in errors_of(small)
 
 
 def test_own_device_profile_is_read_beside_the_file(small: SmallPipeline) -> None:

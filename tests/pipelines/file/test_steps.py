@@ -62,7 +62,8 @@ def test_four_bit_weights_are_refused_without_training(small: SmallPipeline) -> 
 def test_ranges_are_trained_or_estimated_but_not_both(small: SmallPipeline, kind: str, more: dict[str, Any]) -> None:
     said = refused(small, {"kind": kind, **more}, qat())
     assert (
-        "recipes[0].scheme: the step `qat` trains ranges, but the scheme estimates them or keeps layers float" in said
+        "recipes[0].scheme: the step `qat` trains ranges, but the scheme estimates them or keeps layers in float"
+        in said
     )
     assert "expected: a scheme without `calibration_method` and `keep_float`" in said
     assert "`activations: {quantizer: histogram}`" in said

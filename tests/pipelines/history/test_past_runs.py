@@ -43,7 +43,7 @@ def test_damaged_files_make_a_run_unreadable_and_leave_the_others(past) -> None:
     (past.folder(no_plan) / "run.json").write_text("{")
     states = {run.run_id: run.state for run in past_runs(past.root)}
     assert states == {good: "pushed", cut: "unreadable", foreign: "unreadable", no_plan: "unreadable"}
-    with pytest.raises(StorageError, match="this file of a run is damaged"):
+    with pytest.raises(StorageError, match="this file from a run is damaged"):
         summary_of(find_past_run(past.root, cut))
 
 

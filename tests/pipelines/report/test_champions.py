@@ -23,7 +23,7 @@ FOUND = Champion(
     version="c" * 16,
     path="/registry/phone_cpu/fashion-mnist/cccccccccccccccc",
     recipe={"name": "old", "scheme": {"kind": "float16"}},
-    notes=("its scheme float16 is no longer one of the device's",),
+    notes=("its scheme float16 is no longer in the device profile",),
 )
 
 
@@ -65,7 +65,7 @@ def test_table_says_which_candidates_are_worse() -> None:
     assert (
         "phone_cpu: the champion is cccccccccccccccc (old, float16); float16 is this file; worse: int8_per_tensor; "
         "no difference shown: dynamic, int8; not worse: float32; "
-        "its scheme float16 is no longer one of the device's"
+        "its scheme float16 is no longer in the device profile"
     ) in text
     assert "champion" not in text_of(make_summary())
 

@@ -114,7 +114,10 @@ def test_digest_that_several_models_have_is_refused(found: Recorded) -> None:
     found.pushed.uri = "pushed/10"
     found.store.put_artifacts([found.pushed])
     code, said = found.run("lineage", twin[:18])
-    assert (code, "several models have a digest that begins like this" in said) == (ExitCode.NODE_FAILED, True), said
+    assert (code, "several models have a digest that begins with these digits" in said) == (
+        ExitCode.NODE_FAILED,
+        True,
+    ), said
 
 
 def test_edited_manifest_is_found(found: Recorded, remote: Store) -> None:

@@ -219,7 +219,7 @@ def test_bias_that_its_32_bits_do_not_hold_is_refused(save):
     content = convert(folder, Float32(), None)
     values = np.random.default_rng(3).uniform(size=(20, 4)).astype(np.float32)
     assert recover(content, StaticWi8Ai8(calibration_method="mse"), Sample({"x": values * 1e-3})).content
-    with pytest.raises(ConversionError, match=r"the bias .* does not fit 32 bits.*scale the layer's inputs up"):
+    with pytest.raises(ConversionError, match=r"the bias .* does not fit in 32 bits.*scale the layer's inputs up"):
         recover(content, StaticWi8Ai8(calibration_method="mse"), Sample({"x": values * 1e-9}))
 
 

@@ -148,7 +148,7 @@ def test_patterns_match_by_shell_rules_and_unknown_ones_name_the_nearest(hard):
     layers = read_graph(hard).layers
     assert [layer.name for layer in matching(layers, ["net/*", "logits"])] == ["net/first", "net/hard", "logits"]
     with pytest.raises(
-        SpecError, match=r"no layer of the model is called 'net/hrad'.*net/first.*Remedy: name 'net/hard'"
+        SpecError, match=r"no layer of the model matches 'net/hrad'.*net/first.*Remedy: name 'net/hard'"
     ):
         matching(layers, ["logits", "net/hrad"])
 

@@ -192,7 +192,7 @@ def test_claim_is_lost_when_the_weights_are_dense(save, monkeypatch):
     assert content == dense
     assert (proof.verdict, proof.delivered) == ("lost", "dense")
     assert len(proof.tensors) == 2
-    assert proof.reasons[0] == "zeros are gone: 0.000 of the weights instead of 0.800 (at least 0.780)"
+    assert proof.reasons[0] == "zeros were lost: 0.000 of the weights instead of 0.800 (at least 0.780)"
 
 
 def test_pruned_model_is_lost_when_plain_quantization_aware_training_follows(tmp_path):
@@ -221,7 +221,7 @@ def test_pruned_model_is_lost_when_plain_quantization_aware_training_follows(tmp
     assert proof.verdict == "lost"
     (tensor,) = proof.tensors
     assert tensor.sparsity < 0.6
-    assert "zeros are gone" in proof.reasons[0]
+    assert "zeros were lost" in proof.reasons[0]
 
 
 def test_schemes_without_a_kernel_are_stored_only_or_refused(in_fours):

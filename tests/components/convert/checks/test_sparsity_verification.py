@@ -83,7 +83,7 @@ def test_sparsity_is_lost_when_zeros_are_gone(sparsity, verdict):
     assert proof.tensors[0].verdict == "proven"
     if verdict == "lost":
         assert proof.reasons == (
-            f"zeros are gone: {sparsity or 0:.3f} of the weights instead of 0.800 (at least 0.780)",
+            f"zeros were lost: {sparsity or 0:.3f} of the weights instead of 0.800 (at least 0.780)",
         )
 
 
@@ -124,7 +124,7 @@ def test_only_pruned_kernels_are_held_to_the_claim_when_it_names_shapes():
     assert not_encoded(target, (dense_layer, head), 1000, "why").verdict == "stored_only"
     assert targeted_uses(TARGET, (dense_layer, head)) == [dense_layer, head]
     nothing = not_encoded(target, (head,), 1000, "why")
-    assert (nothing.verdict, nothing.reasons[-1]) == ("lost", "no weight of the file has a pruned kernel's shape")
+    assert (nothing.verdict, nothing.reasons[-1]) == ("lost", "no weight in the file has the shape of a pruned kernel")
 
 
 def test_each_kernel_is_held_to_its_own_sparsity_and_those_of_one_shape_to_the_least():

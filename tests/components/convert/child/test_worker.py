@@ -61,7 +61,7 @@ def test_conversion_has_the_ranges_and_what_each_layer_costs_when_injected(reque
     unknown = StaticWi8Ai8(keep_float=["*lgits*"])
     outcome, _ = run_conversion(request_with("TASK").model_copy(update={"scheme": unknown}), LIMITS)
     assert (outcome.status, outcome.cause) == ("failed", "refused")
-    assert "no layer of the model is called '*lgits*'" in outcome.message
+    assert "no layer of the model matches '*lgits*'" in outcome.message
     assert "name 'logits'" in outcome.remedy
 
 

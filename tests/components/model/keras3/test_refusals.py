@@ -147,7 +147,7 @@ def test_weights_of_another_layer_are_refused(tmp_path: Path) -> None:
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
         archive.writestr("config.json", json.dumps(dense()))
         archive.writestr("model.weights.h5", content.getvalue())
-    with pytest.raises(ModelError, match=r"weights at layers/dense are those of another layer \(found: other\)"):
+    with pytest.raises(ModelError, match=r"weights at layers/dense belong to another layer \(found: other\)"):
         rebuild_file(tmp_path / "n.keras")
 
 
