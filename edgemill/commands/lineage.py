@@ -136,7 +136,9 @@ def verify(target: str, root: Path | None, metadata_url: str | None, *, as_json:
         }
         print_json(content)
     else:
-        changed = f"{len(errors)} {'has' if len(errors) == 1 else 'have'} changed since they were written"
+        changed = "1 has changed since it was written"
+        if len(errors) > 1:
+            changed = f"{len(errors)} have changed since they were written"
         outcome = changed if errors else "all unchanged"
         typer.echo(f"{counted(compared, 'artifact')} compared: {outcome}")
     if errors:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from components.core.errors import DataError, SpecError, counted, one_of, some_of
+from components.core.errors import DataError, counted, one_of, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from components.ingest.listing import number
@@ -242,18 +242,6 @@ def refuse_one_label(held: Iterable[object], label: str, where: str, count: int)
         measured=f"{label}: {next(iter(found))} in each of {counted(count, 'example')}",
         remedy="add examples of the other classes, or choose another label with --label",
     )
-
-
-def refuse_several(labels: Sequence[str], what: str) -> None:
-    """Raise the SpecError for several labels, which only columns of tables or arrays can have."""
-    if len(labels) > 1:
-        raise SpecError(
-            "only columns of tables, or arrays, can be several labels",
-            where="--label",
-            bound=f"one {what}, which can hold several numbers for each example",
-            measured=", ".join(labels),
-            remedy=f"save the labels as one {what} of examples x labels",
-        )
 
 
 def refuse_labels(found: str, where: str) -> None:

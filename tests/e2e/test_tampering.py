@@ -193,7 +193,7 @@ def test_verify_lineage_and_report_say_what_was_changed(finished: tuple[SmallPip
             for target in (run, release):
                 code, said = invoke("verify", target, *root)
                 assert (code, said.count("CHANGED")) == (ExitCode.NODE_FAILED, 1), said
-                assert " artifacts compared: 1 has changed since they were written" in said
+                assert " artifacts compared: 1 has changed since it was written" in said
                 assert labels[target == release] in said.partition(": CHANGED")[0].rpartition(": verified")[2]
             code, said = invoke("lineage", release, *root)
             assert (code, f"the lineage breaks at {labels[1]}" in said) == (ExitCode.NODE_FAILED, True), said

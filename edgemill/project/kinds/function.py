@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from components.core.errors import DataError, EdgemillError, counted, some_of
 from components.data.objects import load_object
 from components.ingest.arrays import generated
 from components.spec.examples import GeneratorSource
-from edgemill.project.found import Data, Options, chosen_columns, refuse_one_label, refuse_several
+from edgemill.project.found import Data, Options, chosen_columns, refuse_labels, refuse_one_label
 from pipelines.file.user_folders import make_importable
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -49,16 +49,17 @@ def of_function(name: str, options: Options) -> Data:
         raise type(error)(
             error.what, where=f"--data {name}", bound=error.bound, measured=error.measured, remedy=error.remedy
         ) from error
-    (label, *others), inputs = chosen_columns(list(features), options, "there is no feature")
-    refuse_several((label, *others), "feature")
-    several = features[label].kind in {"int64", "float32"} and features[label].sizes != {1}
-    _check({feature: features[feature] for feature in (*inputs, label)}, label, f"--data {name}")
-    if len(features[label].held) == 1:
+    labels, inputs = chosen_columns(list(features), options, "there is no feature")
+    label = labels[0]
+    several = len(labels) > 1 or (features[label].kind in {"int64", "float32"} and features[label].sizes != {1})
+    _check({feature: features[feature] for feature in (*inputs, *labels)}, labels, f"--data {name}")
+    if len(labels) == 1 and len(features[label].held) == 1:
         [values] = features[label].held
         refuse_one_label([", ".join(map(str, values))], label, f"--data {name}", count)
     return Data.model_validate(
         {"kind": "generator", "folder": Path(inspect.getfile(inspect.unwrap(function))).parent,
-         "label": "" if several else label, "labels": {label: features[label].kind} if several else {},
+         "label": "" if several else label, "labels": {each: features[each].kind for each in labels} if several else {},
+         "not_binary": _not_binary({each: features[each] for each in labels}) if len(labels) > 1 else "",
          "classes": tuple(sorted(features[label].texts)), "columns": {each: features[each].kind for each in inputs},
          "label_type": "float32" if features[label].kind == "float32" else "int64", "splits": splits,
          "scalars": all(features[each].sizes == {1} for each in inputs), "fields": {"function": name}, "count": count}
@@ -84,6 +85,7 @@ class _Feature:
         self.sizes: set[int] = set()
         self.texts: set[str] = set()
         self.held: set[Any] = set()
+        self.other: Any = None  # A number that is neither 0 nor 1.
         self.unusable = 0
 
     def add(self, value: Any) -> None:
@@ -102,11 +104,22 @@ class _Feature:
             elif isinstance(each, str):
                 self.kind = "text"
                 self.texts.add(each)
-            elif not self.kind:
-                self.kind = "float32" if isinstance(each, float) else "int64"
+            else:
+                self.kind = self.kind or ("float32" if isinstance(each, float) else "int64")
+                self.other = each if each not in {0, 1} else self.other
 
 
-def _check(features: Mapping[str, _Feature], label: str, where: str) -> None:
+def _not_binary(labels: Mapping[str, _Feature]) -> str:
+    """A description of a label that isn't one 0 or 1; empty if there is none."""
+    for name, each in labels.items():
+        if each.sizes != {1}:
+            return f"{name}: {counted(max(each.sizes), 'value')}"
+        if each.other is not None:
+            return f"{name}: {each.other:g}"
+    return ""
+
+
+def _check(features: Mapping[str, _Feature], labels: Sequence[str], where: str) -> None:
     if missing := {name: each.unusable for name, each in features.items() if each.unusable}:
         raise DataError(
             f"features have missing values or values that are not finite: {some_of(missing)}",
@@ -114,7 +127,7 @@ def _check(features: Mapping[str, _Feature], label: str, where: str) -> None:
             measured=", ".join(f"{name}: {counted(count, 'value')}" for name, count in missing.items()),
             remedy="yield a number for each, or leave these examples out",
         )
-    if text := [name for name, each in features.items() if each.kind == "text" and name != label]:
+    if text := [name for name, each in features.items() if each.kind == "text" and name not in labels]:
         raise DataError(
             f"features contain text: {some_of(text)}",
             where=where,
@@ -130,6 +143,10 @@ def _check(features: Mapping[str, _Feature], label: str, where: str) -> None:
             measured=", ".join(f"{name}: {min(sizes):,} to {max(sizes):,}" for name, sizes in uneven.items()),
             remedy="truncate or pad them as in training",
         )
+    if len(labels) > 1:
+        words = (f"{name}: {min(features[name].texts)!r}" for name in labels if features[name].kind == "text")
+        refuse_labels(next(words, ""), where)
+    label = next((name for name in labels if features[name].kind == "uint8"), labels[0])
     if features[label].kind == "uint8" or (features[label].kind == "text" and features[label].sizes != {1}):
         raise DataError(
             f"the label {label!r} is neither one number or text nor a list of numbers",

@@ -93,5 +93,7 @@ def test_names_of_files_are_neither_code_nor_fields(tmp_path: Path, name: str) -
 
 def test_existing_pipeline_is_run_instead_of_written_again(tmp_path: Path) -> None:
     written(tmp_path, PIXELS)
-    with pytest.raises(SpecError, match=r"doesn't overwrite files .*Remedy: run them with `edgemill run .*/pipeline\.yaml`"):
+    with pytest.raises(
+        SpecError, match=r"doesn't overwrite files .*Remedy: run them with `edgemill run .*/pipeline\.yaml`"
+    ):
         refuse_existing(tmp_path / "out")

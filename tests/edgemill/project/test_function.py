@@ -38,6 +38,10 @@ def vectors():
     yield {"x": 1.0, "label": [0, 1]}
     yield {"x": 2.0, "label": [1, 1]}
 
+def columns():
+    for number in range(4):
+        yield {"x": number / 2, "wet": number % 2, "hot": bool(number // 2), "degrees": 10 * number, "name": "a"}
+
 def tags():
     yield {"x": 1.0, "label": ["wet", "hot"]}
 """
@@ -68,6 +72,15 @@ def test_function_of_a_split_is_called_for_both(tmp_path: Path, monkeypatch: pyt
     assert (found.label, found.label_type, found.classes) == ("y", "float32", ())
     assert (found.columns, found.is_table, found.count) == ({"a": "int64", "b": "float32"}, True, 6)
     assert found.splits["patterns"].keys() == {"train", "eval"}
+
+
+def test_several_features_are_several_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = recognized(tmp_path, monkeypatch, "columns", label="wet,hot", columns=("x",))
+    assert (found.label, found.labels, found.not_binary) == ("", {"wet": "int64", "hot": "int64"}, "")
+    found, _ = recognized(tmp_path, monkeypatch, "columns", label="wet,degrees", columns=("x",))
+    assert (found.labels, found.not_binary) == ({"wet": "int64", "degrees": "int64"}, "degrees: 30")
+    with pytest.raises(EdgemillError, match=r"several numbers for each example, and not all are 0 or 1 .*name: 'a'"):
+        recognized(tmp_path, monkeypatch, "columns", label="wet,name", columns=("x",))
 
 
 @pytest.mark.parametrize(
