@@ -211,10 +211,11 @@ def change(
         return new
 
     # Don't do this while other changes wait for the lock of an OCI registry.
+    before = signed.channel(device_class, name, channel)
     try:
-        checked(signed.channel(device_class, name, channel))
+        checked(before)
     except rollout.RolloutError as error:
-        raise change_refused(error, f"{root}: {device_class}/{name}/{channel}.json") from error
+        raise change_refused(error, before, root) from error
     place = f"{device_class}/{name}"
     signed.entry = record(normal_root(root), place, what=what, also=signed.logged(), channel=channel, **details)
     state = signed.change_channel(device_class, name, channel, checked, pointer)

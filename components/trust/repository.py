@@ -108,7 +108,7 @@ class SignedRegistry(SignedReader):
             try:
                 result[:] = [change(before)]
             except rollout.RolloutError as error:
-                raise change_refused(error, f"{self.where}: {target_of(device_class, name, channel)}") from error
+                raise change_refused(error, before, self.where) from error
             if result[0] == before and (before.sequence or not before.stages):
                 return None
             result[0] = replace(result[0], sequence=next_sequence(before, role.signed if role else None, self.where))
@@ -253,10 +253,14 @@ def _add_role_files(target: TargetFile, expires: datetime, signer: Signer) -> No
         custom[role_file.CUSTOM] = role_files(rollout.from_custom(custom), expires, signer)
 
 
-def change_refused(error: rollout.RolloutError, where: str) -> RegistryError:
+def change_refused(error: rollout.RolloutError, state: rollout.ChannelState, root: str) -> RegistryError:
     """The error for a change that the state of a channel doesn't allow."""
     return RegistryError(
-        f"the channel cannot be changed: {error}", where=where, remedy="look at `edgemill registry status`"
+        f"the channel cannot be changed: {error}",
+        where=f"{root}: {target_of(state.device_class, state.name, state.channel)}",
+        bound=error.bound or None,
+        measured=rollout.described(state),
+        remedy=error.remedy or "look at `edgemill registry status`",
     )
 
 

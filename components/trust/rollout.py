@@ -2,7 +2,8 @@
 
 A channel has stages, the newest first. A stage has a release and the share of devices that get it. A device takes the
 first stage that covers it. Its position in a stage is a hash of its ID and the release, so it stays the same while the
-share grows, and every roll-out begins with other devices.
+share grows, and every roll-out begins with other devices. If the release of all devices is paused, devices that don't
+have it get the one before.
 
 Shares are integers in hundredths of a percent, because signed metadata can't contain fractions.
 """
@@ -28,7 +29,16 @@ LONGEST_HISTORY = 3
 
 
 class RolloutError(ValueError):
-    """A change that the state of a channel doesn't allow, or a state that can't be read."""
+    """A change that the state of a channel doesn't allow, or a state that can't be read.
+
+    Attributes:
+        bound: What the change needs.
+        remedy: What to do instead.
+    """
+
+    def __init__(self, what: str, bound: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.bound, self.remedy = bound, remedy
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,17 @@ class ChannelState:
         """The release of all devices that no roll-out covers, or None if there isn't one."""
         return self.stages[-1].release if self.stages and self.stages[-1].share == FULL_SHARE else None
 
+    @property
+    def instead(self) -> ReleaseRef | None:
+        """The release that devices get instead of a paused one of all devices; None without an earlier one."""
+        is_paused = self.complete is not None and self.stages[-1].paused
+        return self.history[0] if is_paused and self.history else None
+
+    @property
+    def given(self) -> tuple[ReleaseRef, ...]:
+        """The releases that some device gets."""
+        return (*(stage.release for stage in self.stages), *((self.instead,) if self.instead else ()))
+
 
 def place_of_device(device_id: str, version: str) -> int:
     """The position of a device in a roll-out, from 0 to 9,999."""
@@ -103,43 +124,82 @@ def choose(state: ChannelState, device_id: str, running: str | None) -> ReleaseR
             continue
         if not stage.paused or stage.release.version == running:
             return stage.release
-    return None
+    return state.instead
 
 
 def released(state: ChannelState, release: ReleaseRef, share: int = FULL_SHARE) -> ChannelState:
-    """The state after a release gets a share of the devices. A release that is already a stage keeps its position."""
+    """The state after a release gets a share of the devices. A release that is already a stage keeps its position.
+
+    If all devices get the release already, a smaller share returns the others to the release before.
+    """
     if not 0 < share <= FULL_SHARE:
-        raise RolloutError(f"a share is between 0.01 and 100 percent, not {share / 100:g}")
-    versions = [stage.release.version for stage in state.stages]
-    stage = Stage(release, share)
-    if release.version in versions[1:] and share < FULL_SHARE:
-        raise RolloutError(f"{release.version} is below the newer roll-out of {versions[0]}; roll that back first")
-    below = tuple(one for one in state.stages if one.release.version != release.version)
+        raise RolloutError(f"{share / 100:g} is no share in percent", "0.01 to 100", "correct --percent")
+    versions, stage = [stage.release.version for stage in state.stages], Stage(release, share)
+    position = versions.index(release.version) if release.version in versions else 0
+    newer, below = state.stages[:position], tuple(one for one in state.stages if one.release.version != release.version)
     if share == FULL_SHARE:
         before = state.complete
         kept = (*((before,) if before and before.version != release.version else ()), *state.history)
         unique = {one.version: one for one in reversed(kept) if one.version != release.version}
         history = tuple(reversed(unique.values()))[:LONGEST_HISTORY]
-        return dataclasses.replace(state, stages=(stage,), history=history)
+        return dataclasses.replace(state, stages=(*newer, stage), history=history)
+    if position:
+        raise RolloutError(
+            f"{release.version} is below the newer roll-out of {versions[0]}",
+            "a new release, or the newest roll-out",
+            f"roll back {versions[0]} first, or give {release.version} to all other devices with --percent 100",
+        )
+    if state.complete is not None and state.complete.version == release.version:
+        if not state.history:
+            raise RolloutError(
+                f"all devices get {release.version}",
+                "an earlier release, which the others would return to",
+                "pause it instead, so that no further device gets it",
+            )
+        return dataclasses.replace(state, stages=(stage, Stage(state.history[0])), history=state.history[1:])
     if len(below) >= _MOST_STAGES:
-        raise RolloutError(f"{len(below)} roll-outs are not complete: {', '.join(versions)}; complete or end one first")
+        raise RolloutError(
+            f"{len(below)} roll-outs are not complete",
+            f"fewer than {_MOST_STAGES}",
+            "raise one to 100 percent, or roll one back first",
+        )
     return dataclasses.replace(state, stages=(stage, *below))
 
 
 def rolled_back(state: ChannelState) -> ChannelState:
-    """The state before its newest release."""
+    """The state before its newest release.
+
+    Devices that got the newest release must get another one. So if only a paused release is left, it is resumed.
+    """
     if len(state.stages) > 1:
-        return dataclasses.replace(state, stages=state.stages[1:])
+        before = dataclasses.replace(state, stages=state.stages[1:])
+        if len(before.stages) == 1 and before.complete is not None and before.instead is None:
+            return dataclasses.replace(before, stages=(Stage(before.complete),))
+        return before
     if not state.history:
-        raise RolloutError("the channel has no earlier release")
+        raise RolloutError(
+            "there is no earlier release",
+            "a release that all devices got before",
+            "promote another release, or pause the roll-out",
+        )
     return dataclasses.replace(state, stages=(Stage(state.history[0]),), history=state.history[1:])
 
 
 def paused(state: ChannelState) -> ChannelState:
     """The state in which no further device gets the newest release."""
     if not state.stages:
-        raise RolloutError("the channel has no release")
+        raise RolloutError("there is no release", "a release that some devices get", "promote a release first")
     return dataclasses.replace(state, stages=(dataclasses.replace(state.stages[0], paused=True), *state.stages[1:]))
+
+
+def described(state: ChannelState) -> str:
+    """What devices get, for people."""
+    stages = [
+        f"{stage.release.version} {stage.share / 100:g} %{' (paused)' if stage.paused else ''}"
+        for stage in state.stages
+    ]
+    instead = f"; other devices get {state.instead.version}" if state.instead else ""
+    return f"{', then '.join(stages) or 'no release'}{instead}"
 
 
 def to_json(state: ChannelState) -> dict[str, Any]:

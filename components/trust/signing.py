@@ -94,8 +94,7 @@ def role_files(state: ChannelState, expires: datetime, signer: Signer) -> dict[s
     if not state.sequence or signer.public_key.scheme != SCHEME:
         return {}
     return {
-        stage.release.version: base64.b64encode(_signed(state, stage.release, expires, signer)).decode()
-        for stage in state.stages
+        release.version: base64.b64encode(_signed(state, release, expires, signer)).decode() for release in state.given
     }
 
 

@@ -291,10 +291,7 @@ def _echo(state: rollout.ChannelState, what: str, *, as_json: bool) -> None:
 
 
 def _line(state: rollout.ChannelState) -> str:
-    stages = [
-        f"{stage.release.version} {stage.share / 100:g} %{' (paused)' if stage.paused else ''}"
-        for stage in state.stages
-    ]
+    place = f"{state.device_class}/{state.name} {state.channel}"
     if state.channel == ARCHIVE:
-        return f"{state.device_class}/{state.name} {ARCHIVE}: {counted(len(state.history), 'release')} from before"
-    return f"{state.device_class}/{state.name} {state.channel}: {', then '.join(stages) or 'no release'}"
+        return f"{place}: {counted(len(state.history), 'release')} from before"
+    return f"{place}: {rollout.described(state)}"

@@ -193,7 +193,10 @@ def test_mistakes_are_reported(root: str, tmp_path: Path) -> None:
         (("init", "ftp://host/repository", "--keys", str(tmp_path / "more")), "there is no such kind of registry"),
         (("refresh", plain), "this registry is not signed"),
         (("promote", f"{plain}/phone/shoes/{version}"), "this registry is not signed"),
-        (("pause", f"{root}/phone/shoes"), "the channel has no release"),
+        (
+            ("pause", f"{root}/phone/shoes"),
+            "(expected: a release that some devices get; found: no release). Remedy: promote a release first",
+        ),
         (("pause", f"{root}/phone/shoes", "--channel", "gamma"), "a signed registry has no such channel"),
         (("rotate", root, "phone.gamma"), "there is no such role"),
         (("public-key", root, "phone.gamma"), "there is no such role"),

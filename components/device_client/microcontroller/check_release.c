@@ -2,8 +2,10 @@
  *
  *   check_release KEY TARGET VERSION SHA256 CAPACITY NOW ROLE MODEL
  *
- * KEY is a file with one or more public keys of 65 bytes, and VERSION and SHA256 are those of the installed model. The
- * exit status is an edgemill_status. It prints the version of the role file if the model may be installed. */
+ * KEY is a file with up to four public keys of 65 bytes, and VERSION and SHA256 are those of the installed model. The
+ * exit status is an edgemill_status, or 64 if an argument can't be used. It prints the version of the role file if the
+ * model may be installed. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,29 @@ static size_t read_file(const char *path, uint8_t *content, size_t most) {
   const size_t found = fread(content, 1, most, file);
   fclose(file);
   return found;
+}
+
+static uint32_t read_number(const char *text) {
+  char *end;
+  errno = 0;
+  const unsigned long long found = strtoull(text, &end, 10);
+  /* strtoull skips spaces, and takes a sign. */
+  if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || found > UINT32_MAX) {
+    fprintf(stderr, "%s: not a number from 0 to %lu\n", text, (unsigned long)UINT32_MAX);
+    exit(USAGE);
+  }
+  return (uint32_t)found;
+}
+
+static size_t read_keys(const char *path, uint8_t keys[MOST_KEYS][EDGEMILL_KEY_BYTES]) {
+  uint8_t content[MOST_KEYS * EDGEMILL_KEY_BYTES + 1];
+  const size_t bytes = read_file(path, content, sizeof content);
+  if (bytes == 0 || bytes == sizeof content || bytes % EDGEMILL_KEY_BYTES != 0) {
+    fprintf(stderr, "%s: not 1 to %d public keys of %d bytes\n", path, MOST_KEYS, EDGEMILL_KEY_BYTES);
+    exit(USAGE);
+  }
+  memcpy(keys, content, bytes);
+  return bytes / EDGEMILL_KEY_BYTES;
 }
 
 static void read_digest(const char *text, uint8_t digest[EDGEMILL_DIGEST_BYTES]) {
@@ -65,12 +90,12 @@ int main(int count, char **arguments) {
     return USAGE;
   }
   device.keys = (const uint8_t(*)[EDGEMILL_KEY_BYTES])keys;
-  device.key_count = read_file(arguments[1], &keys[0][0], sizeof keys) / EDGEMILL_KEY_BYTES;
+  device.key_count = read_keys(arguments[1], keys);
   device.target = arguments[2];
-  device.installed_version = (uint32_t)strtoul(arguments[3], NULL, 10);
+  device.installed_version = read_number(arguments[3]);
   read_digest(arguments[4], device.installed_sha256);
-  device.capacity = (uint32_t)strtoul(arguments[5], NULL, 10);
-  device.now = (uint32_t)strtoul(arguments[6], NULL, 10);
+  device.capacity = read_number(arguments[5]);
+  device.now = read_number(arguments[6]);
 
   /* A block of the file's own size, so that a memory checker notices a read behind its end. */
   uint8_t *read = malloc(MOST_ROLE_BYTES);

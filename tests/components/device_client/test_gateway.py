@@ -25,6 +25,8 @@ from tests.components.device_client.fleet import NEW, OLD, OTHER, Fleet, model_o
 
 TARGET = "phone/shoes/stable"
 OK, BAD_LENGTH, BAD_FORMAT, BAD_SIGNATURE, OTHER_TARGET, OLD_VERSION, EXPIRED, TOO_LARGE, OTHER_MODEL = range(9)
+# The exit status for an argument that can't be used.
+UNUSABLE = 64
 NONE = "0" * 64
 
 
@@ -127,6 +129,17 @@ def test_gateway_has_the_role_file_of_the_newest_state_although_the_model_is_the
     assert board.version == 2
 
 
+def test_pause_gives_the_microcontroller_the_release_before_with_a_newer_role_file(
+    fleet: Fleet, gateway: DeviceFolder, board: Board
+) -> None:
+    pull(gateway)
+    fleet.push(NEW)
+    signed.change(f"{fleet.root.resolve()}/phone/shoes", "stable", rollout.paused, "pause")
+    pull(gateway)
+    assert board.update(gateway) == OK
+    assert (board.version, board.sha256) == (3, hashlib.sha256(OLD).hexdigest())
+
+
 def test_replay_of_an_older_release_is_refused_by_the_microcontroller(
     fleet: Fleet, gateway: DeviceFolder, board: Board, tmp_path: Path
 ) -> None:
@@ -165,6 +178,24 @@ def test_changed_model_is_refused_by_the_microcontroller(gateway: DeviceFolder, 
         changed.write_bytes(content)
         assert board.check(role, changed) == status
     assert board.update(gateway) == OK
+
+
+def test_arguments_that_cannot_be_used_are_refused(programs: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(bytes(65))
+
+    def refusal(number: int, value: str) -> str:
+        arguments = [str(tmp_path / "key"), TARGET, "0", NONE, "9999", "0", "role.bin", "model.tflite"]
+        arguments[number] = value
+        done = subprocess.run([programs / "check_release", *arguments], capture_output=True, check=False)
+        assert (done.returncode, done.stdout) == (UNUSABLE, b"")
+        return done.stderr.decode()
+
+    numbers = ("x", "", "-1", "+1", " 1", "1x", str(2**32), "9" * 40)
+    for number, value in [*((2, one) for one in numbers), (4, "1k"), (5, "now")]:
+        assert f"{value}: not a number from 0 to 4294967295" in refusal(number, value)
+    for size in (0, 64, 66, 5 * 65):
+        (file := tmp_path / "keys").write_bytes(bytes(size))
+        assert "keys: not 1 to 4 public keys of 65 bytes" in refusal(0, str(file))
 
 
 SAID = RoleFile(TARGET, 7, 0, len(OLD), hashlib.sha256(OLD).hexdigest())

@@ -68,6 +68,37 @@ def test_pause_keeps_what_devices_have_and_gives_it_to_no_other() -> None:
     assert choose(released(state, B, 5000), covered, None) == B
 
 
+def test_raising_a_lower_roll_out_to_all_devices_leaves_the_newer_one() -> None:
+    second = released(released(released(EMPTY, A), B, 2000), C, 500)
+    raised = released(second, B)
+    assert [(stage.release, stage.share) for stage in raised.stages] == [(C, 500), (B, 10_000)]
+    assert (raised.history, released(raised, B)) == ((A,), raised)
+    assert all((choose(raised, one, None) == C) == (choose(second, one, None) == C) for one in IDS[:2000])
+
+
+def test_smaller_share_of_the_release_of_all_devices_returns_the_others_to_the_one_before() -> None:
+    state = released(released(released(EMPTY, A), B), C)
+    fewer = released(state, C, 500)
+    assert ([stage.release for stage in fewer.stages], fewer.complete, fewer.history) == ([C, B], B, (A,))
+    assert all(choose(fewer, one, C.version) in (B, C) for one in IDS[:2000])
+    assert released(fewer, C) == state
+    with pytest.raises(RolloutError, match=r"all devices get a{16}"):
+        released(released(EMPTY, A), A, 500)
+
+
+def test_paused_release_of_all_devices_gives_the_one_before_to_devices_without_it() -> None:
+    state = paused(released(released(EMPTY, A), B))
+    assert [choose(state, "device", running) for running in (None, A.version, B.version, "e" * 16)] == [A, A, B, A]
+    # Also to those that a newer roll-out has reached, after that is taken back.
+    back = rolled_back(released(state, C, 9999))
+    assert (back, back.given) == (state, (B, A))
+    assert choose(back, "device", C.version) == A
+    # Without an earlier release, only the paused one is left for them.
+    first = paused(released(EMPTY, A))
+    assert [choose(first, "device", running) for running in (None, A.version)] == [None, A]
+    assert choose(rolled_back(released(first, C, 9999)), "device", C.version) == A
+
+
 def test_rollback_returns_to_the_release_before() -> None:
     state = released(released(released(EMPTY, A), B), C, 500)
     assert rolled_back(state).complete == B
@@ -78,14 +109,14 @@ def test_rollback_returns_to_the_release_before() -> None:
 
 @pytest.mark.parametrize("share", [0, -1, 10_001])
 def test_share_out_of_range_is_refused(share: int) -> None:
-    with pytest.raises(RolloutError, match=r"between 0\.01 and 100 percent"):
+    with pytest.raises(RolloutError, match="is no share in percent"):
         released(EMPTY, A, share)
 
 
 def test_changes_that_contradict_the_state_are_refused() -> None:
     with pytest.raises(RolloutError, match="no release"):
         paused(EMPTY)
-    with pytest.raises(RolloutError, match="roll that back first"):
+    with pytest.raises(RolloutError, match=r"is below the newer roll-out of b{16}"):
         released(released(released(EMPTY, A, 100), B, 100), A, 200)
     state = EMPTY
     for one in (A, B, C, D):
