@@ -9,9 +9,11 @@ from pathlib import Path
 from components.core.errors import MetadataError, RegistryError
 from components.core.files import is_file, is_folder, sha256_of
 from components.push import folder_releases
+from components.push.references import pointer_at
 from components.push.registry import Located
-from components.push.release import MANIFEST_NAME, NO_FILES, ChannelPointer, Release, ReleaseManifest
+from components.push.release import MANIFEST_NAME, NO_FILES, Release, ReleaseManifest
 from components.spec.registry import LocalRegistry
+from components.trust.rollout import ReleaseRef
 
 
 class FolderRegistry:
@@ -73,9 +75,9 @@ class FolderRegistry:
         return folder_releases.point_at(Path(address), channel)
 
     @staticmethod
-    def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
-        """Create or replace the channel's pointer."""
-        folder_releases.follow(Path(address).parent / f"{channel}.json", pointer)
+    def follow(address: str, channel: str, ref: ReleaseRef) -> None:
+        """Create or replace the channel's pointer, which contains only the version."""
+        folder_releases.follow(Path(address).parent / f"{channel}.json", pointer_at(ref))
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

@@ -21,7 +21,6 @@ from contextlib import suppress
 
 from components.core.errors import MetadataError, RegistryError, StorageError
 from components.core.files import sha256_of_bytes
-from components.core.values import serialized
 from components.object_store.bucket import below, split
 from components.object_store.clients import bucket_of
 from components.object_store.limits import LONGEST_DOCUMENT, largest
@@ -36,13 +35,13 @@ from components.push.object_releases import (
     replace,
     written,
 )
+from components.push.references import pointer
 from components.push.registry import Located
 from components.push.release import (
     COMPRESSED_NAME,
     MANIFEST_NAME,
     MODEL_NAME,
     NO_FILES,
-    ChannelPointer,
     Release,
     ReleaseManifest,
 )
@@ -60,6 +59,7 @@ from components.push.release_files import (
 )
 from components.push.store_errors import explained
 from components.spec.registry import GcsRegistry, S3Registry
+from components.trust.rollout import ReleaseRef
 
 _PROBE = ".edgemill-probe"
 # No object has this ETag or generation.
@@ -102,12 +102,18 @@ class ObjectRegistry:
         place = f"{place_of(device_class, name)}/{manifest.sha256[:16]}"
         folder = f"{self._root}/{place}"
         with explained(folder):
+            self._check_conditions(f"{place_of(device_class, name)}/{self._spec.channel}.json")
             for _ in range(MOST_ATTEMPTS):
                 release = written(folder, model, manifest, files)
                 claims.settle(self._root, {place})
                 if is_complete(release):
                     return release
         raise claims.collected(folder)
+
+    def _check_conditions(self, pointer: str) -> None:
+        """Before the first push to a channel, check that the store checks conditions. `run` and `init` always do."""
+        if bucket_of(self._root).read_version(f"{below(split(self._root)[2])}{pointer}") is None:
+            self.check_writable()
 
     def commit(self, release: Release) -> None:
         """Replace the channel's pointer, and then another manifest."""
@@ -186,11 +192,11 @@ class ObjectRegistry:
             return pointed_version(before), release
 
     @staticmethod
-    def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
-        """Create or replace the channel's pointer."""
+    def follow(address: str, channel: str, ref: ReleaseRef) -> None:
+        """Create or replace the channel's pointer, which contains only the version."""
         place = f"{_parent(address)}/{channel}.json"
         with explained(place):
-            replace(bucket_of(place), split(place)[2], serialized(pointer), place)
+            replace(bucket_of(place), split(place)[2], pointer(ref), place)
 
     @classmethod
     def channels(cls, address: str) -> Iterator[tuple[str, Located | RegistryError]]:

@@ -9,8 +9,9 @@ from typing import Any, Protocol, get_args
 
 from components.core.errors import RegistryError, SpecError
 from components.core.values import FrozenModel
-from components.push.release import NO_FILES, ChannelPointer, Release, ReleaseManifest
+from components.push.release import NO_FILES, Release, ReleaseManifest
 from components.spec.registry import REGISTRIES, BaseRegistry
+from components.trust.rollout import ReleaseRef
 from components.trust.storage import ListedStore
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -109,8 +110,10 @@ class Registry(Protocol):
         ...
 
     @staticmethod
-    def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
+    def follow(address: str, channel: str, ref: ReleaseRef) -> None:
         """Point a channel, which may be new, to a release that is signed for it. The release's files aren't read.
+
+        If channels name manifests, it names the one that is signed, which can be older than the current one.
 
         Raises:
             RegistryError: The registry isn't writable.

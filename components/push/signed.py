@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from components.core.errors import RegistryError
 from components.push.audit import record
 from components.push.beside import normal_root
-from components.push.references import NO_LINEAGE, manifest_digest, pointer, pointer_at, reference, released
+from components.push.references import NO_LINEAGE, manifest_digest, pointer, reference, released
 from components.push.registry import Located, Registry, kind_at, known_forms, registry_at, store_at
 from components.push.release import Release
 from components.push.release_files import PART_PATTERN
@@ -137,8 +137,8 @@ def commit(spec: BaseRegistry, registry: Registry, release: Release, lineage: Ma
     registry.commit(release)
     # Another push can have signed after this one, but have moved the pointer before it.
     settled = signed.channel(*place).complete
-    if settled is not None and settled.version != release.version:
-        registry_at(release.path).point_at(f"{release.path.rpartition('/')[0]}/{settled.version}", spec.channel)
+    if settled is not None and _identity(settled) != (release.version, release.manifest_sha256):
+        _follow(release.path.rpartition("/")[0], spec.channel, settled)
     return True
 
 
@@ -200,7 +200,7 @@ def change(
             "which needs no keys",
         )
     check_channel(channel, root)
-    address, kind, known = address.rstrip("/"), registry_at(address), {verified}
+    address, known = address.rstrip("/"), {verified}
 
     def checked(state: rollout.ChannelState) -> rollout.ChannelState:
         new, had = edit(state), {_identity(stage.release) for stage in state.stages}
@@ -220,7 +220,7 @@ def change(
     signed.entry = record(normal_root(root), place, what=what, also=signed.logged(), channel=channel, **details)
     state = signed.change_channel(device_class, name, channel, checked, pointer)
     if state.complete is not None:
-        kind.follow(f"{address}/{state.complete.version}", channel, pointer_at(state.complete))
+        _follow(address, channel, state.complete)
     return state
 
 
@@ -264,6 +264,11 @@ def promote(address: str, channel: str, share: int, found: Located | None = None
         release=version,
         percent=f"{share / 100:g}",
     )
+
+
+def _follow(place: str, channel: str, ref: rollout.ReleaseRef) -> None:
+    """Let the pointer of a channel follow the release that is signed."""
+    registry_at(place).follow(f"{place}/{ref.version}", channel, ref)
 
 
 def _split(place: str) -> tuple[str, str, str]:

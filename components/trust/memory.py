@@ -1,40 +1,33 @@
 """What this machine remembers of signed registries, so that nobody without keys can put an older signed set back.
 
 As a client of The Update Framework does (section 5 of its specification), a machine keeps the newest root version,
-timestamp, and snapshot that it has verified or signed, and refuses older ones. What a replaced key signed no longer
-counts. Nothing secret is kept.
-
-A machine that remembers nothing still has what lies in the registry. Each snapshot says which version of the timestamp
-it was signed for. A push signs it only after it has read the version before. So a snapshot for a version after the next
-one shows that the timestamp was newer. A snapshot for the next version shows nothing: a killed push leaves one.
+timestamp, and snapshot that it has verified or signed. `older` refuses older ones. Nothing secret is kept.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
-from contextlib import suppress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.exceptions import StorageError as _StorageError
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Snapshot, Timestamp
-from tuf.api.serialization import DeserializationError
+from tuf.api.metadata import Metadata, Snapshot, Timestamp
 
-from components.core.errors import RegistryError, SpecError
-from components.core.files import sha256_of_bytes, write_atomically
-from components.trust.names import FOR_TIMESTAMP
-from components.trust.signed_set import TIMESTAMP_NAME, SignedSet
-from components.trust.storage import Store
+from components.core.errors import EdgemillError, RegistryUnreachableError, SpecError, StorageError
+from components.core.files import sha256_of_bytes
+from components.object_store.bucket import ADDRESS_PATTERN, Bucket, Content, below, is_address, split
+from components.object_store.clients import bucket_of
+from components.object_store.folder import FolderBucket
 
+_LOG = logging.getLogger(__name__)
 STATE = "EDGEMILL_STATE"
 FOLDER_IN_KEYS = ".seen"
-
-
-class OlderError(RegistryError):
-    """The signed metadata of a registry is older than what was signed before."""
+# How often another machine can be faster.
+_MOST_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -50,46 +43,68 @@ class Seen:
     timestamp: Metadata[Timestamp]
     snapshot: Metadata[Snapshot]
 
+    @property
+    def age(self) -> tuple[int, int]:
+        """Grows with each change. A new root can restart the versions of the timestamp."""
+        return self.root, self.timestamp.signed.version
+
 
 class Memory:
-    """The newest signed set of a registry that this machine has seen, in a file."""
+    """The newest signed set of a registry that was seen, in a file.
+
+    Machines that have no lasting storage of their own can share a folder of an object store.
+    """
 
     def __init__(self, where: str, anchor: bytes, keys: Path | None = None) -> None:
-        """Choose the file: in the folder that EDGEMILL_STATE names, or in the key set's. Without either, there is none.
+        """Choose the file: where EDGEMILL_STATE says, a folder or an address, or in the key set. Else, there is none.
 
         Args:
             where: The registry.
             anchor: The root that is trusted.
             keys: The folder of the key set.
+
+        Raises:
+            SpecError: EDGEMILL_STATE has an address that no object store has.
         """
         self._where = where
-        self._is_chosen = bool(chosen := os.environ.get(STATE, ""))
-        folder = Path(chosen) if chosen else keys / FOLDER_IN_KEYS if keys else None
-        name = sha256_of_bytes(where.encode() + b"\0" + anchor)[:32]
-        self._path = folder / f"{name}.json" if folder else None
+        self._chosen = os.environ.get(STATE, "")
+        self._folder = self._chosen or (str(keys / FOLDER_IN_KEYS) if keys else "")
+        digest = sha256_of_bytes(where.encode() + b"\0" + anchor)
+        self._name = f"{digest[:32]}.json"
+        if "://" in self._chosen and not re.fullmatch(ADDRESS_PATTERN, self._chosen):
+            raise SpecError(
+                "this is not a folder or an address in an object store",
+                where=STATE,
+                bound="a folder, s3://BUCKET/PREFIX, or gs://BUCKET/PREFIX",
+                remedy="correct it; credentials and endpoint come from the environment",
+            )
 
     def read(self) -> Seen | None:
-        """Return the newest signed set that was seen. Raises a SpecError if the file can't be read."""
-        if self._path is None:
-            return None
-        try:
-            value = json.loads(self._path.read_bytes())
-            timestamp: Metadata[Any] = Metadata.from_dict(value["timestamp"])
-            snapshot: Metadata[Any] = Metadata.from_dict(value["snapshot"])
-            return Seen(int(value["root"]), timestamp, snapshot)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError, KeyError, TypeError, DeserializationError) as error:
-            raise SpecError(
-                f"this machine's record of the registry cannot be read: {error}",
-                where=str(self._path),
-                bound="the file as Edgemill wrote it",
-                remedy="verify the registry against a mirror; then remove the file",
-            ) from error
+        """Return the newest signed set that was seen.
 
-    def keep(self, root: int, timestamp: Metadata[Any], snapshot: Metadata[Any]) -> None:
-        """Remember a signed set that was verified. If the file can't be written, nothing is remembered."""
-        if self._path is None:
+        Raises:
+            SpecError: The file can't be read.
+            RegistryError: The object store can't be read.
+        """
+        if not self._folder:
+            return None
+        found = self._read()
+        return None if found is None else self._parsed(found.content)
+
+    def keep(self, root: int, timestamp: Metadata[Any], snapshot: Metadata[Any], *, in_force: bool = False) -> None:
+        """Remember a signed set that was verified, or signed. If a newer one is already remembered, that stays.
+
+        Args:
+            root: Version of the root.
+            timestamp, snapshot: The metadata.
+            in_force: Whether this process has just signed it. An error would then hide that the change succeeded.
+
+        Raises:
+            SpecError: The folder that EDGEMILL_STATE names can't be written. For the folder in the key set, which may
+                be read-only, and for a set that is in force, a warning says that this machine remembers nothing.
+            RegistryError: The object store that EDGEMILL_STATE names can't be written.
+        """
+        if not self._folder:
             return
         value = {
             "registry": self._where,
@@ -99,157 +114,77 @@ class Memory:
         }
         content = json.dumps(value, indent=1, sort_keys=True).encode()
         try:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                if self._path.read_bytes() == content:
+            self._keep(Seen(root, timestamp, snapshot), content)
+        except EdgemillError as error:
+            if self._chosen and not in_force:
+                raise
+            _warn(self._where, self._folder, error.what)
+
+    def _keep(self, seen: Seen, content: bytes) -> None:
+        bound, remedy = "a folder that can be written", f"correct {STATE}"
+        for _ in range(_MOST_ATTEMPTS):
+            found = self._read()
+            if found is not None and (found.content == content or self._parsed(found.content).age > seen.age):
+                return
+            try:
+                bucket, key = self._place()
+                if bucket.write_if(key, content, found.version if found else None):
                     return
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._path, content)
-        except OSError as error:
-            if self._is_chosen:
-                raise SpecError(
-                    f"this machine's record of the registry cannot be written: {error.strerror or error}",
-                    where=str(self._path),
-                    bound="a folder that can be written",
-                    remedy=f"correct {STATE}",
-                ) from error
+            except (StorageError, FileNotFoundError) as error:
+                what = error.what if isinstance(error, StorageError) else str(error)
+                raise self._error("written", what, bound, remedy) from error
+        what = "a file is in the place of its folder, or other machines change it all the time"
+        raise self._error("written", what, bound, remedy)
 
-
-def is_current(store: Store, found: SignedSet, seen: Seen | None, where: str) -> bool:
-    """Check that a signed set is the newest one.
-
-    Args:
-        store: Where it was read.
-        found: The set.
-        seen: What was remembered before the set was read.
-        where: The registry, for messages.
-
-    Returns:
-        Whether it still is what the store has. Otherwise, read it again.
-
-    Raises:
-        OlderError: A newer one was signed.
-    """
-    try:
-        if seen is not None:
-            _check_seen(found, seen, where)
-        _check_present(store, found, where)
-    except OlderError:
-        # Another process can have signed between the two readings.
-        now = store.read(TIMESTAMP_NAME)
-        if now is None or now.version == found.timestamp_version:
-            raise
-        return False
-    return True
-
-
-def check_root(found: SignedSet, seen: Seen | None, where: str) -> None:
-    """Raise an OlderError if the root is older than what was remembered. Nothing can be signed above that."""
-    if seen is not None and found.root.signed.version < seen.root:
-        raise OlderError(
-            "the root of the registry is older than the one that this machine has verified before",
-            where=f"{where}: {seen.root}.root.json",
-            bound=f"version {seen.root} or higher",
-            measured=found.root.signed.version,
-            remedy="restore the file: `edgemill registry repair --from` a mirror",
-        )
-
-
-def floors(store: Store, found: SignedSet, seen: Seen | None) -> dict[str, int]:
-    """Map roles to the highest versions that devices can have seen, to sign above them."""
-    highest = {"timestamp": found.timestamp.signed.version, "snapshot": found.snapshot.signed.version}
-    snapshots = _following(store, found)
-    if seen is not None:
-        highest["timestamp"] = max(highest["timestamp"], seen.timestamp.signed.version)
-        snapshots.append(seen.snapshot)
-    for one in snapshots:
-        meta = {name.removesuffix(".json"): file.version for name, file in one.signed.meta.items()}
-        for role, version in {**meta, "snapshot": one.signed.version, "timestamp": _is_for(one) or 0}.items():
-            highest[role] = max(highest.get(role, 0), version)
-    return highest
-
-
-def _check_seen(found: SignedSet, seen: Seen, where: str) -> None:
-    check_root(found, seen, where)
-    root = found.root.signed
-    if not _is_signed_by(root, "timestamp", seen.timestamp):
-        return
-    before, after = seen.timestamp.signed, found.timestamp.signed
-    if after.version < before.version:
-        raise _older(where, "timestamp.json", f"version {before.version}", f"version {after.version}")
-    if after.version == before.version and found.timestamp.signed_bytes != seen.timestamp.signed_bytes:
-        raise _older(
-            where, TIMESTAMP_NAME, f"unchanged version {before.version}", f"version {after.version} with other content"
-        )
-    if not _is_signed_by(root, "snapshot", seen.snapshot):
-        return
-    if found.snapshot.signed.version < seen.snapshot.signed.version:
-        raise _older(
-            where,
-            f"{found.snapshot.signed.version}.snapshot.json",
-            f"version {seen.snapshot.signed.version} or higher",
-            f"version {found.snapshot.signed.version}",
-        )
-    for name, file in seen.snapshot.signed.meta.items():
-        listed = found.snapshot.signed.meta.get(name)
-        if listed is None or listed.version < file.version:
-            raise _older(
-                where,
-                f"{found.snapshot.signed.version}.snapshot.json: {name}",
-                f"version {file.version} or higher",
-                f"version {listed.version}" if listed else "it is not listed",
-            )
-
-
-def _check_present(store: Store, found: SignedSet, where: str) -> None:
-    version = found.timestamp.signed.version
-    for newer in _following(store, found):
-        if (expected := (_is_for(newer) or 0) - 1) > version:
-            raise _older(
-                where,
-                TIMESTAMP_NAME,
-                f"version {expected} or higher, because {newer.signed.version}.snapshot.json was signed after it",
-                f"version {version}",
-            )
-
-
-def _following(store: Store, found: SignedSet) -> list[Metadata[Snapshot]]:
-    """The validly signed snapshots after the one that is in force, which the registry has."""
-    newer: list[Metadata[Snapshot]] = []
-    while True:
-        version = found.snapshot.signed.version + len(newer) + 1
-        if (file := store.read(f"{version}.snapshot.json")) is None:
-            return newer
+    def _read(self) -> Content | None:
         try:
-            one: Metadata[Any] = Metadata.from_bytes(file.content)
-        except (DeserializationError, _StorageError):
-            return newer
-        is_next = isinstance(one.signed, Snapshot) and one.signed.version == version
-        if not is_next or not _is_signed_by(found.root.signed, "snapshot", one):
-            return newer
-        newer.append(one)
+            bucket, key = self._place()
+            return bucket.read_version(key)
+        except StorageError as error:
+            remedy = f"let this user read it, set {STATE} to another folder, or remove it after a check with a mirror"
+            raise self._error("read", error.what, "a file that can be read", remedy) from error
+
+    def _error(self, done: str, why: str, bound: str, remedy: str) -> EdgemillError:
+        # An object store can be away for a while, so a push is staged.
+        kind = RegistryUnreachableError if is_address(self._folder) else SpecError
+        what = f"this machine's record of the registry cannot be {done}: {why}"
+        return kind(what, where=f"{self._folder}/{self._name}", bound=bound, remedy=remedy)
+
+    def _place(self) -> tuple[Bucket, str]:
+        if is_address(self._folder):
+            return bucket_of(self._folder), f"{below(split(self._folder)[2])}{self._name}"
+        return FolderBucket(Path(self._folder)), self._name
+
+    def _parsed(self, content: bytes) -> Seen:
+        try:
+            return _seen(json.loads(content))
+        # The parser of JSON raises a RecursionError if the file is nested too deeply.
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise SpecError(
+                f"this machine's record of the registry cannot be read: {error}",
+                where=f"{self._folder}/{self._name}",
+                bound="the file as Edgemill wrote it",
+                remedy="verify the registry against a mirror; then remove the file",
+            ) from error
 
 
-def _is_for(snapshot: Metadata[Snapshot]) -> int | None:
-    value = snapshot.signed.unrecognized_fields.get(FOR_TIMESTAMP)
-    return value if isinstance(value, int) else None
+def _seen(value: Any) -> Seen:
+    """Parse the content of the file. Raises a ValueError, KeyError, TypeError, or AttributeError if it is no such."""
+    timestamp: Metadata[Any] = Metadata.from_dict(value["timestamp"])
+    snapshot: Metadata[Any] = Metadata.from_dict(value["snapshot"])
+    if not isinstance(timestamp.signed, Timestamp) or not isinstance(snapshot.signed, Snapshot):
+        raise TypeError("it has other metadata than a timestamp and a snapshot")
+    return Seen(int(value["root"]), timestamp, snapshot)
 
 
-def _is_signed_by(root: Root, role: str, metadata: Metadata[Any]) -> bool:
-    try:
-        root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-    except (RepositoryError, ValueError):
-        return False
-    return True
-
-
-def _older(where: str, name: str, bound: str, measured: str) -> OlderError:
-    return OlderError(
-        "the signed metadata of the registry is older than what was signed before: an old file was restored, or a "
-        "copy was not finished. Edgemill signs nothing on top of it",
-        where=f"{where}: {name}",
-        bound=bound,
-        measured=measured,
-        remedy="restore the newest set with `edgemill registry repair`, if necessary `--from` a mirror, or finish the"
-        " copy. If you restored an old copy on purpose, `edgemill registry refresh --accept-older` signs it as the"
-        " newest",
+@functools.cache
+def _warn(where: str, folder: str, reason: str) -> None:
+    """Log once that nothing is remembered: a command verifies a registry many times."""
+    _LOG.warning(
+        "%s: this machine can't remember the newest signed set, so it might not notice if an older one is put back:"
+        " %s: %s. Remedy: set %s to a folder or an s3:// or gs:// address that can be written and that lasts",
+        where,
+        folder,
+        reason,
+        STATE,
     )

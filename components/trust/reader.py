@@ -10,8 +10,9 @@ from tuf.api.metadata import Metadata, Root, Targets
 
 from components.core.errors import RegistryError
 from components.trust import rollout
-from components.trust.memory import Memory, is_current
+from components.trust.memory import Memory
 from components.trust.names import SIGNED, role_of
+from components.trust.older import is_current
 from components.trust.signed_set import SignedSet, channel_in, examined, problems, read_role, read_signed_set
 from components.trust.storage import Store
 

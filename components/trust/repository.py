@@ -23,8 +23,8 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Roo
 from components.core.errors import RegistryError
 from components.trust import clock, role_file, rollout
 from components.trust.keys import KeySet, key_in, missing_keys, read_key_set
-from components.trust.memory import check_root, floors
 from components.trust.names import CHANNELS, CUSTOM, FOR_TIMESTAMP, LOG_ENTRY, SIGNED_AT, paths_of, role_of, target_of
+from components.trust.older import check_root, floors
 from components.trust.reader import SignedReader
 from components.trust.signed_set import (
     TIMESTAMP_NAME,
@@ -156,7 +156,7 @@ class SignedRegistry(SignedReader):
         content = self.prepared(found, roles, snapshot=snapshot)
         if not self.store.write_if(TIMESTAMP_NAME, content, found.timestamp_version):
             return False
-        self.memory.keep(found.root.signed.version, found.timestamp, found.snapshot)
+        self.memory.keep(found.root.signed.version, found.timestamp, found.snapshot, in_force=True)
         return True
 
     def prepared(self, found: SignedSet, roles: dict[str, Metadata[Targets]], *, snapshot: bool) -> bytes:

@@ -126,6 +126,25 @@ def versions_in(tags: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+def artifact_with(repository: Repository, version: str, manifest: str | None, place: str) -> bytes | None:
+    """Return the artifact of a version that has a manifest, by its digest, or the current one; None without it.
+
+    `place` is the repository, for messages.
+    """
+    current = tagged(repository, version)
+    if manifest is None or manifest_in(current, place) == manifest:
+        return current
+    own = (tag for tag in versions_in(repository.tags()).get(version, []) if OWN_TAG.fullmatch(tag))
+    artifacts = (repository.manifest(tag) for tag in own)
+    return next((one for one in artifacts if manifest_in(one, place) == manifest), None)
+
+
+def manifest_in(artifact: bytes | None, place: str) -> str | None:
+    """Return the digest of the release's manifest in an artifact. Raises a RegistryError if it isn't a release."""
+    digest = None if artifact is None else files_in(artifact, place).get(MANIFEST_NAME)
+    return None if digest is None else digest.removeprefix("sha256:")
+
+
 def tagged(repository: Repository, version: str) -> bytes | None:
     """Return the artifact of a version, even if only the tag of the artifact itself exists, or None."""
     if not VERSION_PATTERN.fullmatch(version):

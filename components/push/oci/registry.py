@@ -26,6 +26,7 @@ from components.push.artifact import ARTIFACT_FORM, artifact_of, files_in
 from components.push.oci.reading import (
     MOST_ATTEMPTS,
     address_in,
+    artifact_with,
     channels_of,
     make_current,
     own_tag,
@@ -36,13 +37,13 @@ from components.push.oci.reading import (
     version_in,
     versions_in,
 )
+from components.push.references import manifest_digest
 from components.push.registry import Located
 from components.push.release import (
     COMPRESSED_NAME,
     MANIFEST_NAME,
     MODEL_NAME,
     NO_FILES,
-    ChannelPointer,
     Release,
     ReleaseManifest,
 )
@@ -56,6 +57,7 @@ from components.push.release_files import (
 )
 from components.push.store_errors import explained
 from components.spec.registry import OCI_NAME, OciRegistry
+from components.trust.rollout import ReleaseRef
 
 _NEEDED = "permission to pull and push in the repositories below the registry's root"
 _PROBE = "edgemill-probe"
@@ -173,17 +175,18 @@ class OciBackend:
             return None if before is None else version_in(before), release
 
     @staticmethod
-    def follow(address: str, channel: str, pointer: ChannelPointer) -> None:
-        """Create or replace the channel's tag."""
-        folder = _parent(address)
+    def follow(address: str, channel: str, ref: ReleaseRef) -> None:
+        """Create or replace the channel's tag, which then names the artifact that is signed."""
+        folder, manifest = _parent(address), manifest_digest(ref)
         with _explained(address):
             repository = repository_at(folder)
-            artifact = tagged(repository, pointer.version)
-            if artifact is None or files_in(artifact, address).get(MODEL_NAME) != f"sha256:{pointer.sha256}":
+            artifact = artifact_with(repository, ref.version, manifest or None, folder)
+            if artifact is None or files_in(artifact, address).get(MODEL_NAME) != f"sha256:{ref.sha256}":
                 raise RegistryError(
                     "the signed release is in the wrong location in the registry",
                     where=address,
-                    bound=f"an artifact with the model sha256:{pointer.sha256}",
+                    bound=f"an artifact with the model sha256:{ref.sha256}"
+                    + (f" and the manifest sha256:{manifest}" if manifest else ""),
                     measured="another artifact" if artifact else "no such tag",
                     remedy="restore it: `edgemill registry repair --from` a mirror",
                 )

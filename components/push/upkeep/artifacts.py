@@ -17,8 +17,10 @@ from components.push.beside import OWN_REPOSITORY, host_and_name
 from components.push.oci.reading import (
     OWN_TAG,
     address_in,
+    artifact_with,
     is_channel,
     make_current,
+    manifest_in,
     own_tag,
     read_artifact,
     replace_tag,
@@ -74,7 +76,7 @@ class OciHoldings:
             if digest is None:
                 return None
             with suppress(FileNotFoundError):
-                return self._repository(place).blob(digest, largest(MANIFEST_NAME))
+                return self._repository(place).blob(f"sha256:{digest}", largest(MANIFEST_NAME))
             return None
 
     def contents(self, place: str, version: str, names: Iterable[str]) -> dict[str, bytes]:
@@ -102,7 +104,7 @@ class OciHoldings:
                 )
             named = self._artifact(place, version, manifest)
             if named is None:
-                there = (self._manifest_in(artifact, place) or "no such file").removeprefix("sha256:")
+                there = self._manifest_in(artifact, place) or "no such file"
                 raise not_signed(f"{address}/{MANIFEST_NAME}", filter(None, [manifest]), there)
             copy = self._verified(repository, place, named, address)
             for tag in versions_in(self._tags.get(place, ())).get(version, []):
@@ -145,6 +147,11 @@ class OciHoldings:
                     found[channel] = version_in(artifact)
         return found
 
+    def pointed(self, place: str, channel: str) -> str | None:
+        """See `Holdings`."""
+        with explained(f"{self.root}/{place}:{channel}"):
+            return self._manifest_in(self._repository(place).manifest(channel), place)
+
     def holds(self, place: str, version: str, written: bytes) -> bool:
         """See `Holdings`."""
         if version not in self._tags.get(place, ()):
@@ -186,7 +193,9 @@ class OciHoldings:
         """See `Holdings`."""
         repository, folder = self._repository(place), f"{self.root}/{place}"
         with explained(f"{folder}:{channel}"):
-            artifact = tagged(repository, release.version)
+            artifact = self._artifact(place, release.version, release.manifest_sha256)
+            # The digest of a manifest that somebody reformatted differs.
+            artifact = artifact or tagged(repository, release.version)
             if artifact is None:
                 raise RegistryError("there is no such release", where=folder, remedy="run again")
             return replace_tag(repository, channel, artifact, f"{folder}:{channel}") != artifact
@@ -234,17 +243,10 @@ class OciHoldings:
         return tuple(self._strangers + tags)
 
     def _artifact(self, place: str, version: str, manifest: str | None) -> bytes | None:
-        """Return the artifact of a version with a manifest, by its digest, or the current one; None without it."""
-        repository = self._repository(place)
-        current = tagged(repository, version)
-        if manifest is None or self._manifest_in(current, place) == f"sha256:{manifest}":
-            return current
-        own = (tag for tag in versions_in(repository.tags()).get(version, []) if OWN_TAG.fullmatch(tag))
-        artifacts = (repository.manifest(tag) for tag in own)
-        return next((one for one in artifacts if self._manifest_in(one, place) == f"sha256:{manifest}"), None)
+        return artifact_with(self._repository(place), version, manifest, f"{self.root}/{place}")
 
     def _manifest_in(self, artifact: bytes | None, place: str) -> str | None:
-        return None if artifact is None else files_in(artifact, f"{self.root}/{place}").get(MANIFEST_NAME)
+        return manifest_in(artifact, f"{self.root}/{place}")
 
     def _repository(self, place: str) -> Repository:
         return Repository(self._host, f"{self._name}/{place}")

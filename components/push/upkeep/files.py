@@ -146,6 +146,9 @@ class FileHoldings:
                 found[channel] = pointed_version(content.content)
         return found
 
+    def pointed(self, place: str, channel: str) -> None:
+        """See `Holdings`: pointers contain only the version."""
+
     def holds(self, place: str, version: str, written: bytes) -> bool:
         """See `Holdings`."""
         listed = self._files.get(place, {}).get(version, {})
@@ -215,11 +218,8 @@ class FileHoldings:
             yield Leftover("a temporary file", name, None, (one.key,), one.size, one.modified, STALE_SECONDS)
         for place, versions in self._files.items():
             for version, files in versions.items():
-                here, names = (
-                    f"{place}/{version}",
-                    self._unneeded(place, version, files, signed.get(f"{place}/{version}", ())),
-                )
-                if not names:
+                here = f"{place}/{version}"
+                if not (names := self._unneeded(place, version, files, signed.get(here, ()))):
                     continue
                 what = "files of a replaced manifest" if MANIFEST_NAME in files else "an incomplete release"
                 keys = tuple(files[name].key for name in names)

@@ -115,6 +115,9 @@ class Holdings(Protocol):
     def named(self, place: str) -> dict[str, str | None]:
         """Read the version that each channel of a place names, without verifying it; None if it can't be read."""
 
+    def pointed(self, place: str, channel: str) -> str | None:
+        """Read the digest of the manifest that a channel names; None if it names only a version, or doesn't exist."""
+
     def holds(self, place: str, version: str, written: bytes) -> bool:
         """Return whether a release is there: a manifest, current or not, and what it describes, by size or digest."""
 
@@ -128,7 +131,10 @@ class Holdings(Protocol):
         """Replace a damaged file of a release with the verified content."""
 
     def point(self, place: str, channel: str, release: Release) -> bool:
-        """Point a channel to a release. Creates the channel if it doesn't exist. Returns whether it changed."""
+        """Point a channel to a release. Creates the channel if it doesn't exist. Returns whether it changed.
+
+        If channels name manifests, it names the one of `release`.
+        """
 
     def remove(self, place: str, version: str) -> None:
         """Remove a release, so that readers see all of it or nothing."""

@@ -14,13 +14,14 @@ from components.core.errors import RegistryError
 from components.core.values import FrozenModel, Watch, unwatched
 from components.push.audit import copy_log, record
 from components.push.beside import normal_root
+from components.push.references import manifest_digest
 from components.push.registry import store_at
 from components.push.release import MANIFEST_NAME
 from components.push.upkeep.check import Problem
 from components.push.upkeep.holdings import Holdings
 from components.push.upkeep.opening import holdings_at, places_in
 from components.push.upkeep.releases.signed_files import by_manifest, read_signed
-from components.push.upkeep.trusted import Trusted, read_trusted, references
+from components.push.upkeep.trusted import Trusted, complete_releases, read_trusted, references
 from components.trust.rollout import ReleaseRef
 from components.trust.signed_set import FIRST_ROOT_NAME, TIMESTAMP_NAME, read_signed_set
 from components.trust.storage import ListedStore
@@ -133,6 +134,7 @@ class _Run:
         places = self._taken.places()
         if self._given is not None:
             self._given.places()
+        complete = complete_releases(trusted.reading.states) if trusted else {}
         total, done = sum(len(self._taken.versions(place)) for place in places), 0
         for place in places:
             # Read channels first, so that the releases that they name are among the copied ones.
@@ -153,7 +155,7 @@ class _Run:
                 if pointed in left_out:
                     continue
                 try:
-                    self._channel(place, channel, pointed)
+                    self._channel(place, channel, pointed, complete.get(place, {}).get(channel))
                 except RegistryError as error:
                     self.problems.append(Problem(where=f"{place}: {channel}", message=str(error)))
 
@@ -181,21 +183,25 @@ class _Run:
         held = all(one is not None and self._given.holds(place, version, one) for one in written)
         return held and self._given.manifest(place, version) == current
 
-    def _channel(self, place: str, channel: str, version: str | None) -> None:
+    def _channel(self, place: str, channel: str, version: str | None, ref: ReleaseRef | None) -> None:
         if version is None:
             raise RegistryError(
                 "the pointer of this channel cannot be read, so it is not copied",
                 where=f"{self._taken.root}/{place}: {channel}",
                 remedy="repair the source first: `edgemill registry repair`",
             )
-        if self._given is None or self._given.named(place).get(channel) == version:
-            if self._given is None:
-                self.pointed.append(f"{place}: {channel}")
-            return
-        copy = self._taken.read(place, version)
-        if not self._dry:
-            self._record()
-            self._given.point(place, channel, copy.release)
+        # A channel of a folder or a bucket names no manifest.
+        signed = manifest_digest(ref) if ref and ref.version == version else ""
+        manifest = signed or self._taken.pointed(place, channel)
+        if self._given is not None:
+            if self._given.named(place).get(channel) == version:
+                pointed = self._given.pointed(place, channel)
+                if pointed is None or manifest in {None, pointed}:
+                    return
+            copy = self._taken.read(place, version, manifest)
+            if not self._dry:
+                self._record()
+                self._given.point(place, channel, copy.release)
         self.pointed.append(f"{place}: {channel}")
 
     def _record(self, also: Sequence[str] = ()) -> None:

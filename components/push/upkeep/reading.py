@@ -12,8 +12,9 @@ from tuf.api.serialization import DeserializationError
 from components.core.errors import RegistryError
 from components.object_store.bucket import Content
 from components.trust import rollout
-from components.trust.memory import Memory, is_current
+from components.trust.memory import Memory
 from components.trust.names import EXPIRY_DAYS, SIGNED
+from components.trust.older import is_current
 from components.trust.signed_set import (
     FIRST_ROOT_NAME,
     SignedSet,

@@ -6,20 +6,21 @@ other registries, or from files of a run. If something is signed, the signed sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from components.core.errors import EdgemillError, RegistryError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, Watch, unwatched
 from components.push.audit import record
-from components.push.release import MANIFEST_NAME, manifest_path
+from components.push.references import manifest_digest
+from components.push.release import MANIFEST_NAME, Release, manifest_path
 from components.push.upkeep.check import Problem
 from components.push.upkeep.holdings import Copy, Holdings
 from components.push.upkeep.opening import holdings_at
 from components.push.upkeep.releases.pieces import from_pieces
 from components.push.upkeep.releases.signed_files import by_manifest, check_current, check_signed, read_signed
-from components.push.upkeep.trusted import read_trusted, references, restore_metadata
+from components.push.upkeep.trusted import complete_releases, read_trusted, references, restore_metadata
 from components.trust.rollout import ReleaseRef
 
 
@@ -87,10 +88,7 @@ def repair(
         for one in sorted(name for name in needed if name.rpartition("/")[0] == place):
             if one.rpartition("/")[2] not in holdings.versions(place):
                 run.release(place, one.rpartition("/")[2], complete=True)
-    complete: dict[str, dict[str, str]] = {}
-    for state in trusted.reading.states if trusted else ():
-        if state.complete is not None:
-            complete.setdefault(f"{state.device_class}/{state.name}", {})[state.channel] = state.complete.version
+    complete = complete_releases(trusted.reading.states) if trusted else {}
     for place in holdings.places():
         run.channels(place, complete.get(place, {}))
     return Repaired(
@@ -193,20 +191,19 @@ class _Run:
                 self._holdings.write(place, copy)
             self.restored.append(f"{place}/{version}/{MANIFEST_NAME}")
 
-    def channels(self, place: str, signed: dict[str, str]) -> None:
+    def channels(self, place: str, signed: Mapping[str, ReleaseRef]) -> None:
         """Point each damaged channel to its signed release, or to the release of the same channel in a source."""
         found = self._holdings.channels(place)
         for channel in sorted({*found, *signed}):
-            state, named = found.get(channel), signed.get(channel)
-            broken = state is None or isinstance(state, RegistryError)
-            if not broken and (named is None or state.version == named):  # type: ignore[union-attr]
+            state, ref = found.get(channel), signed.get(channel)
+            if isinstance(state, Release) and (ref is None or self._names(place, channel, state, ref)):
                 continue
-            version = named or self._named_elsewhere(place, channel)
+            version = ref.version if ref else self._named_elsewhere(place, channel)
             where = f"{place}: {channel}"
             try:
                 if version is None:
                     raise state if isinstance(state, RegistryError) else KeyError(channel)
-                refs = self._signed.get(f"{place}/{version}", ())
+                refs = [ref] if ref else self._signed.get(f"{place}/{version}", ())
                 release = read_signed(self._holdings, place, version, refs)[0].release
                 if not self._dry:
                     self._record()
@@ -214,6 +211,10 @@ class _Run:
                 self.restored.append(where)
             except RegistryError as error:
                 self.problems.append(Problem(where=where, message=str(error)))
+
+    def _names(self, place: str, channel: str, found: Release, ref: ReleaseRef) -> bool:
+        pointed = self._holdings.pointed(place, channel)
+        return found.version == ref.version and pointed in {None, manifest_digest(ref) or pointed}
 
     def _read(self, holdings: Holdings, place: str, version: str, manifest: str | None) -> Copy:
         copy = holdings.read(place, version, manifest)

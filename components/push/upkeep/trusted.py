@@ -107,6 +107,15 @@ def references(states: tuple[ChannelState, ...], *, archived: bool = True) -> di
     return found
 
 
+def complete_releases(states: tuple[ChannelState, ...]) -> dict[str, dict[str, ReleaseRef]]:
+    """Map each place to its channels' releases of all devices, which their pointers name."""
+    found: dict[str, dict[str, ReleaseRef]] = {}
+    for state in states:
+        if state.complete is not None:
+            found.setdefault(f"{state.device_class}/{state.name}", {})[state.channel] = state.complete
+    return found
+
+
 def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, dry_run: bool) -> list[str]:
     """Restore signed metadata that is missing, damaged, or old, file by file. Returns the files that were written.
 

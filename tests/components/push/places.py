@@ -18,6 +18,7 @@ from components.push.beside import normal_root
 from components.push.oci.reading import repository_at
 from components.push.registry import Registry, open_registry, registry_at, store_at
 from components.push.release import Release, ReleaseManifest
+from components.push.release_files import described
 from components.push.several import publish
 from components.push.signed import open_signed
 from components.spec.recipe import Recipe
@@ -112,6 +113,13 @@ class Place:
         spec = self.spec.model_copy(update={"channel": channel})
         (release,), _ = publish([spec], device_class, name, model, manifest)
         return release.version
+
+    def decide(self, channel: str, accuracy: float) -> Release:
+        """Push `MODEL` as a run does, after a decision with an accuracy that the card also names."""
+        card = {"model_card.md": f"accuracy {accuracy}".encode()}
+        manifest = manifest_of(MODEL, accuracy).model_copy(update={"files": described(card)})
+        spec = self.spec.model_copy(update={"channel": channel})
+        return publish([spec], "phone", "shoes", MODEL, manifest, card)[0][0]
 
     @property
     def kind(self) -> type[Registry]:

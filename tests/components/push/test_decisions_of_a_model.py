@@ -16,15 +16,13 @@ from components.push import several, signed
 from components.push.artifact import artifact_files
 from components.push.references import manifest_digest
 from components.push.release import Release, ReleaseManifest, manifest_path
-from components.push.release_files import described
-from components.push.several import publish
 from components.push.upkeep.check import verify
 from components.push.upkeep.collect import collect
 from components.push.upkeep.mirror import mirror
 from components.push.upkeep.repair import repair
 from components.trust import rollout
 from tests.components.device_client.fleet import Server, model_of
-from tests.components.push.places import KINDS, MODEL, OciFiles, Place, Store, manifest_of, signed_in, store_of
+from tests.components.push.places import KINDS, MODEL, OciFiles, Place, Store, signed_in, store_of
 from tests.components.push.test_upkeep import other_place
 from tests.forked import EVERY_STEP
 
@@ -43,14 +41,6 @@ def some_store(request: pytest.FixtureRequest) -> Iterator[Store]:
 def decided(some_store: Store, tmp_path: Path) -> Iterator[Place]:
     with signed_in(some_store.place(tmp_path / "registry"), tmp_path / "keys") as decided:
         yield decided
-
-
-def push(decided: Place, channel: str, accuracy: float) -> Release:
-    """Push the model after a decision with this accuracy, and with a card that names it."""
-    card = {"model_card.md": f"accuracy {accuracy}".encode()}
-    manifest = manifest_of(MODEL, accuracy).model_copy(update={"files": described(card)})
-    spec = decided.spec.model_copy(update={"channel": channel})
-    return publish([spec], "phone", "shoes", MODEL, manifest, card)[0][0]
 
 
 def problems(decided: Place) -> tuple[str, ...]:
@@ -79,8 +69,8 @@ def pulls(decided: Place, tmp_path: Path) -> None:
 
 
 def test_each_channel_keeps_the_decision_that_it_has_signed(decided: Place, some_store: Store, tmp_path: Path) -> None:
-    beta = push(decided, "beta", 0.875)
-    stable = push(decided, "stable", 0.9)
+    beta = decided.decide("beta", 0.875)
+    stable = decided.decide("stable", 0.9)
     assert beta.version == stable.version and beta.manifest != stable.manifest
     assert problems(decided) == ()
     collect(decided.root, grace=0.0)
@@ -99,7 +89,7 @@ def test_each_channel_keeps_the_decision_that_it_has_signed(decided: Place, some
     if some_store.kind == "local":
         pulls(copy, tmp_path)
     # Nobody needs the first decision after both channels have the second.
-    push(decided, "beta", 0.9)
+    decided.decide("beta", 0.9)
     before = len(decided.files.all())
     collect(decided.root, grace=0.0)
     assert problems(decided) == ()
@@ -107,21 +97,21 @@ def test_each_channel_keeps_the_decision_that_it_has_signed(decided: Place, some
 
 
 def test_promotion_takes_the_newest_decision(decided: Place) -> None:
-    first = push(decided, "canary", 0.875)
+    first = decided.decide("canary", 0.875)
     signed.promote(address(decided, first), "stable", rollout.FULL_SHARE)
     assert manifests(decided, "stable") == [first.manifest_sha256]
-    second = push(decided, "canary", 0.9)
+    second = decided.decide("canary", 0.9)
     assert problems(decided) == ()
     assert manifests(decided, "stable") == [first.manifest_sha256]
     signed.promote(address(decided, first), "stable", rollout.FULL_SHARE)
     assert manifests(decided, "stable") == [second.manifest_sha256]
-    push(decided, "canary", 0.875)
+    decided.decide("canary", 0.875)
     assert problems(decided) == ()
 
 
 @pytest.mark.parametrize("where", ["before the signature", "after the signature"])
 def test_killed_push_leaves_the_old_decision_or_the_new_one(decided: Place, where: str) -> None:
-    first = push(decided, "stable", 0.875)
+    first = decided.decide("stable", 0.875)
     target = "commit_signed" if where.startswith("before") else None
     killed = (
         mock.patch.object(several, target, side_effect=KilledError)
@@ -129,22 +119,22 @@ def test_killed_push_leaves_the_old_decision_or_the_new_one(decided: Place, wher
         else mock.patch.object(type(decided.open()), "commit", side_effect=KilledError)
     )
     with killed, pytest.raises(KilledError):
-        push(decided, "stable", 0.9)
+        decided.decide("stable", 0.9)
     assert problems(decided) == ()
     found = decided.current()
     assert found is not None and found.manifest == first.manifest
     assert (manifests(decided, "stable") == [first.manifest_sha256]) == bool(target)
     signed.promote(address(decided, first), "beta", rollout.FULL_SHARE)
     assert problems(decided) == ()
-    second = push(decided, "stable", 0.9)
+    second = decided.decide("stable", 0.9)
     found = decided.current()
     assert found is not None and found.manifest == second.manifest
     assert problems(decided) == ()
 
 
 def test_each_decision_is_repaired_from_a_mirror(decided: Place, tmp_path: Path) -> None:
-    version = push(decided, "beta", 0.875).version
-    push(decided, "stable", 0.9)
+    version = decided.decide("beta", 0.875).version
+    decided.decide("stable", 0.9)
     copy = str(tmp_path / "mirror")
     assert mirror(decided.root, copy).signed
     if isinstance(decided.files, OciFiles):
@@ -173,8 +163,8 @@ def test_each_decision_is_repaired_from_a_mirror(decided: Place, tmp_path: Path)
 def test_manifest_that_nobody_signed_is_named_and_repaired_without_a_source(decided: Place) -> None:
     if isinstance(decided.files, OciFiles):
         pytest.skip("what is edited there has another digest")
-    push(decided, "beta", 0.875)
-    release = push(decided, "stable", 0.9)
+    decided.decide("beta", 0.875)
+    release = decided.decide("stable", 0.9)
     here = f"phone/shoes/{release.version}"
     good = decided.files.all()[f"{here}/manifest.json"]
     # It fits itself.
@@ -193,8 +183,8 @@ def test_manifest_that_nobody_signed_is_named_and_repaired_without_a_source(deci
 def test_mirror_without_a_signed_decision_points_no_channel_to_it_and_is_not_signed(
     decided: Place, some_store: Store, tmp_path: Path
 ) -> None:
-    first = push(decided, "beta", 0.875)
-    push(decided, "stable", 0.9)
+    first = decided.decide("beta", 0.875)
+    decided.decide("stable", 0.9)
     if isinstance(decided.files, OciFiles):
         tags = [name for name in decided.files.all() if name.startswith(f"tag phone/shoes:{first.version}-")]
         for tag in tags:
@@ -217,5 +207,5 @@ def test_mirror_without_a_signed_decision_points_no_channel_to_it_and_is_not_sig
             "promote",
         )
     # A push with the same decision restores it.
-    push(decided, "beta", 0.875)
+    decided.decide("beta", 0.875)
     assert problems(decided) == ()

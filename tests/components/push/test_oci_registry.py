@@ -16,10 +16,14 @@ from components.core.errors import MetadataError, RegistryError, SpecError
 from components.core.files import sha256_of_bytes
 from components.object_store.oci import repository, transport
 from components.object_store.oci.repository import Repository
+from components.push import signed
 from components.push.registry import open_registry
 from components.push.release_files import described
+from components.push.upkeep.mirror import mirror
+from components.push.upkeep.repair import repair
 from components.spec.registry import OciRegistry
-from tests.components.push.places import MODEL, Place, Store, manifest_of, store_of
+from components.trust import rollout
+from tests.components.push.places import MODEL, OciFiles, Place, Store, manifest_of, signed_in, store_of
 from tests.gateway import ANSWER_LOST, DROPPED, Fault, Gateway
 from tests.object_store import free_port
 from tests.oci_server import OciServer
@@ -55,6 +59,12 @@ def gateway_of(store: Store) -> Gateway:
 def repository_of(place: Place) -> Repository:
     host, _, name = place.root.removeprefix("oci://").partition("/")
     return Repository(host, f"{name}/phone/shoes")
+
+
+def copied(place: Place, store: Store) -> Place:
+    """An empty registry next to another one, on the same server."""
+    root = f"{place.root}-copy"
+    return Place(OciRegistry(kind="oci", root=root), OciFiles(server_of(store), root))
 
 
 def artifact(place: Place, tag: str = VERSION) -> dict[str, Any]:
@@ -153,6 +163,54 @@ def test_skopeo_reads_what_was_pushed(place: Place, store: Store, tmp_path: Path
     )
     (own,) = (tag for tag in json.loads(listed.stdout)["Tags"] if tag not in {VERSION, "stable"})
     assert own.startswith(f"{VERSION}-")
+
+
+@pytest.mark.skipif(SKOPEO is None, reason="Debian's package skopeo is not installed")
+def test_tag_of_a_channel_leads_to_the_decision_that_the_channel_has_signed(
+    place: Place, store: Store, tmp_path: Path
+) -> None:
+    """The tag of a version names its newest decision, which another channel can have signed."""
+
+    def served(of: Place, channel: str) -> str:
+        """The digest that other tools pull."""
+        source = f"{server_of(store).host}/{of.root.partition('//')[2].partition('/')[2]}/phone/shoes:{channel}"
+        inspect = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{source}"]
+        return f"sha256:{sha256_of_bytes(subprocess.run(inspect, capture_output=True, check=True).stdout)}"
+
+    def signed_as(channel: str) -> str:
+        """The digest that devices get, without a roll-out that isn't complete."""
+        release = place.registry().channel("phone", "shoes", channel).complete
+        assert release is not None
+        subjects = {one["name"].rpartition("/")[2]: one["digest"] for one in release.statement["subject"]}
+        return f"sha256:{subjects['oci-manifest.json']['sha256']}"
+
+    address = f"{place.root}/phone/shoes"
+    with signed_in(place, tmp_path / "keys"):
+        first = place.decide("stable", 0.5)
+        place.decide("canary", 0.75)
+        newest, of_stable = signed_as("canary"), signed_as("stable")
+        assert served(place, VERSION) == newest != of_stable == served(place, "stable")
+        other = place.publish(OTHER, "beta")
+        signed.promote(f"{address}/{other}", "stable", 500)
+        assert served(place, "stable") == of_stable
+        signed.promote(f"{address}/{other}", "stable", 10_000)
+        assert served(place, "stable") == signed_as("stable") == signed_as("beta")
+        signed.change(address, "stable", rollout.rolled_back, "rollback")
+        assert served(place, "stable") == signed_as("stable") == of_stable
+        # Somebody moves the tag.
+        place.kind.point_at(first.path, "stable")
+        assert served(place, "stable") == newest
+        assert repair(place.root).restored == ("phone/shoes: stable",)
+        assert served(place, "stable") == of_stable
+        assert repair(place.root).restored == ()
+        copy = copied(place, store)
+        for _ in range(2):
+            done = mirror(place.root, copy.root)
+            assert [served(copy, channel) for channel in ("stable", "canary")] == [of_stable, newest]
+        assert done.pointed == ()
+        copy.kind.point_at(f"{copy.root}/phone/shoes/{VERSION}", "stable")
+        assert mirror(place.root, copy.root).pointed == ("phone/shoes: stable",)
+        assert served(copy, "stable") == of_stable
 
 
 def test_address_leads_to_a_release_or_a_file_of_one(place: Place) -> None:

@@ -12,7 +12,7 @@ from components.object_store.clients import bucket_of
 from components.push.registry import open_registry
 from components.push.upkeep.convert import sign
 from components.spec.registry import GcsRegistry, S3Registry
-from tests.components.push.places import ObjectFiles, Place, Store, store_of
+from tests.components.push.places import MODEL, ObjectFiles, Place, Store, store_of
 from tests.gateway import Fault, Gateway
 from tests.object_store import BUCKET, S3Server, free_port, google_server, s3_server, s3_user
 
@@ -28,17 +28,20 @@ def test_s3_that_ignores_conditions_is_refused_and_left_empty(tmp_path: Path) ->
     with store_of("s3") as store:
         place = store.place(tmp_path)
         gateway_of(store).ignored = frozenset({"if-match", "if-none-match"})
-        with pytest.raises(RegistryError, match="ignores conditions of writes, so two pushes could overwrite"):
-            place.open().check_writable()
-        assert place.files.all() == {}
+        for attempt in (place.open().check_writable, place.push, lambda: place.publish(MODEL)):
+            with pytest.raises(RegistryError, match="ignores conditions of writes, so two pushes could overwrite"):
+                attempt()
+            assert place.files.all() == {}
 
 
 def test_emulator_that_ignores_conditions_is_refused_and_left_empty() -> None:
     with google_server():
         root = f"gs://{BUCKET}/registry"
-        with pytest.raises(RegistryError, match=r"expected: If-Match and If-None-Match, or ifGenerationMatch"):
-            open_registry(GcsRegistry(kind="gcs", root=root)).check_writable()
-        assert list(bucket_of(root).objects("")) == []
+        place = Place(GcsRegistry(kind="gcs", root=root), ObjectFiles(root))
+        for attempt in (place.open().check_writable, lambda: place.publish(MODEL)):
+            with pytest.raises(RegistryError, match=r"expected: If-Match and If-None-Match, or ifGenerationMatch"):
+                attempt()
+            assert list(bucket_of(root).objects("")) == []
 
 
 @pytest.fixture

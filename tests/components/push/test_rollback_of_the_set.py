@@ -10,16 +10,18 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, Targets
 from typer.testing import CliRunner
 
+from components.core.errors import RegistryUnreachableError, SpecError
 from components.push import signed
 from components.push.audit import newest
 from components.push.beside import AUDIT, notes_at
 from components.push.upkeep.check import verify
 from components.push.upkeep.mirror import mirror
 from components.trust import rollout
-from components.trust.memory import FOLDER_IN_KEYS, STATE, OlderError
+from components.trust.memory import FOLDER_IN_KEYS, STATE
+from components.trust.older import OlderError
 from edgemill.main import app
 from tests.components.push.places import MODEL, Place, Store, signed_in, store_of
 from tests.forked import killed_at
@@ -181,13 +183,123 @@ def test_state_is_kept_elsewhere_and_must_be_writable(folder: Place, tmp_path: P
         shutil.rmtree(tmp_path / "keys" / FOLDER_IN_KEYS)
         put_back(folder, old)
         assert OLDER in verify(folder.root).problems[0].message
-        kept.write_text("{")
-        code, said = registry("verify", folder.root)
-        assert (code, "this machine's record of the registry cannot be read" in said) == (2, True), said
     (blocked := tmp_path / "file").write_text("")
     with mock.patch.dict(os.environ, {STATE: str(blocked / "state")}):
         code, said = registry("status", folder.root)
         assert (code, STATE in said) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[" * 100_000 + "]" * 100_000,
+        '{"root": 1, "timestamp": []}',
+        '{"root": 1, "timestamp": %s, "snapshot": %s}' % ((f'{{"signed": {"[" * 5_000}{"]" * 5_000}}}',) * 2),
+        "a snapshot as the timestamp",
+    ],
+)
+def test_memory_that_cannot_be_read_is_an_error(folder: Place, tmp_path: Path, content: str) -> None:
+    folder.publish(MODEL)
+    ((kept),) = (tmp_path / "keys" / FOLDER_IN_KEYS).iterdir()
+    if content.startswith("a "):
+        value = json.loads(kept.read_text())
+        content = json.dumps({**value, "timestamp": value["snapshot"]})
+    kept.write_text(content)
+    for command in ("verify", "refresh", "repair"):
+        code, said = registry(command, folder.root)
+        assert (code, "this machine's record of the registry cannot be read" in said) == (2, True), said
+        assert "then remove the file" in said
+
+
+def test_memory_that_is_no_file_is_an_error(folder: Place, tmp_path: Path) -> None:
+    ((kept),) = (tmp_path / "keys" / FOLDER_IN_KEYS).iterdir() if folder.publish(MODEL) else ()
+    kept.unlink()
+    os.mkfifo(kept)
+    code, said = registry("status", folder.root)
+    assert (code, "Not a regular file" in said) == (2, True), said
+
+
+def test_pods_that_share_a_state_in_an_object_store_notice_an_older_set(tmp_path: Path) -> None:
+    """Their key sets are read-only, and nothing outlives a pod."""
+    with store_of("s3") as running:
+        place = running.place(tmp_path)
+        state = place.root.replace("/some/", "/state/")
+        with signed_in(place, tmp_path / "keys"), mock.patch.dict(os.environ, {STATE: state}):
+            place.publish(MODEL)
+            old = timestamp_of(place)
+            place.publish(OTHER)
+            last = timestamp_of(place)
+            place.files.remove(f"_tuf/{place.registry().read().snapshot.signed.version}.snapshot.json")
+            put_back(place, old)
+            assert not (tmp_path / "keys" / FOLDER_IN_KEYS).exists()
+            with pytest.raises(OlderError, match=r"expected: version \d+; found: version \d+"):
+                place.publish(THIRD)
+            put_back(place, last)
+            assert running.gateway is not None
+            running.gateway.fault = lambda number, line: (503, "") if "/state/" in line else None
+            with pytest.raises(RegistryUnreachableError, match=r"this machine's record of the registry cannot be read"):
+                place.publish(THIRD)
+            running.gateway.fault = lambda number, line: None
+            os.environ[STATE] = "ftp://bucket"
+            with pytest.raises(SpecError, match=r"EDGEMILL_STATE.*expected: a folder, s3://BUCKET"):
+                place.publish(THIRD)
+
+
+def test_older_set_is_not_remembered_over_a_newer_one(folder: Place, tmp_path: Path) -> None:
+    """Two processes can verify at the same time."""
+    folder.publish(MODEL)
+    before = folder.registry().read()
+    folder.publish(OTHER)
+    ((kept),) = (tmp_path / "keys" / FOLDER_IN_KEYS).iterdir()
+    newest = kept.read_bytes()
+    folder.registry().memory.keep(before.root.signed.version, before.timestamp, before.snapshot)
+    assert kept.read_bytes() == newest
+
+
+def test_machine_that_remembers_nothing_warns_of_what_can_be_an_interrupted_change(
+    folder: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.publish(MODEL)
+    old = timestamp_of(folder)
+    folder.publish(OTHER)
+    put_back(folder, old)
+    shutil.rmtree(tmp_path / "keys" / FOLDER_IN_KEYS)
+    folder.publish(THIRD)
+    (warning,) = [one.getMessage() for one in caplog.records if "put an older timestamp back" in one.getMessage()]
+    assert folder.root in warning
+    caplog.clear()
+    shutil.rmtree(tmp_path / "keys" / FOLDER_IN_KEYS)
+    folder.publish(MODEL)
+    assert "put an older timestamp back" not in caplog.text
+
+
+def test_push_to_a_registry_that_cannot_be_remembered_warns_once(
+    folder: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "keys" / FOLDER_IN_KEYS).write_text("in the way")
+    version = folder.publish(MODEL)
+    assert channels(folder) == {"stable": version}
+    (warning,) = [one.getMessage() for one in caplog.records if "remember" in one.getMessage()]
+    assert folder.root in warning and f"Remedy: set {STATE} to a folder" in warning
+
+
+def test_state_that_fills_up_during_a_push_does_not_hide_that_the_push_succeeded(
+    folder: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once the timestamp is in force, devices get the release, so an error would be false."""
+    folder.publish(MODEL)
+    state = tmp_path / "state"
+    with mock.patch.dict(os.environ, {STATE: str(state)}):
+        assert not verify(folder.root).problems
+
+        def edit(_: object) -> dict[str, Metadata[Targets]]:
+            shutil.rmtree(state)
+            state.write_text("in the way")
+            return {}
+
+        folder.registry().commit(edit, snapshot=True)
+    assert "this machine can't remember the newest signed set" in caplog.text
 
 
 def test_entries_that_were_removed_are_missed_after_the_next_push_too(folder: Place) -> None:
