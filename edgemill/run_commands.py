@@ -94,7 +94,7 @@ def lineage(
 ) -> None:
     """Show the lineage of a model.
 
-    Traces them back to the recipe, the calibration sample, the training run, and the examples, and compares each
+    Traces it back to the recipe, the calibration sample, the training run, and the examples, and compares each
     artifact with its record.
     """
     from edgemill.commands.lineage import print_lineage

@@ -67,7 +67,7 @@ def refuse_code(path: Path) -> None:
 
 
 def _as_layer(name: str) -> str:
-    """A name of `code_inside`, which can end in a reason, such as `writer (calls io.write_file)`."""
+    """A name from `code_inside` as part of a message. The name can include the function that the layer calls."""
     own, space, reason = name.partition(" (")
     return name if own == "a layer" else f"layer {own!r}{space}{reason}"
 

@@ -1,4 +1,4 @@
-"""Import of an existing float model to the layout of a baseline, and its Keras model where it has one."""
+"""Imports an existing float model into the layout of a baseline, with its Keras model if it has one."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def _kind_of_saved_model(folder: Path, signature: str | None) -> SourceKind:
 
 
 def _user_objects(folder: Path) -> Iterator[bytes]:
-    """Yield the user objects in the graph of a SavedModel's objects, its root first."""
+    """Yield the user objects in the object graph of a SavedModel, the root first."""
     for meta_graph in fields((folder / "saved_model.pb").read_bytes(), _META_GRAPHS):
         for objects in fields(meta_graph, _OBJECTS):
             for node in fields(objects, _NODES):

@@ -67,5 +67,6 @@ class WeightQuantizer(quantizers.Quantizer):
 
 
 def _not_zero(most: Any) -> Any:
-    """A lower bound for the range of a channel of (near) zeros, so that its bias in units of the scale fits 32 bits."""
+    """A lower bound for the range of a channel of (near) zeros, so that its bias in units of the scale fits in 32
+    bits."""
     return tf.maximum(most, 2.0**-16)

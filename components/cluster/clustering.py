@@ -43,7 +43,7 @@ def targets(model: Any, step: ClusterStep) -> tuple[Target, ...]:
     """The kernels of a built Keras model that a step clusters.
 
     Raises:
-        SpecError: A name or glob fits no layer, or nothing is left to cluster.
+        SpecError: A name or glob matches no layer, or nothing is left to cluster.
         ModelError: A kernel has as many weights as centroids, or fewer. The message names all such layers.
     """
     chosen = chosen_kernels(model, step.layers, step.except_layers, [target.layers for target in step.targets])

@@ -15,7 +15,7 @@ class ConversionResult:
 
     Attributes:
         content: The file.
-        kept_tensors: Names of the tensors of layers that stay float.
+        kept_tensors: Names of the tensors of layers that stay in float.
         ranges, sensitivity, search: See `Converted`.
         streaming, state_errors: See `Converted`.
         encode_sparse: Converts again with sparse-encoded weights; None if the back-end can't do that.

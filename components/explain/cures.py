@@ -19,7 +19,7 @@ class Situation:
     Attributes:
         recipe: Snapshot of the candidate's recipe.
         scheme: Its scheme.
-        layers: Names of the layers that must stay float until the next one reads their values; empty if one has no
+        layers: Names of the layers that must stay in float until the next one reads their values; empty if one has no
             name.
         layer: Name of the layer at fault.
         kind: Kind of its operator; empty for an input.
@@ -63,7 +63,7 @@ class Situation:
         return self.cured(self.scheme.finer_weights) if self.scheme.finer_weights else None
 
     def with_float(self, names: Sequence[str]) -> dict[str, Any] | None:
-        """The recipe with layers kept float; None if its scheme cannot do that."""
+        """The recipe with layers kept in float; None if its scheme cannot do that."""
         if self.trains or not isinstance(self.scheme, CalibratedScheme) or not names or not all(names):
             return None
         return self.cured({"kind": self.scheme.kind, "keep_float": list(dict.fromkeys(map(pattern, names)))})

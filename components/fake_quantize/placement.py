@@ -47,7 +47,7 @@ def place(
         kinds: Class names by name of the user's layers, in order.
         notes: How layers were rewritten, by name of the user's layers.
         outputs: Names of the layers whose outputs are outputs of the model.
-        integer_io: Whether inputs and outputs of the model are integers even if the layers next to them stay float.
+        integer_io: Whether inputs and outputs of the model are integers even if the layers next to them stay in float.
     """
     by_name = {node.name: node for node in nodes}
     readers: dict[str, int] = {}

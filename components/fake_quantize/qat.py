@@ -157,7 +157,7 @@ def _annotated(flat: Any, names: Collection[str]) -> Any:
 def ready_to_export(model: Any) -> None:
     """Change how a trained model computes, so that the converter keeps convolutions whole. It can't be trained then.
 
-    The converter merges equal parts of dilated convolutions of one tensor, and leaves the merged part float.
+    The converter merges equal parts of dilated convolutions of one tensor, and leaves the merged part in float.
     """
     for layer in model.layers:
         inner = layer.layer if isinstance(layer, QuantizeWrapper) else layer

@@ -39,7 +39,7 @@ class Tflite8BitScheme(QuantizeScheme):
         activation_bits: 8, or 16 (symmetric, "16x8").
         policies: Policy of each layer of the model, by name, which overrides both; must include every layer.
         delay: Training batches before activations are quantized.
-        integer_io: Whether inputs and outputs of the model are integers even if the layers next to them stay float.
+        integer_io: Whether inputs and outputs of the model are integers even if the layers next to them stay in float.
         invariants: Properties of the weights from earlier steps, to preserve.
         quantizers: The factory of quantizers; None uses quantizers for training.
     """
@@ -189,7 +189,7 @@ def _activation(layer: Any) -> str | None:
 def _of_annotation(
     policy: LayerPolicy, name: str, annotations: Mapping[str, Any], configs: Mapping[str, Any]
 ) -> LayerPolicy:
-    """Keep a layer without annotation float; let a layer annotated with a config keep the config."""
+    """Leave a layer without an annotation in float. A layer annotated with a config keeps the config."""
     if name not in annotations:
         return replace(policy, mode="float", config=None)
     if name in configs and policy.config is None:

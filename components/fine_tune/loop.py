@@ -71,7 +71,7 @@ def fine_tune(
         before_epoch: Called with each epoch's index from 0. Returns whether it changed the training of the model.
         after_batch: Called after each batch, and once before the first batch of this process with the weights to start
             from. Takes the number of batches since the start of the training, and the number of batches per epoch.
-        counts_from: Number of first epochs that early stopping ignores: they are never the best, nor part of the
+        counts_from: Number of epochs at the start that early stopping ignores: they are never the best, nor part of the
             patience.
 
     Returns:

@@ -210,7 +210,8 @@ def evidence_on(
 def evidence_of_values(
     result: SliceResult, reference: SliceResult | None, metric: str, bound: float, sign: int, span: float | None
 ) -> Evidence | str:
-    """The same without the flips, for a change from any other model, the `reference`, on the same examples."""
+    """Like `evidence_on`, but without flips, for the change from any other model, the `reference`, on the same
+    examples."""
     sample, theirs = (None if one is None else one.samples.get(metric) for one in (result, reference))
     if sample is not None and (reference is None or theirs is not None):
         return of_samples(sample, theirs, bound, sign, result.examples)

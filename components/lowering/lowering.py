@@ -58,7 +58,7 @@ def lower(
 
     Args:
         model: A functional or Sequential model.
-        scheme: The numeric format. Static schemes get ranges; others stay float.
+        scheme: The numeric format. Static schemes get ranges; others stay in float.
         form: One time step (`streaming`), or the complete sequence (`sequence`).
         folder: Output folder; the SavedModel goes into `Format-Serving`.
         sample: Model input -> [N, time, ...]; required for static schemes and for trajectories.

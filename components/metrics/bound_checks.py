@@ -48,7 +48,7 @@ def bound_errors(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[Sp
 
 
 def untestable(gate: GateSpec, evaluated: Sequence[MetricSpec]) -> Iterator[SpecError]:
-    """Yield an error for each metric that can't pass a test that it must pass, so that no candidate could pass."""
+    """Yield an error for each metric that must pass a test but can't, so that no candidate could pass."""
     metrics = {metric.name: metric for metric in evaluated}
     for index, bound in enumerate(gate.metrics if gate.decide_on == "test" else ()):
         metric = metrics.get(bound.name)

@@ -40,7 +40,7 @@ def targets(model: Any, step: PruneStep) -> tuple[Target, ...]:
     """The kernels of a built Keras model that a step prunes.
 
     Raises:
-        SpecError: A name or glob fits no layer, or nothing is left to prune.
+        SpecError: A name or glob matches no layer, or nothing is left to prune.
         ModelError: The structure does not fit a kernel. The message names all such layers.
     """
     chosen = chosen_kernels(model, step.layers, step.except_layers, [target.layers for target in step.targets])

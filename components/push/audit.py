@@ -179,7 +179,7 @@ def read_log(root: str, contains: str | None = None, signed: str = "") -> Log:
 
 
 def actor() -> str:
-    """The name in the log of who makes a change."""
+    """The name by which the log records who makes a change."""
     named = os.environ.get(ACTOR, "").strip()
     if not named:
         try:

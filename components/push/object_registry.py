@@ -7,8 +7,8 @@ An object store has no rename. Instead, each write has a condition that the stor
 - The model and its compressed form are created only if there is no object yet. They are never replaced. Their version
   is a digest of the model, so all pushers write the same content.
 - The manifest comes last, because it makes a release complete. It and the pointer of a channel are replaced only if
-  they are still what was read. Otherwise, another push was faster: they are read again. A manifest that is replaced is
-  first kept at its digest.
+  they are still what was read. Otherwise, another push came first, and they are read again. A manifest that is replaced
+  is first kept at its digest.
 
 So no push overwrites anything that it hasn't read, and a killed push leaves the channel either unchanged or moved.
 """

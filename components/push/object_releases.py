@@ -103,9 +103,9 @@ def create(bucket: Bucket, key: str, content: bytes, place: str) -> bytes:
 
 
 def replace(bucket: Bucket, key: str, content: bytes, place: str, *, again: bool = False) -> bytes | None:
-    """Replace an object if it differs, or `again`, and return its previous content; None if there was none.
+    """Replace an object if it differs, or if `again` is set. Return its previous content; None if there was none.
 
-    The write of a faster push isn't lost: this push reads it, and replaces it.
+    If another push writes first, this push reads what it wrote before replacing it.
     """
     for attempt in range(MOST_ATTEMPTS):
         found = bucket.read_version(key)

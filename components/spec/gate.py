@@ -100,8 +100,8 @@ class GateSpec(FrozenModel):
             then the first candidate. Accuracy is the first metric of `metrics`. `smallest_compressed` compares bytes
             under gzip, as the registry serves them. `fastest` chooses the smallest candidate if none was timed. On a
             device with Vela, it chooses the candidate with the fewest operators on the CPU, then the fewest cycles; on
-            a connected phone, the one with the shortest time there. A name, or `{by: smallest, within: 0.005}` to give
-            up no more than this much accuracy for it.
+            a connected phone, the one with the shortest time there. Write only the name, or `{by: smallest, within:
+            0.005}` to give up at most this much accuracy.
         decide_on: `estimate` compares the measured value, which can meet a bound by chance. `interval` compares the 95
             % confidence interval: a bound inside the interval means not enough data. `test` blesses a candidate only if
             a statistical test shows every bound of `metrics`. See docs/gate.md.

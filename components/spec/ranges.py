@@ -1,4 +1,4 @@
-"""Options for accuracy recovery without training: how ranges are estimated, and which layers stay float."""
+"""Options for accuracy recovery without training: how ranges are estimated, and which layers stay in float."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Entropy(FrozenModel):
 
 
 class AutoKeepFloat(FrozenModel):
-    """Keeps the fewest layers float, in order of sensitivity, that keep the first metric within `max_drop`.
+    """Keeps as few layers in float as possible, the most sensitive first, so that the first metric is within
+    `max_drop`.
 
     The metric is computed on the calibration sample.
 
@@ -56,7 +57,7 @@ class AutoKeepFloat(FrozenModel):
 
 
 class KeepLayersFloat(FrozenModel):
-    """Keeps the named layers float.
+    """Keeps the named layers in float.
 
     Attributes:
         names: Shell patterns (`*`, `?`, `[...]`) of layer names as the report shows them, such as `*/dense_1`.

@@ -56,7 +56,7 @@ class Memory:
     """
 
     def __init__(self, where: str, anchor: bytes, keys: Path | None = None) -> None:
-        """Choose the file: where EDGEMILL_STATE says, a folder or an address, or in the key set. Else, there is none.
+        """Choose the file: in EDGEMILL_STATE, a folder or an address, or in the key set. Without either, there is none.
 
         Args:
             where: The registry.

@@ -9,7 +9,7 @@ _OURS = str(Path(__file__).resolve().parents[2] / "kubeflow")
 
 
 def share_name() -> None:
-    """Let `import kubeflow.x` find Edgemill's modules even if another package has the name.
+    """Make `import kubeflow.x` find Edgemill's modules even if another package has the name.
 
     Edgemill's package has no `__init__.py`, so it never hides the other one. A package with an `__init__.py` hides
     Edgemill's, regardless of the order on the path.

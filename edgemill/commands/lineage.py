@@ -79,7 +79,7 @@ def _facts(node: LineageNode) -> Iterator[str]:
 
 
 class _Compared(NamedTuple):
-    """One artifact, and how it compares with its record. A release that is not there has no error."""
+    """One artifact, and how it compares with its record. A missing release has no error."""
 
     artifact: str
     state: Literal["verified", "changed", "missing"]

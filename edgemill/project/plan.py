@@ -84,7 +84,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         data: The data.
         model: The model.
         options: The user's options.
-        run: Input -> values [N, ...], to output -> values [N, ...].
+        run: Runs the model: from input -> values [N, ...] to output -> values [N, ...].
 
     Raises:
         ModelError: The model's input or output doesn't fit the data.

@@ -18,7 +18,7 @@ class Unusable(FrozenModel):
         reason: The kind of its content. Text represents all types other than numbers.
         measured: A description of the finding.
         missing: Number of missing values.
-        grouped: Whether the text is a number with separators of thousands.
+        grouped: Whether the text is a number with thousands separators.
     """
 
     reason: Literal["text", "missing values"]

@@ -130,7 +130,7 @@ def _product_of_vectors(graph: Any) -> ModelError | None:
 
 
 def rows_without_kernel(graph: Any, bits: int) -> tuple[list[OperatorLimit], list[OperatorLimit]]:
-    """List the rows for a float file's operators: those that stay float, and those without a kernel in the runtime.
+    """List the rows for a float file's operators: those that stay in float, and those without a kernel in the runtime.
 
     Args:
         graph: The main graph of the file, a `components.convert.aeq.layers.Graph`.

@@ -31,7 +31,7 @@ class CheckedRecipes:
     Attributes:
         previews: Recipe name (and step, if the recipe has several) -> the treatment of each layer, for recipes with
             steps that can work. For a model with recurrent layers, also their treatment in the other recipes.
-        refused: Recipe name -> every reason why the recipe cannot work. Recipes that can work are missing.
+        refused: Recipe name -> every reason why the recipe cannot work. Recipes that can work are absent.
         kinds: The operators of the float file; empty if all are plain ones, or if they are unknown.
     """
 

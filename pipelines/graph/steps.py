@@ -95,7 +95,8 @@ def _asked(recipe: Recipe, step: Step) -> dict[str, Any]:
     if "invariants" in step.depends_on:
         asked["invariants"] = recipe.invariants_of(step).model_dump()
     if "scheme" in step.depends_on:
-        # `float_io` matters only for conversion, unless layers can stay float: inputs and outputs then have no range.
+        # `float_io` matters only for conversion, unless layers can stay in float: inputs and outputs then have no
+        # range.
         fallback = getattr(recipe.scheme, "float_fallback", False)
         asked["scheme"] = recipe.scheme.model_copy(update={} if fallback else {"float_io": False}).model_dump()
         asked["recurrent"] = recipe.recurrent

@@ -84,7 +84,7 @@ def past_runs(root: Path, pipeline: str | None = None) -> list[PastRun]:
     """List the runs below a root, the newest first.
 
     Raises:
-        UnknownRunError: No such pipeline has run here, or the root holds no runs.
+        UnknownRunError: No such pipeline has run here, or the root contains no runs.
     """
     found = [_past_run(folder) for folder in _folders(root, pipeline)]
     if not found:

@@ -1,4 +1,4 @@
-"""The report's sections on trainings, recurrent layers, ranges, and layers that stay float, with their charts."""
+"""The report's sections on trainings, recurrent layers, ranges, and layers that stay in float, with their charts."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class NodeRecord:
 
 
 class StateChanges:
-    """Detects changes of the nodes' states between looks.
+    """Detects changes of the nodes' states between two readings of the store.
 
     A node whose outputs come from the cache is first registered as running for a few milliseconds. A watcher would then
     prepare for work that never comes, for example by importing TensorFlow for conversions. So a running node counts as
@@ -57,7 +57,7 @@ class StateChanges:
         self._running: set[str] = set()
 
     def among(self, records: Iterable[NodeRecord], *, last: bool = False) -> Iterator[NodeRecord]:
-        """Yield the changes, in the order in which nodes began. Set `last` for a look after the run."""
+        """Yield the changes, in the order in which nodes began. Set `last` for the reading after the run."""
         for record in sorted(records, key=lambda record: record.began):
             if record.state == "running" and record.node not in self._running and not last:
                 self._running.add(record.node)

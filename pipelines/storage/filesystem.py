@@ -115,7 +115,7 @@ class ObjectStoreFilesystem(filesystem.Filesystem):
         topdown: bool = True,
         onerror: Callable[..., None] | None = None,  # noqa: ARG004
     ) -> Iterable[tuple[str, list[str], list[str]]]:
-        """List folders with their content."""
+        """List folders with their contents."""
         prefix = below(split(top)[2])
         folders: dict[str, tuple[dict[str, None], list[str]]] = {"": ({}, [])}
         for one in bucket_of(top).objects(prefix):

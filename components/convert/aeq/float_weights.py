@@ -1,4 +1,4 @@
-"""Conversion of a float TFLite file whose activations stay float: float16 and dynamic range."""
+"""Conversion of a float TFLite file whose activations stay in float: float16 and dynamic range."""
 
 from __future__ import annotations
 

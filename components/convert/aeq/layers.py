@@ -1,4 +1,4 @@
-"""The layers of a float TFLite file, which can be quantized or kept float separately. Imports TensorFlow."""
+"""The layers of a float TFLite file, which can be quantized or kept in float separately. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _layer_name(tensor: str, exported: Mapping[str, str]) -> str:
 
 
 def float_tensors_of(layers: Iterable[Layer]) -> frozenset[str]:
-    """Names of the input, constant, and output tensors of layers, which are float if the layers stay float."""
+    """Names of the input, constant, and output tensors of layers, which are float if the layers stay in float."""
     return frozenset(
         name for layer in layers for operator in layer.operators for name in (*operator.inputs, *operator.outputs)
     )

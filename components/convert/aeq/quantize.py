@@ -25,7 +25,7 @@ _INTEGERS, _FLOAT = "min_max_uniform_quantize", "no_quantize"
 
 
 def refuse_what_stays_float(graph: Graph, scheme: StaticScheme) -> None:
-    """Raise a ConversionError if the back-end would silently leave operators float. The message names them."""
+    """Raise a ConversionError if the back-end would silently leave operators in float. The message names them."""
     if scheme.float_fallback:
         return
     lacking = sorted({operator.kind for operator in graph.operators} - quantizable(scheme))
@@ -50,7 +50,7 @@ def quantizable(scheme: StaticScheme) -> frozenset[str]:
 
 
 def quantize_all(content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Iterable[Layer] = ()) -> bytes:
-    """Quantize a float file in a static scheme, with the given ranges of activations. The `kept` layers stay float.
+    """Quantize a float file in a static scheme, with the given ranges of activations. The `kept` layers stay in float.
 
     The same arguments give the same bytes. Inputs, outputs, and the signature keep their names. The weights of a fully
     connected operator have one scale, as in TensorFlow's converter, so recipes with different calibration methods don't
@@ -67,7 +67,8 @@ def quantize_all(content: bytes, scheme: StaticScheme, ranges: Ranges, kept: Ite
 
 
 def quantize_only(content: bytes, scheme: StaticScheme, ranges: Ranges, layer: Layer) -> bytes:
-    """Like `quantize_all`, but quantize only one layer. Everything else stays float, including inputs and outputs."""
+    """Like `quantize_all`, but quantize only one layer. Everything else stays in float, including inputs and
+    outputs."""
     recipe = [rule for one in layer.operators for rule in _integer(_scope(one), one.kind, scheme)]
     return _quantized(content, recipe, ranges, scheme)
 
@@ -107,7 +108,7 @@ def dynamic_range(content: bytes, scheme: Scheme, least: int) -> bytes:
 
 
 def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
-    """Raise a ConversionError if a bias does not fit 32 bits. The back-end clips it without a warning."""
+    """Raise a ConversionError if a bias does not fit in 32 bits. The back-end clips it without a warning."""
     from components.upstream.tflite.objects import schema
 
     model = schema.Model.GetRootAs(content)
@@ -129,7 +130,7 @@ def refuse_clipped_biases(content: bytes, scheme: StaticScheme) -> None:
             )
 
 
-# A pattern of names, an operation, and its configuration. None leaves the operation float.
+# A pattern of names, an operation, and its configuration. None leaves the operation in float.
 _Rule = tuple[str, str, Any]
 
 
@@ -150,7 +151,7 @@ class _BackEnd:
         }
 
     def takes(self, operation: Any, config: Any) -> bool:
-        """Whether the back-end can quantize an operation with this configuration. Otherwise, it leaves it float."""
+        """Whether the back-end can quantize an operation with this configuration. Otherwise, it leaves it in float."""
         try:
             self._check.check_op_quantization_config(_INTEGERS, operation, config)
         except ValueError:

@@ -1,4 +1,5 @@
-"""Select the layers that stay float: the error of each quantized layer, and the fewest float layers. Pure functions."""
+"""Select the layers that stay in float: the error of each quantized layer, and the fewest float layers. Pure
+functions."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def scheme_violations(scheme: Scheme, inspection: Inspection, kept_float: Set[st
     Args:
         scheme: The requested scheme.
         inspection: Inspection of the file.
-        kept_float: Names in the float file of the tensors that `keep_float` leaves float.
+        kept_float: Names in the float file of the tensors that `keep_float` keeps in float.
 
     Returns:
         One clause per broken promise, with names and numbers; empty if the file keeps all promises.

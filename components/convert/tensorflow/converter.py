@@ -95,7 +95,7 @@ def convert(
         with_one_scale_per_dense_layer(converter)
         _configure(converter, scheme, trained)
         if scheme.is_static and scheme.activation_bits == 16 and _casts_at_the_border(signature):
-            # The converter has no integer CAST. Other operators that stay float break the scheme's promise.
+            # The converter has no integer CAST. Other operators that stay in float break the scheme's promise.
             converter.target_spec.supported_ops = [INT16_OPERATORS, tf.lite.OpsSet.TFLITE_BUILTINS]
         if sparse:
             converter.optimizations = [*converter.optimizations, SPARSITY]
@@ -195,7 +195,7 @@ def _configure(converter: Any, scheme: Scheme, trained: bool) -> None:
 
 
 def _configure_trained(converter: Any, scheme: StaticScheme) -> None:
-    """Configure without calibration, because all ranges are in the graph. Tensors without a range stay float."""
+    """Configure without calibration, because all ranges are in the graph. Tensors without a range stay in float."""
     if scheme.activation_bits == 16:
         # Only this path of the converter respects the bit width of an activation's fake quantization.
         set_option(converter, ANY_BITS, True)

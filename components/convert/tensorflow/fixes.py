@@ -128,10 +128,10 @@ def with_int16_io(content: bytes, float_io: bool) -> bytes:
 
     Args:
         content: A TFLite file with int16 activations and float inputs and outputs.
-        float_io: Whether inputs and outputs stay float.
+        float_io: Whether inputs and outputs stay in float.
 
     Raises:
-        ConversionError: A bias does not fit 32 bits, so the converter clipped it.
+        ConversionError: A bias does not fit in 32 bits, so the converter clipped it.
     """
     model = read_model(content)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]

@@ -1,4 +1,4 @@
-"""Finds outputs of a file in which channels have few integers, because others need a wide range."""
+"""Finds outputs of a file in which some channels get few integers, because others need a wide range."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.ranges.unequal import AxisRanges, crowded
 
 
 def unequal_ranges(scales: Mapping[str, float], ranges: Mapping[str, AxisRanges]) -> tuple[UnequalRanges, ...]:
-    """Return the outputs of a file in which channels have few integers, because others need a wide range.
+    """Return the outputs of a file in which some channels get few integers, because others need a wide range.
 
     Args:
         scales: Output of the file -> size of one step.

@@ -118,7 +118,7 @@ def clipped_relu(parts: Parts, x: Any, high: float) -> Any:
 
 
 def _reverse(parts: Parts, given: _Given) -> Any:
-    """A slice with negative steps, because the converter leaves REVERSE_V2 between trained ranges float."""
+    """A slice with negative steps, because the converter leaves REVERSE_V2 between trained ranges in float."""
     x, axes = given["tensor"], _constant(given["axis"])
     if axes is None:
         return None

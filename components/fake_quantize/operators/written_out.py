@@ -126,7 +126,7 @@ def _to_length_one(parts: Parts, name: str, x: Any, axis: int) -> tuple[Any, int
 
 
 def _dense(parts: Parts, layer: Any, x: Any) -> Any:
-    """A dense layer on vectors in one row, because the converter leaves a dense layer on five axes float."""
+    """A dense layer on vectors in one row, because the converter leaves a dense layer on five axes in float."""
     if x.shape.rank < 5 or None in x.shape[1:]:
         return None
     rows = parts.reshape("row", (-1, x.shape[-1]), x)

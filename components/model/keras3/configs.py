@@ -1,4 +1,4 @@
-"""Translates the configurations of single objects from Keras 3 to tf-keras. Pure: imports neither Keras."""
+"""Translates the configurations of single objects from Keras 3 to tf-keras. Pure: imports neither version of Keras."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Leftover:
 
 
 def not_signed(where: str, bound: Iterable[str], measured: str) -> RegistryError:
-    """The error for a file of a release with another digest than those that were signed."""
+    """The error for a file of a release whose digest is not a signed one."""
     return RegistryError(
         "this file is not the one that was signed",
         where=where,

@@ -1,4 +1,4 @@
-"""Notes in advice about schemes which parts don't help the devices of a pipeline file. Doesn't import TensorFlow."""
+"""Marks the parts of advice about schemes that don't help the devices of a pipeline file. Doesn't import TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FLOAT_OPTION = re.compile(r"(?:add|by|use) `(float_fallback|keep_float)\b")
 
 
 def for_devices(remedy: str, scheme: str | None, devices: Sequence[DeviceProfile]) -> str:
-    """Note in the advice which parts no device accepts, and what the devices accept instead.
+    """Mark the parts of the advice that no device accepts, and add what the devices accept instead.
 
     Args:
-        remedy: Advice that may name schemes, or options that leave layers float.
+        remedy: Advice that may name schemes, or options that keep layers in float.
         scheme: Kind of the scheme that the advice is for; None if it isn't for a single recipe.
         devices: The devices of the pipeline file. Without any, the advice stays unchanged.
     """

@@ -62,12 +62,12 @@ class BaseScheme(FrozenModel):
 
     @property
     def kept_float(self) -> KeepFloat | None:
-        """Which layers stay float; None quantizes all of them."""
+        """Which layers stay in float; None quantizes all of them."""
         return None
 
     @property
     def backend(self) -> Backend:
-        """The quantizer to use. TensorFlow's converter can neither estimate ranges nor keep layers float."""
+        """The quantizer to use. TensorFlow's converter can neither estimate ranges nor keep layers in float."""
         plain = isinstance(self.range_estimator, MinMax) and self.kept_float is None
         return "tensorflow" if plain else "aeq"
 
@@ -85,7 +85,7 @@ class StaticScheme(BaseScheme):
     Attributes:
         granularity: One scale for each channel of a convolution's weights, or one for the complete tensor.
         float_io: Keep float32 at the model's inputs and outputs.
-        float_fallback: Let operators without an integer kernel stay float.
+        float_fallback: Leave operators without an integer kernel in float.
     """
 
     is_static: ClassVar[bool] = True
@@ -104,7 +104,7 @@ class CalibratedScheme(StaticScheme):
     """A static scheme whose ranges can be calibrated. Ranges of a step `qat` take precedence.
 
     Attributes:
-        keep_float: Layers to leave float: `auto`, or a list of layer names. By default, none.
+        keep_float: Layers to keep in float: `auto`, or a list of layer names. By default, none.
     """
 
     keep_float: KeepFloat | None = None

@@ -17,7 +17,7 @@ class Float32(BaseScheme):
 
 
 class Float16(BaseScheme):
-    """Weights stored as float16 and computed as float32: half the size at almost the accuracy of float32."""
+    """Weights stored as float16 and computed as float32: half the size, and almost the accuracy of float32."""
 
     weight_bits: ClassVar[Literal[16]] = 16
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from components.core.version import library_version
 
-# In dynamic range quantization, smaller weights stay float (the converter's `minimum_elements_for_weights`).
+# In dynamic range quantization, smaller weights stay in float (the converter's `minimum_elements_for_weights`).
 DYNAMIC_MINIMUM_ELEMENTS = 1024
 
 
@@ -21,7 +21,7 @@ class OperatorLimit:
 
     Attributes:
         name: The builtin operator (`PRELU`).
-        float_in_8_bits: The converter leaves it float between 8-bit integers.
+        float_in_8_bits: The converter leaves it in float between 8-bit integers.
         refused_in_16_bits: The converter refuses it in 16 bits, even if it only computes indices.
         not_run_in_16_bits: The converter writes it with 16-bit activations, but the runtime has no kernel for them.
         remedy: What to use instead.

@@ -130,7 +130,7 @@ class QatStep(FineTuning):
     Attributes:
         layers: Names or shell patterns of the layers to train under quantization. By default, all.
         except_layers: Names or shell patterns of layers to leave out. Layers that are not selected are quantized after
-            training, with ranges observed in training; with `float_fallback`, they stay float.
+            training, with ranges observed in training; with `float_fallback`, they stay in float.
         weights: How weights are quantized.
         activations: How the outputs of layers are quantized.
         configs: Layers with different quantization.

@@ -87,7 +87,7 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
 
 
 def other_than_binary(columns: Mapping[str, Sequence[str]], places: Sequence[str]) -> str:
-    """The first cell of columns that hold neither only 0 and 1 nor only true and false; empty if there is none.
+    """The first cell that makes a column something other than 0 and 1, or true and false; empty if there is none.
 
     `places` are the places of the cells in words.
     """

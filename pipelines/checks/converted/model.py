@@ -88,7 +88,7 @@ class ConvertedModel:
 
     @cached_property
     def joined_casts(self) -> list[Any]:
-        """The casts of inputs to floats that a concatenation reads. In 8 bits, the converter leaves both float."""
+        """The casts of inputs to floats that a concatenation reads. In 8 bits, the converter leaves both in float."""
         return [
             operator
             for operator in _behind(self._function.graph.outputs)

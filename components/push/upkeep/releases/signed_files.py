@@ -65,7 +65,7 @@ def check_signed(copy: Copy, refs: Sequence[ReleaseRef]) -> None:
     """Compare a release with the signed statements about one of its manifests.
 
     Raises:
-        RegistryError: A file is another one than those that were signed.
+        RegistryError: A file differs from the signed one.
     """
     if not refs:
         return
