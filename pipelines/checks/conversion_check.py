@@ -192,7 +192,7 @@ def _casts_to_float(casts: list[Any]) -> ModelError:
 def _joined_casts(casts: list[Any]) -> ModelError:
     """Return the error for inputs that are cast and then concatenated, so that no operator is left to have a range."""
     return ModelError(
-        "the model casts an input to floats and concatenates it, and the converter leaves both in float in 8 bits",
+        "the model casts an input to floats and concatenates it, and with 8 bits the converter leaves both in float",
         where=some_of((cast.name for cast in casts), 3),
         bound="a layer between the cast and the concatenation, or inputs of float32",
         measured=", ".join(sorted({cast.inputs[0].op.name for cast in casts})),

@@ -44,7 +44,7 @@ def audio_fields(files: Sequence[Path], options: Options) -> dict[str, Any]:
         raise DataError(
             "no WAV file can be read",
             where="--data",
-            remedy="write the files again as WAV files with PCM samples, for example with `ffmpeg -i sound.wav new.wav`",
+            remedy="write them again as WAV files with PCM samples, for example with `ffmpeg -i sound.wav new.wav`",
         )
     raise UnclearError(
         "the WAV files have different sample rates",
