@@ -34,10 +34,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("my_model", "did you mean my_model.keras?"),
         (
             "x/y/my_model.keras",
-            "of its folders, only the working directory exists, and it holds images/, my_model.keras",
+            "of its folders, only the working directory exists, and it contains images/, my_model.keras",
         ),
-        ("zzz", "and the working directory holds images/, my_model.keras"),
-        ("images/zzz", "and images holds cats/"),
+        ("zzz", "and the working directory contains images/, my_model.keras"),
+        ("images/zzz", "and images contains cats/"),
     ],
 )
 def test_wrong_path_of_a_model_names_what_is_near(folder: Path, model: str, words: str) -> None:
@@ -53,7 +53,7 @@ def test_wrong_path_of_a_model_names_what_is_near(folder: Path, model: str, word
     [
         ("image", "did you mean images?"),
         ("weather", "did you mean weather.csv?"),
-        ("zzz", "holds images/, weather.csv"),
+        ("zzz", "contains images/, weather.csv"),
     ],
 )
 def test_wrong_path_of_data_names_what_is_near(folder: Path, data: str, words: str) -> None:
