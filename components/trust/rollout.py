@@ -2,8 +2,8 @@
 
 A channel has stages, the newest first. A stage has a release and the share of devices that get it. A device takes the
 first stage that covers it. Its position in a stage is a hash of its ID and the release, so it stays the same while the
-share grows, and every roll-out begins with different devices. If the release of all devices is paused, devices that don't
-have it get the one before.
+share grows, and every roll-out begins with different devices. If the release of all devices is paused, devices that
+don't have it get the one before.
 
 Shares are integers in hundredths of a percent, because signed metadata can't contain fractions.
 """
