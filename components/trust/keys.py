@@ -34,7 +34,7 @@ class KeysFile(FrozenModel):
     """The file `keys.json`.
 
     Attributes:
-        development: Whether `edgemill registry init` created all keys on one machine, and none was moved since then.
+        development: Whether some keys may still be where `edgemill registry init` created all of them, on one machine.
         registry: The registry that the keys sign.
         keys: Key ID -> where the private key is.
     """
@@ -109,9 +109,7 @@ class KeySet:
             SpecError: The public key can't be read, or the private one doesn't belong to it.
         """
         key = public_key_of(public_key)
-        changed = replace(
-            self, file=self.file.model_copy(update={"development": False, "keys": {**self.file.keys, key.keyid: uri}})
-        )
+        changed = replace(self, file=self.file.model_copy(update={"keys": {**self.file.keys, key.keyid: uri}}))
         try:
             signer = changed.signer(key)
             if signer is None:

@@ -161,6 +161,7 @@ def rotate(
     elsewhere: tuple[bytes, str] | None = None,
     announce: Callable[[str], None] = lambda _: None,
     old: str | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> str:
     """Replace a key of a role with a new one. Devices that trust the root then accept only the new key.
 
@@ -174,6 +175,7 @@ def rotate(
         elsewhere: Public key and URI of a key in a key service; None to create a key in a file.
         announce: Called with the dropped targets and restarted numbers, once the role is signed.
         old: Beginning of the ID of the key to replace; by default the role's first key.
+        begin: Called once the role and the keys are checked, before anything is signed.
 
     Returns:
         The ID of the key that was replaced.
@@ -192,10 +194,13 @@ def rotate(
     if elsewhere is not None:
         check_new(elsewhere[0], keyids, role)
     if role in TOP_LEVEL:
-        return _rotate_top_level(registry, role, found, elsewhere, old)
+        return _rotate_top_level(registry, role, found, elsewhere, old, begin)
     replaced: list[str] = []
     cleared: list[str] = []
+    for needed in ("targets", "snapshot", "timestamp"):
+        registry.signers_of(found.root.signed, needed)
     registry.keys, key = registry.keys.new_key(role, elsewhere)
+    begin()
 
     def edit(found: SignedSet) -> dict[str, Metadata[Targets]]:
         metadata = read_role(registry.store, found, role, registry.where)
@@ -235,11 +240,17 @@ def _is_lost(registry: SignedRegistry, root: Root, role: str) -> bool:
 
 
 def _rotate_top_level(
-    registry: SignedRegistry, role: str, found: SignedSet, elsewhere: tuple[bytes, str] | None, replaced: str | None
+    registry: SignedRegistry,
+    role: str,
+    found: SignedSet,
+    elsewhere: tuple[bytes, str] | None,
+    replaced: str | None,
+    begin: Callable[[], None],
 ) -> str:
     root = found.root.signed
     signers = {signer.public_key.keyid: signer for signer in registry.signers_of(root, "root")}
     registry.keys, key = registry.keys.new_key(role, elsewhere)
+    begin()
     replaced = replaced or root.roles[role].keyids[0]
     lost = _is_lost(registry, root, role)
     if role != "root" and not lost:

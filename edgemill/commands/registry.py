@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -259,11 +258,13 @@ def rotate(
         )
     registry = _opened(address)
     elsewhere = (public_key.read_bytes(), key) if public_key and key else None
-    logged: tuple[str, ...] = ()
-    with suppress(RegistryError):  # A rotation that was killed is finished first.
-        logged = registry.logged()
-    registry.entry = record(registry.where, role, what="rotate", also=logged)
-    replaced = setup.rotate(registry, role, elsewhere, lambda said: typer.secho(said, err=True, fg="yellow"), old)
+
+    def begin() -> None:
+        registry.entry = record(registry.where, role, what="rotate", also=registry.logged())
+
+    replaced = setup.rotate(
+        registry, role, elsewhere, lambda said: typer.secho(said, err=True, fg="yellow"), old, begin
+    )
     registry.read()  # From now on, this machine refuses the root before.
     if as_json:
         print_json({"registry": registry.where, "role": role, "replaced": replaced})

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from securesystemslib.signer import CryptoSigner
 from typer.testing import CliRunner
 
 from components.push.several import publish
@@ -152,6 +153,39 @@ def test_refresh_signs_when_it_is_time_and_rotate_names_the_old_key(root: str) -
     assert code == 0
     assert output.startswith("timestamp: the key ")
     assert edgemill("rotate", root, "timestamp", "--key", "awskms:x")[0] == 2
+
+
+def test_rotation_that_is_refused_is_not_in_the_log(root: str, tmp_path: Path) -> None:
+    push(root, MODEL, "stable")
+    (pem := tmp_path / "key.pem").write_text(edgemill("public-key", root, "snapshot")[1])
+    before = edgemill("audit", root)
+    for role, *options in (
+        ("phone.gamma",),
+        ("timestamp", "--key", "env:NOT_SET"),
+        ("timestamp", "--old", "ffff"),
+        ("timestamp", "--public-key", str(pem), "--key", "env:NOT_SET"),
+        ("snapshot", "--public-key", str(pem), "--key", "file:missing.pem"),
+        ("phone.stable", "--public-key", str(pem), "--key", "foo:bar"),
+    ):
+        assert edgemill("rotate", root, role, *options)[0] in {1, 2}
+        assert edgemill("audit", root) == before
+    (tmp_path / "keys" / "targets.pem").rename(tmp_path / "targets.pem")
+    assert "not enough keys to sign as targets" in edgemill("rotate", root, "phone.stable")[1]
+    assert edgemill("audit", root) == before
+    (tmp_path / "targets.pem").rename(tmp_path / "keys" / "targets.pem")
+    assert edgemill("rotate", root, "phone.stable")[0] == 0
+    assert ": rotate phone.stable" in edgemill("audit", root)[1]
+
+
+def test_set_with_one_key_elsewhere_is_still_called_a_development_set(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = CryptoSigner.generate_ecdsa()
+    monkeypatch.setenv("A_KEY", signer.private_bytes.decode())
+    (pem := tmp_path / "key.pem").write_text(signer.public_key.keyval["public"])
+    code, output = edgemill("rotate", root, "timestamp", "--public-key", str(pem), "--key", "env:A_KEY")
+    assert code == 0, output
+    assert "signed with development keys" in edgemill("status", root)[1]
 
 
 def test_public_key_of_a_channel_is_printed_for_firmware(root: str, tmp_path: Path) -> None:

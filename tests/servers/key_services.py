@@ -328,7 +328,7 @@ def test_key_of_every_role_is_in_the_service_and_what_it_signs_verifies(
     services.signed.clear()
     release(registry, "1" * 16)
     assert services.signed == {scheme}
-    assert not registry.keys.file.development
+    assert registry.keys.file.development
     # Read as another machine does, from the first root.
     state = SignedRegistry(root, store, registry.keys).channel("phone", "shoes", "stable")
     assert [one.release.version for one in state.stages] == ["1" * 16]

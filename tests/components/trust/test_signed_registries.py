@@ -369,7 +369,7 @@ def test_key_in_a_key_service_signs_after_rotation(folder: Place, tmp_path: Path
             rotate(registry, role, (pem, "service:one"))
         version = push(folder, OTHER)
         assert states(folder)["shoes", "stable"] == [(version, 10_000)]
-        assert not read_key_set(tmp_path / "keys").file.development
+        assert read_key_set(tmp_path / "keys").file.development
         before = folder.files.all()
         for wrong in ("service:other", "service:nothing", "unknown:x"):
             with pytest.raises(SpecError, match=r"the key cannot sign|cannot be used"):
