@@ -3,7 +3,8 @@
 The distribution API has no conditional writes. So a change holds a lock: a tag that names its owner. To get the lock, a
 process writes the tag, waits, and reads it again. The process owns the lock if the tag still names it. That is safe if
 a write that takes longer than other processes wait doesn't count. The writer measures this. A lock whose owner was
-killed is taken over when it hasn't changed for a while, and the owner itself stops long before.
+killed is taken over when it hasn't changed for a while. The owner of a change of many files writes the lock again long
+before, or stops.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ _EMPTY = b"{}"
 _TITLE = "org.opencontainers.image.title"
 
 _LOCK = "lock"
-_OWNER = "io.edgemill.owner"
+_OWNER, _RENEWED = "io.edgemill.owner", "io.edgemill.renewed"
 _FREE = "nobody"
 # A write of the lock that takes longer doesn't count. Every process waits for longer before it reads the lock again.
 WRITE_SECONDS = 2.0
 WAIT_SECONDS = 2.5
-# An owner changes nothing after this time, and others take the lock over after twice as long.
+# An owner that hasn't renewed the lock changes nothing after this time, and others take it over after twice as long.
 LEASE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.3
 _MOST_ATTEMPTS = 200
@@ -73,6 +74,7 @@ class OciStore:
             if found != version:
                 return before is not None and found == sha256_of_bytes(content)
             artifact = self._artifact({_TITLE: name}, content, {_TITLE: name})
+            self._renew()
             if not self._is_owner():
                 raise self._overtaken()
             if not self._repository.tag(tag_of(name), artifact, before):
@@ -90,6 +92,7 @@ class OciStore:
         """See `ListedStore`. Call it within `exclusive`."""
         for name in names:
             with explained(self._place(name)):
+                self._renew()
                 if not self._is_owner():
                     raise self._overtaken()
                 if (artifact := self._repository.manifest(tag_of(name))) is not None:
@@ -146,6 +149,17 @@ class OciStore:
     def _is_owner(self) -> bool:
         in_time = time.monotonic() - self._since < LEASE_SECONDS
         return bool(self._owner) and in_time and _owner_in(self._repository.manifest(_LOCK)) == self._owner
+
+    def _renew(self) -> None:
+        """Keep the lock for longer once half of the time is over. A slow write changes nothing, as in `_acquire`."""
+        if not self._owner or time.monotonic() - self._since < LEASE_SECONDS / 2:
+            return
+        claim = self._artifact({_OWNER: self._owner, _RENEWED: secrets.token_hex(8)})
+        began, found = time.monotonic(), self._repository.manifest(_LOCK)
+        if _owner_in(found) == self._owner and began - self._since < LEASE_SECONDS:
+            self._write_lock(claim, found)
+            if time.monotonic() - began < WRITE_SECONDS:
+                self._since = began
 
     def _overtaken(self) -> OvertakenError:
         return OvertakenError(

@@ -144,7 +144,7 @@ def test_killed_conversion_leaves_the_registry_unsigned_or_signed_with_its_relea
     if (gateway := store.gateway) is None:
         pytest.skip("a folder has no requests")
 
-    def run(last: int | None) -> tuple[Place, Path, int]:
+    def run(last: int | None, attempts: int = 5) -> tuple[Place, Path, int]:
         place, keys = store.place(tmp_path), tmp_path / f"keys-{last}"
         place.publish(OLD)
         place.publish(NEW, "canary")
@@ -163,7 +163,10 @@ def test_killed_conversion_leaves_the_registry_unsigned_or_signed_with_its_relea
         processes.until("ended")
         steps = len(gateway.requests)
         gateway.reset()
-        assert not [line for line in processes.said if "error" in line]
+        errors = [line["error"] for line in processes.said if "error" in line]
+        if attempts and errors and all("has taken over the lock" in one for one in errors):
+            return run(last, attempts - 1)  # A machine under load exceeds the short time of the tests' lock.
+        assert not errors
         return place, keys, steps
 
     _, _, steps = run(None)

@@ -115,6 +115,28 @@ def test_lock_of_a_killed_process_is_taken_over(place: Place) -> None:
         assert time.monotonic() - began > 2 * oci_store.LEASE_SECONDS
 
 
+def test_change_of_many_files_keeps_the_lock(place: Place) -> None:
+    """Signing the channels of hundreds of device classes takes longer than a lock lasts."""
+    began, ended = time.monotonic(), list[float]()
+
+    def wait() -> None:
+        with OciStore(place.root).exclusive():
+            ended.append(time.monotonic())
+
+    store = OciStore(place.root)
+    other = threading.Thread(target=wait)
+    with store.exclusive():
+        other.start()
+        for number in range(10**6):
+            assert store.write_if(f"{number}.json", b"1", None)
+            time.sleep(0.1)
+            if time.monotonic() - began > 3.5 * oci_store.LEASE_SECONDS:
+                break
+        assert not ended
+    other.join()
+    assert ended
+
+
 def test_process_that_was_stopped_writes_nothing_afterwards(place: Place) -> None:
     slow, quick = OciStore(place.root), OciStore(place.root)
     with slow.exclusive():
