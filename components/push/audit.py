@@ -20,6 +20,7 @@ import re
 import secrets
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 
 from pydantic import ValidationError
@@ -37,6 +38,7 @@ LINK = "link"
 _NAME = re.compile(r"(\d{8})-([0-9a-f]{32})")
 _HINT, _HINT_EVERY = "hint", 500
 _LONGEST_ACTOR = 200
+_REMEDY = ". Remedy: find out who did it, and restore it with `edgemill registry repair --from` a mirror"
 # The next entry names an entry that is at most this many levels behind the newest one, even if the next entry was begun
 # before it and is written after it.
 _NAMED_LEVELS, _LEAD = 3, 1
@@ -74,11 +76,13 @@ class Log(FrozenModel):
         entries: Name -> entry, oldest first.
         heads: Names of the last entries, which no other entry names.
         problems: Evidence that the log was changed.
+        lost: Names of the entries that were removed or changed.
     """
 
     entries: dict[str, Entry]
     heads: tuple[str, ...]
     problems: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
 
 def record(root: str, where: str = "", *, what: str, also: Iterable[str] = (), **details: object) -> str:
@@ -147,7 +151,7 @@ def read_log(root: str, contains: str | None = None, signed: str = "") -> Log:
     Raises:
         RegistryError: The log can't be read.
     """
-    problems, entries, named = [], dict[str, Entry](), set[str]()
+    problems, entries, named, changed = [], dict[str, Entry](), set[str](), set[str]()
     with explained(root):
         notes = notes_at(root, AUDIT)
         for name in notes.names():
@@ -162,20 +166,64 @@ def read_log(root: str, contains: str | None = None, signed: str = "") -> Log:
             try:
                 entry = Entry.model_validate_json(content)
             except ValidationError:
-                problems.append(f"{name}: this entry cannot be read")
+                problems.append(f"{name}: this entry cannot be read{_REMEDY}")
+                changed.add(name)
                 continue
             named.update(entry.previous)
             if name != _name(entry.level, content) or entry.level != max(map(_level, entry.previous), default=0) + 1:
-                problems.append(f"{name}: this entry was changed")
+                problems.append(f"{name}: this entry was changed{_REMEDY}")
+                changed.add(name)
                 continue
             entries[name] = entry
-    problems += [f"{one}: this entry was removed or changed" for one in sorted(named - set(entries))]
+    problems += [f"{one}: this entry was removed{_REMEDY}" for one in sorted(named - set(entries) - changed)]
     if contains and contains not in entries:
-        problems.append(f"{contains}: this entry is missing, and so may be those after it")
-    if signed and signed not in entries and signed not in named:
-        problems.append(f"{signed}: this entry is signed, and it was removed or changed")
+        problems.append(f"{contains}: this entry is missing, and so may be those after it{_REMEDY}")
+    if signed and signed not in {*entries, *named, *changed}:
+        problems.append(f"{signed}: this entry is signed, and it was removed{_REMEDY}")
     heads = tuple(name for name in entries if name not in named)
-    return Log(entries=entries, heads=heads, problems=tuple(problems))
+    lost = sorted({*named, *changed, *([signed] if signed else [])} - set(entries))
+    return Log(entries=entries, heads=heads, problems=tuple(problems), lost=tuple(lost))
+
+
+def lost_entries(root: str, sources: Iterable[str], signed: str = "") -> dict[str, bytes]:
+    """Find entries that were removed or changed in the logs of other registries, with the entries that these name.
+
+    A name contains the digest of the entry, so no source can give another one.
+
+    Args:
+        root: The registry.
+        sources: The others.
+        signed: As for `read_log`.
+
+    Returns:
+        Name -> content.
+
+    Raises:
+        RegistryError: A log can't be read.
+    """
+    log, logs = read_log(root, signed=signed), {one: notes_at(one, AUDIT) for one in sources if kind_at(one).notes}
+    found, wanted = dict[str, bytes](), list(log.lost)
+    while wanted:
+        name = wanted.pop()
+        for source, notes in logs.items():
+            with explained(source):
+                content = notes.read(name) or b""
+            if name != _name(_level(name), content):
+                continue
+            with suppress(ValidationError):
+                before = Entry.model_validate_json(content).previous
+                found[name] = content
+                wanted += [one for one in before if one not in log.entries and one not in found]
+                break
+    return found
+
+
+def restore_entries(root: str, entries: Mapping[str, bytes]) -> None:
+    """Write entries again that `lost_entries` has found. Raises a RegistryError if the log can't be written."""
+    with explained(root):
+        notes = notes_at(root, AUDIT)
+        for name, content in entries.items():
+            notes.write(name, content)
 
 
 def actor() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from components.core.errors import EdgemillError, RegistryError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, Watch, unwatched
-from components.push.audit import record
+from components.push.audit import lost_entries, read_log, record, restore_entries
 from components.push.references import manifest_digest
 from components.push.release import MANIFEST_NAME, Release, manifest_path
 from components.push.upkeep.check import Problem
@@ -78,6 +78,8 @@ def repair(
     folders = [Path(source) for source in sources if "://" not in source]
     run = _Run(holdings, others, folders, signed, dry_run=dry_run)
     run.restored += metadata
+    if not places:
+        run.log(trusted.reading.found.log_entry if trusted else "")
     found_places = holdings.places()
     total, done = sum(len(holdings.versions(place)) for place in found_places), 0
     for place in found_places:
@@ -117,6 +119,16 @@ class _Run:
         self.incomplete: list[str] = []
         self.problems: list[Problem] = []
         self._recorded = False
+
+    def log(self, signed: str) -> None:
+        """Restore entries of the audit log that a source has. The others are problems."""
+        lost = lost_entries(self._holdings.root, [one.root for one in self._others], signed)
+        if lost and not self._dry:
+            restore_entries(self._holdings.root, lost)
+            self._record()
+        self.restored += [f"the audit log: {name}" for name in sorted(lost)]
+        left = () if self._dry and lost else read_log(self._holdings.root, signed=signed).problems
+        self.problems += [Problem(where="the audit log", message=one) for one in left]
 
     def release(self, place: str, version: str, *, complete: bool) -> None:
         """Restore a release if it is damaged, or complete it if a push left it incomplete."""

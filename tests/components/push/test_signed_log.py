@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -15,6 +16,7 @@ from components.push.audit import copy_log, newest, read_log, record
 from components.push.beside import AUDIT, notes_at
 from components.push.upkeep.check import verify
 from components.push.upkeep.mirror import mirror
+from components.push.upkeep.repair import repair
 from components.trust import rollout
 from components.trust.keys import VARIABLE
 from components.trust.setup import renew
@@ -62,7 +64,10 @@ def test_log_of_every_kind_is_signed(place: Place) -> None:
     assert audit(root)[1].endswith(f"{root}: 1 change, last {last}, signed")
     remove(root, last)
     code, said = audit(root)
-    assert (code, f"BROKEN {last}: this entry is signed, and it was removed or changed" in said) == (1, True), said
+    assert (code, f"BROKEN {last}: this entry is signed, and it was removed. Remedy: find out who" in said) == (
+        1,
+        True,
+    ), said
 
 
 def test_entry_that_is_signed_or_before_one_is_missed(folder: Place) -> None:
@@ -144,3 +149,29 @@ def test_mirror_has_the_log_of_its_source_and_goes_on_from_both(folder: Place, t
     assert copy_log(folder.root, copy) == []
     remove(copy, own[0])
     assert verify(copy).problems
+
+
+def test_repair_restores_entries_of_the_log_from_a_mirror(place: Place, tmp_path: Path) -> None:
+    root, copy = signed.normal(place.root), str(tmp_path / "mirror")
+    entries = [push(place, MODEL + bytes([number])) for number in range(5)]
+    mirror(root, copy)
+    whole = read_log(root)
+    notes_at(root, AUDIT).write(entries[0], b"changed")
+    remove(root, *entries[2:])
+    problems = verify(root).problems
+    assert {one.where for one in problems} == {"the audit log"}
+    assert all("`edgemill registry repair --from` a mirror" in one.message for one in problems)
+    # Without a source that has them, they are reported.
+    assert {one.message for one in repair(root).problems} == {one.message for one in problems}
+    planned = repair(root, [copy], dry_run=True)
+    assert (len(planned.restored), planned.problems) == (4, ())
+    assert verify(root).problems == problems
+    # A source can't give an entry that wasn't there.
+    other = str(tmp_path / "other")
+    shutil.copytree(copy, other)
+    notes_at(other, AUDIT).write(entries[-1], notes_at(other, AUDIT).read(entries[1]) or b"")
+    assert len(repair(root, [other], dry_run=True).restored) == 1
+    done = repair(root, [other, copy])
+    assert (done.restored, done.problems) == (planned.restored, ())
+    assert whole.entries.items() <= read_log(root).entries.items()
+    assert not verify(root).problems

@@ -259,7 +259,7 @@ def test_log_names_who_changed_what_and_every_change_of_it_is_noticed(
     notes.write(second, content.replace(b"nightly", b"weekly "))
     assert any("this entry was changed" in one for one in read_log(place.root).problems)
     notes.remove([second])
-    assert any("this entry was removed or changed" in one for one in read_log(place.root).problems)
+    assert any("this entry was removed. Remedy" in one for one in read_log(place.root).problems)
     notes.write(second, content)
     assert not read_log(place.root).problems
     notes.remove([last])
