@@ -56,7 +56,7 @@ def written(folder: str, model: bytes, manifest: ReleaseManifest, files: Mapping
 
 
 def make_current(release: Release) -> bool:
-    """Replace the current manifest by that of a release if it differs, and keep it at its digest.
+    """Replace the current manifest with that of a release if it differs, and keep it at its digest.
 
     Returns:
         Whether it differed.

@@ -126,8 +126,9 @@ class SignedRegistry(SignedReader):
     def commit(
         self, edit: Callable[[SignedSet], dict[str, Metadata[Targets]] | None], *, snapshot: bool = False
     ) -> None:
-        """Sign the roles that `edit` returns, then the snapshot and the timestamp. Start again if another change
-        commits first.
+        """Sign the roles that `edit` returns, then the snapshot and the timestamp.
+
+        It starts again if another change commits first.
 
         Args:
             edit: Returns the roles to sign; None to change nothing.
