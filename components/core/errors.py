@@ -139,7 +139,7 @@ def tampered(kind: str, where: str, bound: str, measured: str) -> TamperedError:
     )
 
 
-_SPACE = "free space there, or choose another --root, then run again: finished work comes from the cache"
+_SPACE = "free up space there, or choose another --root, then run again: finished work comes from the cache"
 _PERMISSION = "give this user permission to read and write there, or choose another --root, then run again"
 _FILES = "raise the limit on open files (`ulimit -n 4096`), then run again"
 _REMEDIES = {

@@ -116,7 +116,7 @@ class FolderBucket:
             raise FileNotFoundError(f"there is no file {path}") from error
         except OSError as error:
             if error.errno in _NO_SPACE:
-                what, remedy = "there is not enough space", "free some space there, then run again"
+                what, remedy = "there is not enough space", "free up some space there, then run again"
             elif error.errno in _NO_PERMISSION:
                 what, remedy = "there is no permission", "grant access to the folder, then run again"
             else:

@@ -70,7 +70,7 @@ def explained(where: Path, needed: int) -> Iterator[None]:
             case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
                 what = "there is not enough space for the release"
                 room = f"at least {needed:,} bytes" if needed else "some space"
-                remedy = f"free {room} there, or choose another root; then run again"
+                remedy = f"free up {room} there, or choose another root; then run again"
             case errno.EACCES | errno.EPERM | errno.EROFS:
                 what = "there is no permission to write to the registry"
                 remedy = "grant write permission on the folder, or choose another root; then run again"

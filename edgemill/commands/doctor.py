@@ -132,7 +132,7 @@ def _machine(place: Environment) -> Iterator[Finding]:
         "memory",
         "ok" if enough else "warning",
         f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB available",
-        "" if enough else f"free {_MEMORY_GIB} GiB, which one process of a run can need",
+        "" if enough else f"free up {_MEMORY_GIB} GiB, which one process of a run can need",
     )
     yield _root(place.root)
 
@@ -170,7 +170,7 @@ def _root(root: Path) -> Finding:
         return Finding("root", "problem", found, "choose another --root, or grant access")
     free = psutil.disk_usage(str(existing)).free
     enough = free >= _DISK_GIB * _GIB
-    remedy = "" if enough else "free space, or choose another --root; `edgemill clean` removes old runs"
+    remedy = "" if enough else "free up space, or choose another --root; `edgemill clean` removes old runs"
     return Finding("root", "ok" if enough else "warning", f"{root}, {free / _GIB:.1f} GiB free", remedy)
 
 

@@ -151,7 +151,7 @@ def run_pipeline(
             "the metadata store was lost during the run",
             where=place_of_store(environment.metadata_url),
             measured=raised or explain(error),
-            remedy=f"free space ({full})"
+            remedy=f"free up space ({full})"
             if (full := little_space(environment.root))
             else "make sure that it responds, and run again: recorded results come from the cache",
         ) from None

@@ -29,7 +29,7 @@ _STATES = {
 }
 # Output of adb or the device's shell -> what is wrong, and how to fix it. The first match counts.
 _COMPLAINTS = (
-    (r"No space left on device|ENOSPC", "the phone has no space left", "free space on the phone's data partition"),
+    (r"No space left on device|ENOSPC", "the phone has no space left", "free up space on the phone's data partition"),
     (
         r"Read-only file system|Permission denied",
         "the phone doesn't allow writing to {folder}",

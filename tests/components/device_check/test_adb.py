@@ -195,7 +195,7 @@ FAILURES = {
         {},
         "unavailable",
         "the phone has no space left",
-        "free space",
+        "free up space",
     ),
     "read-only folder": (
         {"shell": {"mkdir": ["mkdir: '/x': Read-only file system\n", 1]}},

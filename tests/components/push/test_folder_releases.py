@@ -395,7 +395,7 @@ def test_registry_is_as_before_when_a_file_size_limit_stops_the_push(tmp_path):
 
 def check_room(refusal, model):
     """The refusal says how much room the model, its compressed form, and the OCI manifest need."""
-    needed = int(re.search(r"free at least ([\d,]+) bytes", refusal)[1].replace(",", ""))
+    needed = int(re.search(r"free up at least ([\d,]+) bytes", refusal)[1].replace(",", ""))
     assert 0 < needed - len(model) - len(gzip_of(model)) < 2_000
 
 
@@ -459,7 +459,7 @@ def test_full_disk_asks_for_some_space_where_a_pointer_alone_is_written(tmp_path
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
         "lambda: point_at(release, 'stable'), lambda: None",
     )
-    assert "free some space there" in refusal
+    assert "free up some space there" in refusal
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "model.tflite.gz", "manifest.json"])

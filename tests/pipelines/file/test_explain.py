@@ -37,8 +37,8 @@ def test_other_error_is_reported_with_its_type(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("code", "words", "remedy"),
     [
-        (errno.ENOSPC, "No space left on device", "free space there, or choose another --root"),
-        (errno.EDQUOT, "Disk quota exceeded", "free space there"),
+        (errno.ENOSPC, "No space left on device", "free up space there, or choose another --root"),
+        (errno.EDQUOT, "Disk quota exceeded", "free up space there"),
         (errno.EACCES, "Permission denied", "give this user permission"),
         (errno.EROFS, "Read-only file system", "remount the file system as writable"),
         (errno.EMFILE, "Too many open files", "raise the limit on open files (`ulimit -n 4096`)"),
@@ -60,7 +60,7 @@ def test_what_the_system_refuses_is_reported_with_the_file_and_the_fix(code: int
 
 def test_full_disk_is_named_whatever_a_library_says_of_it() -> None:
     said = _with_space("InternalError: cannot commit", "98,304 bytes are free in /root")
-    assert said.startswith("InternalError: cannot commit (98,304 bytes are free in /root). Remedy: free space there")
+    assert said.startswith("InternalError: cannot commit (98,304 bytes are free in /root). Remedy: free up space there")
     assert _with_space("bad. Remedy: fix it", "3 bytes are free in /root") == (
         "bad. Remedy: fix it; 3 bytes are free in /root"
     )
