@@ -52,7 +52,7 @@ def recover(
     from_logits: bool | Literal["sigmoid"] | None = None,
     reads: Reads = only_output,
 ) -> ConversionResult:
-    """Quantize a float file with estimated ranges, and keep the layers that the scheme selects in float.
+    """Quantize a float file with estimated ranges, and keep the selected layers in float.
 
     The scheme has `calibration_method`, `keep_float`, or both. `keep_float: auto` requires the bound, and labels in the
     calibration sample. `from_logits` says whether the task's loss takes logits; None if unknown.
