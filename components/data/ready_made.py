@@ -200,6 +200,8 @@ class Target:
         stored: Type of the label's values.
         shape: Shape of one label; () for the number of a class.
         logits: Whether the output returns logits.
+        scale, offset: The target is `label * scale + offset`, such as 0 and 1 for the labels -1 and 1. Not for the
+            number of a class.
     """
 
     label: str
@@ -207,11 +209,14 @@ class Target:
     stored: Stored = "int64"
     shape: tuple[int, ...] = ()
     logits: bool = False
+    scale: float = 1.0
+    offset: float = 0.0
 
     @property
     def made(self) -> Input:
         """Declare the label as it is read."""
-        return Input({self.label: self.stored}, self.shape or (1,), dtype="float32" if self.shape else "int64")
+        kind = "float32" if self.shape else "int64"
+        return Input({self.label: self.stored}, self.shape or (1,), self.scale, self.offset, kind)
 
 
 @dataclass(frozen=True)

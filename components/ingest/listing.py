@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -160,6 +161,10 @@ def label_errors(source: ImageSource | AudioSource, splits: Mapping[str, Sequenc
                 remedy="list the classes in examples.classes, in the order of your model, or correct the table",
             )
     else:
+        named = Counter[str]()
+        for label, count in counts.items():
+            named[class_name(label, source.classes)] += count
+        counts = named
         if unknown := sorted(counts.keys() - set(source.classes)):
             yield DataError(
                 f"the examples have classes that are not declared: {some_of(unknown)}",
@@ -188,18 +193,22 @@ def number(label: str) -> float | None:
         return None
 
 
-def class_name(label: object) -> str:
-    """The name of the class that a label stands for."""
-    return label.decode() if isinstance(label, bytes) else str(label)
+def class_name(label: object, classes: Sequence[str]) -> str:
+    """The name of the class that a label stands for, or the label as text if there is none."""
+    name = label.decode() if isinstance(label, bytes) else str(int(label) if isinstance(label, bool) else label)
+    found = None if name in classes else number(name)
+    if found is None or not math.isfinite(found):
+        return name
+    return next((each for each in classes if number(each) == found), name)
 
 
 def class_number(label: object, classes: Sequence[str], where: str) -> int:
-    """The number of a class.
+    """The number of a class. Labels that are numbers can be written in another way, such as -1.0 for the class `-1`.
 
     Raises:
         DataError: There is no such class.
     """
-    name = class_name(label)
+    name = class_name(label, classes)
     if name not in classes:
         raise DataError(
             "an example has a class that is not declared",

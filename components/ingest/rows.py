@@ -80,5 +80,5 @@ def check_share(unreadable: list[str], count: int, most: float) -> None:
             where="examples.path",
             bound=f"at most {most * count:g} of {counted(count, 'file')} (examples.max_unreadable: {most:g})",
             measured=f"{len(unreadable)}, {len(unreadable) / count:.1%}",
-            remedy="copy or remove these files, or set examples.max_unreadable to leave them out",
+            remedy="copy these files again or remove them, or set examples.max_unreadable to leave them out",
         )

@@ -27,6 +27,7 @@ from edgemill.project.kinds.columns import of_archive, of_folder, of_table, othe
 from edgemill.project.kinds.function import is_function, of_function
 from edgemill.project.kinds.parquet import of_parquet
 from edgemill.project.kinds.sounds import audio_fields
+from edgemill.project.numbered import numbers_in
 from edgemill.project.paths import beside
 
 _SUFFIXES = {
@@ -246,6 +247,7 @@ def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "au
             )
     several: dict[str, Stored] = {}
     classes: tuple[str, ...] = ()
+    numbers: tuple[float, ...] = ()
     if len(chosen) > 1:
         places = [f"line {line}" for line in lines]
         refuse_labels(other_than_binary({name: [row[name] for row in rows] for name in chosen}, places), str(tables[0]))
@@ -255,6 +257,8 @@ def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "au
         refuse_one_label(labels, label, str(tables[0]), len(rows))
         if any(number(text) is None for text in labels):
             classes = tuple(sorted(set(labels)))
+        else:
+            numbers = numbers_in(labels)
     fields: dict[str, Any] = {"layout": "table", "path_column": path_column, **_damage(options)}
     if kind == "audio":
         fields |= audio_fields([path / row[path_column] for row in rows], options)
@@ -265,6 +269,7 @@ def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "au
         label="" if several else label,
         labels=several,
         classes=classes,
+        numbers=numbers,
         label_type="int64" if classes else "float32",
         splits=splits,
         fields=fields,

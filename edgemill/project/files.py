@@ -171,7 +171,7 @@ def _task(plan: Plan, model: Path, data: Path) -> str:
         targets = "".join(
             f"        {_python(output)}: Target(\n"
             + _lines({"label": each.label, "stored": each.stored, "shape": each.shape, "objective": each.objective,
-                      "logits": each.logits}, 12)
+                      "logits": each.logits, "scale": each.scale, "offset": each.offset}, 12)
             + "        ),\n"
             for output, each in plan.outputs.items()
         )  # fmt: skip

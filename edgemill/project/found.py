@@ -62,6 +62,7 @@ class Data(FrozenModel):
         not_binary: A description of one of several labels that isn't 0 or 1. Only a model with several outputs supports
             it.
         classes: Names of the classes, sorted; empty if labels are numbers.
+        numbers: The different labels, sorted, if they are numbers and there are few enough for classes.
         label_type: Type of the labels.
         columns: Feature of the input -> type of its values. Without images and audio.
         unusable: Column that can't be an input -> the reason. Only matters if the model reads it.
@@ -78,6 +79,7 @@ class Data(FrozenModel):
     labels: dict[str, Stored] = {}
     not_binary: str = ""
     classes: tuple[str, ...] = ()
+    numbers: tuple[float, ...] = ()
     label_type: Literal["int64", "float32"] = "int64"
     columns: dict[str, Stored] = {}
     unusable: dict[str, Unusable] = {}

@@ -12,6 +12,7 @@ from components.core.values import FrozenModel
 from components.data.ready_made import Objective
 from edgemill.project.found import Data, Options, refuse_labels
 from edgemill.project.inputs import ModelInput
+from edgemill.project.numbered import answers_with_classes, refuse_unclear
 from edgemill.project.unclear import UnclearError
 
 Array = npt.NDArray[Any]
@@ -36,12 +37,14 @@ class Model(FrozenModel):
         outputs: Numbers in one output.
         output: Name of the output.
         sizes: Name of each of several outputs -> numbers in it; empty if there is one.
+        loss: Name of the loss that the model was compiled with; "" if it is unknown.
     """
 
     inputs: dict[str, ModelInput]
     outputs: int
     output: str = ""
     sizes: dict[str, int] = {}
+    loss: str = ""
 
 
 def _check_labels(model: Model, data: Data, labels: Array, options: Options) -> None:
@@ -87,8 +90,17 @@ def objective_of(model: Model, data: Data, classes: tuple[str, ...], labels: Arr
     count = len(classes)
     whole = _whole(labels) and labels.min() >= 0
     if model.outputs == 1:
-        if count == 2 or (not count and whole and labels.max() == 1):
+        found = data.numbers or tuple(np.unique(labels).tolist())
+        if count == 2 or (not count and len(found) == 2):
             return "two_classes"
+        if options.objective == "two_classes" and not count:
+            raise DataError(
+                "the labels are not those of two classes",
+                where="--objective",
+                bound="labels with two different values",
+                measured=f"{data.label}: {len(found):,} different values",
+                remedy="omit the option, or choose another label with --label",
+            )
         if not count:
             return "values"
     elif model.outputs == count or (not count and whole and labels.max() < model.outputs):
@@ -144,16 +156,7 @@ def usual_max_loss(objective: Objective, labels: Array) -> float:
     return float(f"{_MAX_RISE * labels.std():.2g}") if objective == "values" else _MAX_DROP
 
 
-def refuse_near_labels(data: Data, outputs: Array) -> None:
-    """Refuse to guess the meaning of outputs that look like neither probabilities nor logits."""
-    least, most = float(outputs.min()), float(outputs.max())
-    if least < -1 or most > 2:
-        return
-    raise UnclearError(
-        "it is not clear whether the model returns one of two classes, or a number",
-        option="objective",
-        question="What does the model return: two_classes or values (a number)?",
-        default="two_classes",
-        measured=f"labels 0 and 1 ({data.label}), and outputs from {least:.2f} to {most:.2f}",
-        remedy="add `--objective two_classes` or `--objective values`",
-    )
+def refuse_near_labels(data: Data, outputs: Array, loss: str) -> None:
+    """Refuse to guess the meaning of outputs that look like neither probabilities nor logits, without a loss."""
+    if outputs.min() >= -1 and outputs.max() <= 2 and not answers_with_classes((0, 1), outputs, loss):
+        refuse_unclear(data, outputs)

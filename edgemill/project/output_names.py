@@ -1,4 +1,4 @@
-"""Reads the names of a Keras model's outputs without loading the model. Imports no TensorFlow."""
+"""Reads the names of a Keras model's outputs, and its loss, without loading the model. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgemill.project.several_outputs import unclear_labels
 from edgemill.project.unclear import UnclearError
@@ -50,7 +50,33 @@ def output_names(model: Path) -> tuple[str, ...]:
     return tuple(str(each[0]) for each in found) if several else ()
 
 
-def _config(model: Path) -> dict[str, dict[str, list[list[object]] | dict[str, object]]]:
+def loss_of(model: Path) -> str:
+    """The name of the loss of a `.keras` or `.h5` file with one output; "" if it isn't recorded or can't be read."""
+    try:
+        loss: Any = _compile_config(model)["loss"]
+        if isinstance(loss, dict) and "class_name" not in loss:
+            [loss] = loss.values()
+        if isinstance(loss, list):
+            [loss] = loss
+        if isinstance(loss, dict):
+            loss = loss["config"] if loss["class_name"] == "function" else loss["class_name"]
+    # Damaged files raise many kinds of errors. They are reported when the model is loaded.
+    except Exception:
+        return ""
+    return loss if isinstance(loss, str) else ""
+
+
+def _compile_config(model: Path) -> dict[str, Any]:
+    if zipfile.is_zipfile(model):
+        found: dict[str, Any] = _config(model)["compile_config"]
+        return found
+    import h5py
+
+    with h5py.File(model) as file:
+        return _parsed(file.attrs["training_config"])
+
+
+def _config(model: Path) -> dict[str, Any]:
     if zipfile.is_zipfile(model):
         with zipfile.ZipFile(model) as archive, archive.open("config.json") as member:
             return _parsed(member.read(_MOST_BYTES))
@@ -60,6 +86,6 @@ def _config(model: Path) -> dict[str, dict[str, list[list[object]] | dict[str, o
         return _parsed(file.attrs["model_config"])
 
 
-def _parsed(text: str | bytes) -> dict[str, dict[str, list[list[object]] | dict[str, object]]]:
-    found: dict[str, dict[str, list[list[object]] | dict[str, object]]] = json.loads(text)
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
     return found

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,26 +12,21 @@ from pydantic import TypeAdapter
 
 from components.core.errors import EdgemillError, SpecError, counted, some_of
 from components.core.values import FrozenModel
-from components.data.ready_made import Objective, Stored
-from components.ingest.arrays import generated, open_arrays
-from components.ingest.listing import class_number
-from components.ingest.sources import matching
+from components.data.ready_made import Objective
 from edgemill.project.flags import with_options
-from edgemill.project.found import TABLES, Data, Options, read_table
+from edgemill.project.found import Data, Options
 from edgemill.project.inputs import PlannedInput, match, with_ranges
-from edgemill.project.kinds.parquet import parquet_table
 from edgemill.project.lists import nearest
+from edgemill.project.numbered import answers_with_classes, is_pair, numbered, refuse_unclear, with_classes
 from edgemill.project.objective import Model, metrics_of, objective_of, refuse_near_labels, usual_max_loss
 from edgemill.project.scales import choose
 from edgemill.project.several_outputs import PlannedOutput, labels_of_outputs, planned_outputs
 from edgemill.project.standardized import coarse_columns
-from pipelines.checks.examples.made import sampled, untested
-from pipelines.checks.first_records import files_by_split
-from pipelines.file.spec import ArrayExamples, Examples, GeneratorExamples
+from edgemill.project.tried import read_tried
+from pipelines.checks.examples.made import untested
+from pipelines.file.spec import Examples
 
 Array = npt.NDArray[Any]
-# Number of examples from all splits to try the model on.
-_TRIED = 400
 
 
 class Plan(FrozenModel):
@@ -91,6 +84,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         UnclearError: Only the user can decide something.
         SpecError, DataError: An option is wrong, or the data can't be read.
     """
+    data = data if model.sizes else numbered(data, model.outputs, options)
     classes = _classes(data, options)
     without = [name for name in classes if name not in data.classes]
     if model.sizes:
@@ -104,7 +98,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     examples: Any = TypeAdapter(Examples).validate_python({**section, "path": str(data.folder.resolve())})
     features = {name: stored for each in inputs.values() for name, stored in each.features.items()}
     try:
-        columns, labels = _read(data, examples, classes, {**features, **data.labels})
+        columns, labels = read_tried(data, examples, classes, {**features, **data.labels})
     except EdgemillError as error:
         raise with_options(error) from error
     if data.labels and not model.sizes:
@@ -117,6 +111,10 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         name: run({own: each.scaled(values[own], name) for own, each in inputs.items()})
         for name in [each.name for each in ranges]
     }
+    if objective == "two_classes" and not classes and is_pair(data.numbers):
+        labels, data = _of_pair(labels, data, model, answers, options)
+        classes = data.classes
+        section["classes"] = list(classes)
     shared: dict[str, Any] = {"data": data, "examples": section, "inputs": inputs}
     ignored = [*(name for name in data.columns if name not in used), *data.unusable]
     unread = [f"the model does not read {some_of(ignored, 10)}"] if ignored else []
@@ -142,15 +140,13 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
             ),
             warnings=data.warnings,
         )
-    if objective == "classes" and not classes:
-        section["num_classes"] = model.outputs
-    elif objective == "two_classes" and not classes:
-        section["num_classes"] = 2
+    if objective in {"classes", "two_classes"} and not classes:
+        section["num_classes"] = max(2, model.outputs)
     outputs = {name: next(iter(found.values())) for name, found in answers.items()}
     order = used if data.is_table else ()
     trial, trials = choose(outputs, labels, objective, options.scale, classes, columns=order)
     if objective == "two_classes" and not classes and options.objective is None and trial.logits:
-        refuse_near_labels(data, outputs[trial.scale])
+        refuse_near_labels(data, outputs[trial.scale], model.loss)
     measure = "mean absolute error" if objective == "values" else "share of wrong answers"
     asked = f", with the labels {some_of(data.labels)}" if data.labels else ""
     tried = ", ".join(f"{each.scale}: {each.error:.3f}" for each in trials)
@@ -178,6 +174,20 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         facts=facts,
         warnings=(*data.warnings, *([untested(without)] if without else [])),
     )
+
+
+def _of_pair(
+    labels: Array, data: Data, model: Model, answers: Mapping[str, Mapping[str, Array]], options: Options
+) -> tuple[Array, Data]:
+    """Labels with two values as the numbers of their classes, and the data with these classes.
+
+    Raises:
+        UnclearError: It is not clear whether the model answers with one of two classes.
+    """
+    found = np.concatenate([next(iter(outputs.values())).ravel() for outputs in answers.values()])
+    if options.objective is None and not answers_with_classes(data.numbers, found, model.loss):
+        refuse_unclear(data, found)
+    return (labels == data.numbers[1]).astype(np.float64), with_classes(data)
 
 
 def _taken(inputs: Mapping[str, PlannedInput]) -> str:
@@ -237,57 +247,3 @@ def _classes(data: Data, options: Options) -> tuple[str, ...]:
             else "omit the option",
         )
     return chosen
-
-
-def _read(
-    data: Data, examples: Any, classes: tuple[str, ...], features: dict[str, Stored]
-) -> tuple[dict[str, Array], Array]:
-    """Up to `_TRIED` examples from all splits as feature -> [N, ...], and their labels as numbers."""
-    values: dict[str, list[Array]] = {name: [] for name in features}
-    labels: list[Any] = []
-    if data.kind in TABLES:
-        files = [file for _, found in files_by_split(examples) for file in found]
-        rows = [row for file in files for row in _rows(file, data, features)]
-        rows = rows[:: max(1, len(rows) // _TRIED)][:_TRIED]
-        values = {name: [np.array(_number(row[name])) for row in rows] for name in features}
-        labels = [row[data.label] for row in rows] if data.label else []
-    elif isinstance(examples, ArrayExamples):
-        for split, pattern in examples.patterns.items():
-            arrays = open_arrays(examples, matching(Path(examples.path), [pattern]), split or "", data.label)
-            step = max(1, len(next(iter(arrays.values()))) * len(examples.patterns) // _TRIED)
-            for name, held in values.items():
-                held += list(arrays[name][::step])
-            labels += arrays[data.label][::step].reshape(-1).tolist() if data.label else []
-    elif isinstance(examples, GeneratorExamples):
-        for split in examples.patterns:
-            for row in islice(generated(examples, split), 0, None, max(1, data.count // _TRIED)):
-                for name, held in values.items():
-                    held.append(
-                        np.frombuffer(row[name], np.uint8) if features[name] == "uint8" else np.array(row[name])
-                    )
-                labels += np.ravel(row[data.label]).tolist() if data.label else []
-    else:
-        [(name, stored)] = ((name, stored) for name, stored in features.items() if name not in data.labels)
-        found = [row for sample in sampled(examples, _TRIED) for row in sample.rows]
-        content = [np.frombuffer(row[name], stored) for row in found]
-        several = {label: np.array([_number(row[label]) for row in found]) for label in data.labels}
-        own = [row[data.label] for row in found] if data.label else []
-        return {name: np.stack(content), **several}, np.array(own, np.float64)
-    if classes:
-        labels = [class_number(label, classes, "--data") for label in labels]
-    return {name: np.stack(held) for name, held in values.items()}, np.array(labels, np.float64)
-
-
-def _number(cell: Any) -> float:
-    """The number in a cell, or 1 for true and 0 for false."""
-    text = str(cell).strip().lower()
-    return float(text == "true") if text in {"true", "false"} else float(cell)
-
-
-def _rows(file: Path, data: Data, features: Iterable[str]) -> list[dict[str, Any]]:
-    if data.kind == "csv":
-        return read_table(file)[1]
-    table = parquet_table(file).select([*features, *([data.label] if data.label else [])])
-    evenly = list(range(0, len(table), max(1, len(table) // _TRIED)))
-    rows: list[dict[str, Any]] = table.take(evenly).to_pylist()
-    return rows

@@ -14,6 +14,7 @@ from components.core.errors import ModelError, counted, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from edgemill.project.found import Data, Options
+from edgemill.project.numbered import answers_with_classes, is_pair
 from edgemill.project.objective import METRICS, usual_max_loss
 from edgemill.project.scales import Trial, refuse_chance, refuse_range, trial_of
 from edgemill.project.unclear import UnclearError
@@ -39,6 +40,7 @@ class PlannedOutput(FrozenModel):
         metric: Name of its metric.
         max_loss: How much worse than the float model's metric a candidate can be.
         fact: The finding, in a sentence.
+        scale, offset: The target is `label * scale + offset`.
     """
 
     label: str
@@ -49,6 +51,8 @@ class PlannedOutput(FrozenModel):
     metric: str
     max_loss: float
     fact: str
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 def labels_of_outputs(data: Data, sizes: Mapping[str, int]) -> dict[str, str]:
@@ -109,6 +113,8 @@ def planned_outputs(
         SpecError: There is no such range, or an output is not better than chance in any range.
     """
     named = labels_of_outputs(data, sizes)
+    pairs = {name: _pair(labels[name], [found[name] for found in outputs.values()]) for name in sizes}
+    labels = {name: labels[name] * scale + offset for name, (scale, offset) in pairs.items()}
     objectives = {name: _objective(name, size, labels[name], named[name]) for name, size in sizes.items()}
     trials = {
         name: [trial_of(scale, found[name], labels[name], objective) for scale, found in outputs.items()]
@@ -139,8 +145,24 @@ def planned_outputs(
             metric=f"{re.sub(r'[^a-z0-9_]+', '_', name.lower()).strip('_') or 'output'}_{METRICS[objective]}",
             max_loss=usual_max_loss(objective, labels[name]) if options.max_loss is None else options.max_loss,
             fact=f"output {name}: {objective}, with the label {named[name]} and {measure} {trial.error:.3f}",
+            scale=pairs[name][0],
+            offset=pairs[name][1],
         )
     return chosen, planned
+
+
+def _pair(labels: Array, outputs: Sequence[Array]) -> tuple[float, float]:
+    """The scale and offset that turn the labels [N] of two classes, such as -1 and 1, into 0 and 1.
+
+    `outputs` are the values [N, ...] of their output in each range. If it isn't clear that they are answers of a
+    classifier, the labels stay as they are.
+    """
+    found = tuple(np.unique(labels).tolist())
+    answers = np.concatenate([each.reshape(len(each), -1) for each in outputs])
+    if labels.ndim > 1 or answers.shape[1] > 1 or not is_pair(found) or not answers_with_classes(found, answers, ""):
+        return 1.0, 0.0
+    low, high = found
+    return 1 / (high - low), -low / (high - low)
 
 
 def _objective(name: str, size: int, labels: Array, label: str) -> Objective:

@@ -22,6 +22,7 @@ from edgemill.project.found import (
     refuse_labels,
     refuse_one_label,
 )
+from edgemill.project.numbered import numbers_in
 from edgemill.project.unusable import Unusable, refuse
 
 # Text that stands for a missing value in tables.
@@ -83,7 +84,8 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     refuse_one_label(cells[label], label, where, len(rows))
     classes = () if all(map(_is_number, cells[label])) else tuple(sorted({row[label] for row in rows}))
     label_type = "int64" if classes or all(map(_whole, cells[label])) else "float32"
-    return Data.model_validate({**facts, "label": label, "classes": classes, "label_type": label_type})
+    return Data.model_validate({**facts, "label": label, "classes": classes, "label_type": label_type,
+                                "numbers": () if classes else numbers_in(cells[label])})  # fmt: skip
 
 
 def other_than_binary(columns: Mapping[str, Sequence[str]], places: Sequence[str]) -> str:
@@ -215,6 +217,7 @@ def _of_arrays(
         {"kind": "arrays", "folder": folder, "label": "" if several else label,
          "labels": {label: _stored(labels)} if several else {}, "classes": tuple(sorted(set(texts))),
          "columns": {name: _stored(arrays[name]) for name in inputs},
+         "numbers": () if several or texts else numbers_in(np.unique(labels).tolist()),
          "label_type": "float32" if np.issubdtype(labels.dtype, np.floating) else "int64",
          "splits": splits, "count": len(labels),
          "fields": {"names": {name: names.get(name, name) for name in (*inputs, label)}}

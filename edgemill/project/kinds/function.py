@@ -14,6 +14,7 @@ from components.data.objects import load_object
 from components.ingest.arrays import generated
 from components.spec.examples import GeneratorSource
 from edgemill.project.found import Data, Options, chosen_columns, refuse_labels, refuse_one_label
+from edgemill.project.numbered import MOST_CLASSES, numbers_in
 from pipelines.file.user_folders import make_importable
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -61,6 +62,7 @@ def of_function(name: str, options: Options) -> Data:
          "label": "" if several else label, "labels": {each: features[each].kind for each in labels} if several else {},
          "not_binary": _not_binary({each: features[each] for each in labels}) if len(labels) > 1 else "",
          "classes": tuple(sorted(features[label].texts)), "columns": {each: features[each].kind for each in inputs},
+         "numbers": () if several or features[label].texts else numbers_in(sum(features[label].held, ())),
          "label_type": "float32" if features[label].kind == "float32" else "int64", "splits": splits,
          "scalars": all(features[each].sizes == {1} for each in inputs), "fields": {"function": name}, "count": count}
     )  # fmt: skip
@@ -96,7 +98,7 @@ class _Feature:
             self.sizes.add(len(value))
             return
         self.sizes.add(len(values))
-        if len(self.held) < 2:
+        if len(self.held) < (2 if len(values) > 1 else MOST_CLASSES + 1):
             self.held.add(tuple(values))
         for each in values:
             if each is None or (isinstance(each, float) and not math.isfinite(each)):

@@ -10,6 +10,7 @@ import numpy as np
 
 from components.core.errors import DataError, summary_line
 from edgemill.project.found import Data, Options, chosen_columns, refuse_labels, refuse_one_label
+from edgemill.project.numbered import numbers_in
 from edgemill.project.unclear import UnclearError
 from edgemill.project.unusable import Unusable, refuse
 
@@ -74,8 +75,9 @@ def of_parquet(folder: Path, splits: dict[str, Any], files: Sequence[Path], opti
     refuse_one_label(distinct, label, where, count)
     classes = distinct if text else ()
     return Data.model_validate(
-        {**facts, "label": label, "classes": tuple(sorted(classes)), "label_type": _stored(kinds[label])}
-    )
+        {**facts, "label": label, "classes": tuple(sorted(classes)), "label_type": _stored(kinds[label]),
+         "numbers": () if text else numbers_in(distinct)}
+    )  # fmt: skip
 
 
 def parquet_table(file: Path) -> Any:

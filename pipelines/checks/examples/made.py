@@ -82,12 +82,13 @@ def empty_classes(examples: Examples) -> list[str]:
     found: set[str] = set()
     for split, pattern in examples.patterns.items():
         if isinstance(examples, ImageExamples | AudioExamples):
-            found |= {item.label for item in items(examples, label, folder, pattern)}
+            found |= {class_name(item.label, examples.classes) for item in items(examples, label, folder, pattern)}
             continue
         files = matching(folder, [pattern])
         if not isinstance(examples, ArrayExamples) or sum(file.stat().st_size for file in files) > _MOST_BYTES:
             return []
-        found |= {class_name(one) for one in np.unique(open_arrays(examples, files, split or "", label)[label])}
+        labels = np.unique(open_arrays(examples, files, split or "", label)[label])
+        found |= {class_name(one, examples.classes) for one in labels}
     return [name for name in examples.classes if name not in found]
 
 
