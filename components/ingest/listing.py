@@ -203,7 +203,7 @@ def class_name(label: object, classes: Sequence[str]) -> str:
 
 
 def class_number(label: object, classes: Sequence[str], where: str) -> int:
-    """The number of a class. Labels that are numbers can be written in another way, such as -1.0 for the class `-1`.
+    """The number of a class. Labels that are numbers can be written differently, such as -1.0 for the class `-1`.
 
     Raises:
         DataError: There is no such class.
