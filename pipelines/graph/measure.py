@@ -42,8 +42,9 @@ def measurements(
     nodes = {}
     for recipe, candidate in candidates.items():
         node = f"measure__{device.name}__{recipe}"
-        asked = MeasurementRequest(device=device.name, recipe=recipe, evaluators=device.evaluators, split="")
-        nodes[recipe] = _measurement(asked, candidate, floats, spec, data, retry(node), task).with_id(node)
+        asked = MeasurementRequest(evaluators=device.evaluators, split="")
+        named = {"device": device.name, "recipe": recipe, "retry": retry(node)}
+        nodes[recipe] = _measurement(asked, candidate, floats, spec, data, {**task, **named}).with_id(node)
     return nodes
 
 
@@ -66,8 +67,9 @@ def champion_measurement(
     if device.tflm is None:
         return None
     node = f"measure_champion__{device.name}"
-    asked = MeasurementRequest(device=device.name, recipe="champion", evaluators=(device.tflm,), split="")
-    return _measurement(asked, champion, floats, spec, data, retry(node), task).with_id(node)
+    asked = MeasurementRequest(evaluators=(device.tflm,), split="")
+    named = {"device": device.name, "recipe": "champion", "retry": retry(node)}
+    return _measurement(asked, champion, floats, spec, data, {**task, **named}).with_id(node)
 
 
 def _measurement(
@@ -76,8 +78,7 @@ def _measurement(
     floats: BaseChannel,
     spec: PipelineSpec,
     data: Ingested,
-    retry: str,
-    task: Mapping[str, str],
+    parameters: Mapping[str, str],
 ) -> BaseNode:
     # A tool that doesn't run the file must not run again for other examples.
     runs = asked.examples != 0
@@ -91,7 +92,7 @@ def _measurement(
             "max_bytes": evaluate.max_prediction_bytes,
         }
     )
-    node: BaseNode = DeviceMeasurement(candidate=model, **optional, spec=asked.model_dump_json(), retry=retry, **task)
+    node: BaseNode = DeviceMeasurement(candidate=model, **optional, spec=asked.model_dump_json(), **parameters)
     return node
 
 

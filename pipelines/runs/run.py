@@ -31,12 +31,14 @@ from components.core.values import FrozenModel, serialized
 from components.spec.card import CardSpec
 from components.spec.devices.device import DeviceProfile
 from components.upstream.beam import keep_beam_in_process
+from components.upstream.tfx.cache import shared_keys
 from components.upstream.tfx.orchestration import serialize_examples_in_one_order, set_run_id
 from pipelines.file.environment import Environment
 from pipelines.file.load import LoadedPipeline, SkippedRecipe
 from pipelines.graph.steps import recipes_of_nodes
 from pipelines.graph.tfx_start import defer_tfx_components
 from pipelines.runs.metadata import NodeRecord, StateChanges, register_run, run_records, transient_outcome
+from pipelines.runs.reuse import key_by_content
 from pipelines.storage.metadata_connection import open_store, place_of_store
 from pipelines.storage.staging import Staging
 
@@ -139,7 +141,7 @@ def run_pipeline(
             try:
                 keep_beam_in_process()
                 serialize_examples_in_one_order()
-                with exits_reported():
+                with exits_reported(), shared_keys(key_by_content):
                     _runner(environment).run_with_ir(pipeline)
             except Exception as error:
                 _LOG.debug("the runner raised", exc_info=True)

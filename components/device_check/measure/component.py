@@ -18,6 +18,8 @@ def DeviceMeasurement(
     task: Parameter[str],
     task_version: Parameter[str],  # noqa: ARG001
     code_version: Parameter[str],
+    device: Parameter[str],
+    recipe: Parameter[str],
     retry: Parameter[str],  # noqa: ARG001
     baseline: InputArtifact[InferenceResult] = None,
     examples: InputArtifact[Examples] = None,
@@ -26,7 +28,7 @@ def DeviceMeasurement(
     """Measure a candidate. A file that a tool rejects is a result.
 
     `spec` is the JSON of a `MeasurementRequest`. Tools that run the file read `examples` and `baseline`, the
-    predictions of the float baseline. A new value of `retry` bypasses the cache, to repeat an execution whose outcome
+    predictions of the float baseline. `device` and `recipe` are names for messages, and part of no result. A new value of `retry` bypasses the cache, to repeat an execution whose outcome
     was transient.
     """
     # Arrow and TensorFlow take seconds to import. A cached run skips that.
@@ -38,6 +40,8 @@ def DeviceMeasurement(
         request,
         model,
         Path(measurement.uri),
+        device=device,
+        recipe=recipe,
         files=[] if examples is None else split_files(examples.uri, request.split),
         names=() if floats is None else floats.report.output_names,
         task=task,
@@ -56,7 +60,6 @@ def DeviceMeasurement(
             "examples": None if examples is None else Path(examples.uri) / f"Split-{request.split}",
         },
         code_version=code_version,
-        candidate=request.recipe,
         failures=len(failures),
         transient=int(noisy or any(failure.transient for failure in failures)),
         stored_bytes=report.stored_bytes,

@@ -35,19 +35,16 @@ _REPORT = f"{FOLDER}/report.json"
 class MeasurementRequest(FrozenModel):
     """The `spec` parameter of a measurement.
 
-    It includes neither the device's bounds nor the metrics, so that changing them doesn't repeat the measurement.
+    It includes neither the device's bounds nor the metrics, so that changing them doesn't repeat the measurement. Nor
+    does it include names, so that results of the same tools on the same file can be reused.
 
     Attributes:
-        device: Name of the device profile, for messages.
-        recipe: Name of the candidate's recipe.
         evaluators: The device's tools.
         split: The split whose first examples are run.
         batch_size: Examples in a batch of `postprocess`.
         max_bytes: The maximum size of the outputs under one runtime, in bytes.
     """
 
-    device: str
-    recipe: str
     evaluators: tuple[DeviceEvaluator, ...]
     split: str
     batch_size: Count = 1000
@@ -115,6 +112,8 @@ def measure(
     candidate: Verified,
     output: Path,
     *,
+    device: str,
+    recipe: str,
     files: Sequence[str],
     names: Sequence[str],
     task: str,
@@ -126,6 +125,7 @@ def measure(
         request: What to measure.
         candidate: The candidate, or a champion, which may be a release of another model.
         output: Folder of the artifact.
+        device, recipe: Names of the device profile and of the candidate's recipe, for messages.
         files: Gzipped TFRecord files of the split; not read if no tool runs examples.
         names: Names of the float model's outputs.
         task: Reference of the task that decodes examples and post-processes outputs.
@@ -137,13 +137,13 @@ def measure(
         DataError: There are no examples, or they lack a feature.
         TamperedError: The candidate has changed since it was written.
     """
-    check_tools(request.device, request.evaluators)
+    check_tools(device, request.evaluators)
     examples: list[bytes] = []
     inputs = None
     if request.examples != 0:
         examples = first_examples(files, request.examples, "run on the device's runtime")
         inputs = ExampleDecoder(task, transform_graph).decode(examples)[0]
-    found = check_candidate(request.device, request.evaluators, request.recipe, candidate, inputs)
+    found = check_candidate(device, request.evaluators, recipe, candidate, inputs)
     one, outputs = found if found is not None else (None, RunOutputs())
     try:
         runs = _store(outputs, candidate, output, examples, request, names=names, task=task)
@@ -151,7 +151,7 @@ def measure(
         # The champion may be a release of another model.
         if candidate.manifest.role != CHAMPION:
             raise
-        logger.warning("%s: the champion's outputs cannot be stored: %s", request.device, error.what)
+        logger.warning("%s: the champion's outputs cannot be stored: %s", device, error.what)
         shutil.rmtree(output / FOLDER)
         runs = {}
     report = MeasurementReport(

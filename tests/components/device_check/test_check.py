@@ -182,13 +182,11 @@ def node(candidates, image_model, examples, files, tmp_path, monkeypatch):
         for name, candidate in candidates.items():
             model = artifact(standard_artifacts.Model, candidate.folder)
             measured = artifact(standard_artifacts.InferenceResult, tmp_path / "measured" / name)
-            spec = MeasurementRequest(
-                device="board", recipe=name, evaluators=evaluators, split="eval", batch_size=7, max_bytes=max_bytes
-            )
+            spec = MeasurementRequest(evaluators=evaluators, split="eval", batch_size=7, max_bytes=max_bytes)
             DeviceMeasurement.EXECUTOR_SPEC.executor_class().Do(
                 {**shared, "candidate": [model], "baseline": [predictions]},
                 {"measurement": [measured]},
-                {**asked, "spec": spec.model_dump_json()},
+                {**asked, "device": "board", "recipe": name, "spec": spec.model_dump_json()},
             )
             inputs |= {f"candidate_{name}": [model], f"predictions_{name}": [measured]}
         spec = DeviceCheckRequest(device="board", evaluators=evaluators, evaluation=EvaluationSpec(), label="label")
