@@ -28,8 +28,8 @@ def DeviceMeasurement(
     """Measure a candidate. A file that a tool rejects is a result.
 
     `spec` is the JSON of a `MeasurementRequest`. Tools that run the file read `examples` and `baseline`, the
-    predictions of the float baseline. `device` and `recipe` are names for messages, and part of no result. A new value of `retry` bypasses the cache, to repeat an execution whose outcome
-    was transient.
+    predictions of the float baseline. `device` and `recipe` are names for messages, so no result depends on them. A new
+    value of `retry` bypasses the cache, to repeat an execution whose outcome was transient.
     """
     # Arrow and TensorFlow take seconds to import. A cached run skips that.
     from components.predict.artifact import Predictions

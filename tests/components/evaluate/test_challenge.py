@@ -140,9 +140,7 @@ def test_champion_and_candidates_are_compared_under_tensorflow_lite_micro(models
         model, _ = models[1](f"there-{name}", content, "champion")
         request = MeasurementRequest(evaluators=(TflmEvaluator(examples=count),), split="eval", batch_size=7)
         names = models[3].report.output_names
-        measure(
-            request, model, tmp_path / name, device="board", recipe=name, files=world.files, names=names, task=task
-        )
+        measure(request, model, tmp_path / name, device="board", recipe=name, files=world.files, names=names, task=task)
         write_manifest(tmp_path / name, "measurement", role="measurement", parents={}, code_version="1")
         return Measurement(verified(tmp_path / name))
 
