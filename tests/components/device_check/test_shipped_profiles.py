@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.convert.pins import with_pins
 from components.device_check.tflm import measure_with_tflm
 from components.device_check.vela import measure_with_vela
 from components.facts.device import TflmFacts, VelaFacts
@@ -82,6 +83,12 @@ def of(content: bytes) -> CandidateReport:
     return SOUND.model_copy(update={"outcome": outcome})
 
 
+def fitted(name: str, content: bytes) -> bytes:
+    """A file with what the profile pins."""
+    profile = PROFILES[name]
+    return with_pins(content, profile.pins) if profile.pins else content
+
+
 def reasons(name: str, facts: CandidateReport, on_vela: Any = None, on_micro: Any = None) -> list[str]:
     found = judged(PROFILES[name], facts, on_vela or vela(), on_micro or on_tflm())
     return [check.quantity for check in found.candidates[0].reasons]
@@ -89,14 +96,16 @@ def reasons(name: str, facts: CandidateReport, on_vela: Any = None, on_micro: An
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_each_static_clause_refuses_a_file_that_violates_it(name, files):
-    profile, sound = PROFILES[name], files["int8"]
+    profile, sound = PROFILES[name], fitted(name, files["int8"])
     assert reasons(name, of(sound)) == []
     violations = {"scheme": of(sound).model_copy(
         update={"recipe": SOUND.recipe.model_copy(update={"scheme": other_scheme(profile)})}
     )}  # fmt: skip
     if profile.max_file_bytes is not None:
         violations["file bytes"] = of(changed(sound, longer(profile.max_file_bytes)))
-    if profile.integer_only:
+    if profile.pins:
+        violations["quantization of input 0"] = of(files["int8"])
+    elif profile.integer_only:
         violations["float tensors"] = of(files["float"])
     if not profile.sparse_weights:
         violations["sparse-encoded weights"] = of(changed(sound, sparse))
@@ -174,11 +183,11 @@ def test_bound_of_cycles_refuses_a_slow_file(name, slow):
 def test_bounds_of_microcontrollers_refuse_files_by_what_tensorflow_lite_micro_says(name, files, examples, wide):
     evaluator = TflmEvaluator(examples=2)
     whole = {"slices": on_tflm().slices}
-    sound = measure_with_tflm(files["int8"], {"x": examples["image"][:2]}, evaluator)
+    sound = measure_with_tflm(fitted(name, files["int8"]), {"x": examples["image"][:2]}, evaluator)
     assert isinstance(sound, TflmFacts)
-    assert reasons(name, of(files["int8"]), on_micro=sound.model_copy(update=whole)) == []
+    assert reasons(name, of(fitted(name, files["int8"])), on_micro=sound.model_copy(update=whole)) == []
     refused = measure_with_tflm(files["dynamic"], {"x": examples["image"][:2]}, evaluator)
-    assert reasons(name, SOUND, on_micro=refused) == ["TensorFlow Lite Micro"]
+    assert reasons(name, of(fitted(name, files["int8"])), on_micro=refused) == ["TensorFlow Lite Micro"]
     large = measure_with_tflm(wide, {"x": np.zeros((1, 1024, 1024, 1), np.float32)}, evaluator)
     assert isinstance(large, TflmFacts)
-    assert reasons(name, SOUND, on_micro=large.model_copy(update=whole)) == ["arena bytes"]
+    assert reasons(name, of(fitted(name, files["int8"])), on_micro=large.model_copy(update=whole)) == ["arena bytes"]
