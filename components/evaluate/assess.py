@@ -123,9 +123,9 @@ def assess(
 def spans_of(spec: EvaluationSpec) -> dict[str, float]:
     """Return the spans of metrics, as defined in `components.facts.evaluation.EvaluationReport`."""
     return {
-        metric.name: limits[1] - limits[0]
+        metric.name: (limits[1] - limits[0]) * computed.influence
         for metric in spec.metrics
-        if metric.function and metric.function != "anomaly_auc" and not load_metric(metric).is_ratio
+        if metric.function and metric.function != "anomaly_auc" and not (computed := load_metric(metric)).is_ratio
         if (limits := limits_of(metric)) is not None
     }
 

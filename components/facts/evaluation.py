@@ -165,7 +165,8 @@ class EvaluationReport(FrozenModel):
         outputs: How the metrics interpret the only output that they read.
         readings: If the metrics read several outputs, how they interpret each.
         spans: Metrics without samples, all of whose examples contribute, whose values have a minimum and a
-            maximum -> the difference of the two.
+            maximum -> the difference of the two, times the influence of one example
+            (`components.metrics.accumulator.KeptExamples`).
     """
 
     baseline_slices: tuple[SliceResult, ...]

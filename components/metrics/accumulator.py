@@ -93,7 +93,14 @@ class RatioOfSums(abc.ABC):
 
 
 class KeptExamples(abc.ABC):
-    """A metric that compares examples with each other, and therefore stores something for each."""
+    """A metric that compares examples with each other, and therefore stores something for each.
+
+    Attributes:
+        influence: By which factor one example can change the metric more than tests of bounds assume without knowing
+            the metric: ten times as much as one example changes a mean.
+    """
+
+    influence: float = 1.0
 
     @abc.abstractmethod
     def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> list[Any]:

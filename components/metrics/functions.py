@@ -50,10 +50,12 @@ class Computed(Protocol):
     Attributes:
         weighable: Whether the metric can weight examples.
         is_ratio: Whether it is the first sum divided by the second sum of the values that `examples` returns.
+        influence: As for `components.metrics.accumulator.KeptExamples`.
     """
 
     weighable: bool
     is_ratio: bool
+    influence: float
 
     def examples(
         self, predictions: Arrays, targets: Arrays, features: Arrays, weights: Array | None = None
@@ -170,6 +172,7 @@ class _Guarded:
         self._metric, self._computed = metric, computed
         self.weighable = not isinstance(computed, OfAccumulator) or computed.takes_weights
         self.is_ratio = isinstance(computed, RatioOfSums) and type(computed).ratio is RatioOfSums.ratio
+        self.influence = computed.influence if isinstance(computed, KeptExamples) else 1.0
 
     def examples(
         self, predictions: Arrays, targets: Arrays, features: Arrays, weights: Array | None = None

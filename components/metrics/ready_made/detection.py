@@ -19,6 +19,9 @@ Array = npt.NDArray[Any]
 COCO_IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 _RECALLS = np.linspace(0, 1, 101)
 _PACKED_OUTPUT, _PACKED_TARGET = 6, 5
+# With one or two objects in an image, so many confident false detections of a class in one image change the metric by
+# up to ten times the image's share of the images.
+_DETECTIONS_OF_TEN_SHARES = 8
 
 
 class Image(NamedTuple):
@@ -68,6 +71,7 @@ class MeanAveragePrecision(KeptExamples):
     ) -> None:
         self._ious = np.array(ious, np.float64)
         self._boxes, self._scores, self._classes, self._most = boxes, scores, classes, max_detections
+        self.influence = max(1.0, max_detections / _DETECTIONS_OF_TEN_SHARES)
 
     def examples(self, predictions: Arrays, targets: Arrays, features: Arrays) -> list[Any]:
         """Match the detections of each image with its objects."""

@@ -44,6 +44,12 @@ def test_samples_add_up_to_the_metrics_on_every_slice(world, task, tmp_path, gro
     np.testing.assert_array_equal(whole.terms[1], base.terms[1])
 
 
+@pytest.mark.parametrize(("config", "span"), [({}, 12.5), ({"max_detections": 20}, 2.5), ({"max_detections": 8}, 1.0)])
+def test_more_detections_can_change_an_average_precision_by_more(config, span):
+    metric = MetricSpec.model_validate({"name": "map", "function": "coco_map", "config": config})
+    assert spans_of(EvaluationSpec(metrics=(metric,))) == {"map": span}
+
+
 @pytest.mark.parametrize("name", SHORT_NAMES)
 def test_every_metric_with_a_short_name_is_tested_once_its_range_is_known(name):
     metric = MetricSpec.model_validate({"name": name, **SHORT_NAMES[name]})

@@ -12,7 +12,7 @@ from components.facts.evaluation import MetricValue, SliceResult
 from components.facts.sample import Sample
 from components.gate.evidence import evidence_of_values, of_parts
 from components.metrics.ranks import area_terms
-from components.metrics.ready_made.detection import average_precisions
+from components.metrics.ready_made.detection import MeanAveragePrecision, average_precisions
 from tests.samples import sample_of
 
 EVALUATIONS, POWER_EVALUATIONS, ALPHA = 2000, 200, 0.05
@@ -216,9 +216,9 @@ def test_false_blessings_of_precision_and_f1_are_at_most_alpha(
     assert rates(f"{score}, {harm}, {examples} examples", draw, margin, record_property) >= least_power
 
 
-def passes_by_parts(change, sizes, margin):
+def passes_by_parts(change, sizes, margin, span=1.0):
     """Whether the jackknife lets a change pass, given it, and it without each part."""
-    return of_parts(change[0] + margin, change[0], change[1:].tolist(), sizes.tolist(), 1, 1.0).p <= ALPHA
+    return of_parts(change[0] + margin, change[0], change[1:].tolist(), sizes.tolist(), 1, span).p <= ALPHA
 
 
 # Share of harmed images for a change of -.06.
@@ -339,3 +339,34 @@ def test_false_blessings_of_average_precision_are_at_most_alpha(kind, harm, reco
     print(f"average precision, {kind}: {found}")
     assert found["false blessings"] <= MOST
     assert found["power"] >= 0.9
+
+
+def test_images_with_a_hundred_false_alarms_are_rarely_blessed_if_so_many_detections_count():
+    """1,000 images with an object, which is found, and a false detection below it. Some get 100 false, sure ones.
+
+    With such images, the mean change is beyond the margin, but many samples have none of them.
+    """
+    margin, count, alarms, evaluations = 0.06, 1000, 100, 120
+    images, matched = np.tile(np.arange(count), 2), np.arange(2 * count) < count
+    scores, objects = np.where(matched, 1.0, 0.0), np.ones(count, int)
+    span = MeanAveragePrecision(max_detections=alarms).influence
+
+    def draw():
+        harmed = np.repeat(np.flatnonzero(random.random(count) < 0.0008), alarms)
+        own = (
+            np.append(each, new)
+            for each, new in zip((images, scores, matched), (harmed, harmed * 0 + 9.0, harmed < 0), strict=True)
+        )
+        parts = random.integers(20, size=count)
+        before = areas_without_parts(images, scores, matched, objects, parts)
+        return areas_without_parts(*own, objects, parts) - before, np.bincount(parts, minlength=20)
+
+    drawn = [draw() for _ in range(evaluations)]
+    assert np.mean([change[0] for change, _ in drawn]) < -margin
+    # What the test assumes of a metric that it doesn't know is not enough.
+    assert np.mean([passes_by_parts(*each, margin) for each in drawn]) > 0.2
+    assert np.mean([passes_by_parts(*each, margin, span) for each in drawn]) <= ALPHA
+    # More images, or fewer detections that count, let a candidate without any change pass.
+    enough = of_parts(margin, 0.0, [0.0] * 20, [50] * 20, 1, span).enough(ALPHA)
+    assert 5000 < enough < 8000
+    assert of_parts(margin, 0.0, [0.0] * 20, [50] * 20, 1, MeanAveragePrecision(max_detections=8).influence).p <= ALPHA

@@ -49,6 +49,16 @@ def on_tflm(**changes) -> TflmFacts:
     return tflm().model_copy(update={"slices": (overall(0.9, 100, 0.9),), **changes})
 
 
+def pinned_violations(profile: DeviceProfile, base: CandidateReport):
+    for one in profile.pinned_inputs:
+        for wrong in (
+            quantized(one.scale * 1.01, one.zero_point),
+            quantized(one.scale, one.zero_point - 1),
+            quantized(one.scale, one.zero_point, "UINT8"),
+        ):
+            yield "pinned_inputs", changed(base, inputs=(wrong,)), vela(), on_tflm(), "quantization of input 0"
+
+
 def violations(profile: DeviceProfile):
     """Field of the profile -> a candidate, what Vela says, what TFLM says, and the quantity that blocks it."""
     base = sound(profile)
@@ -56,18 +66,12 @@ def violations(profile: DeviceProfile):
     wrong = base.model_copy(update={"recipe": base.recipe.model_copy(update={"scheme": other_scheme(profile)})})
     yield "schemes", wrong, *fine[1:], "scheme"
     if profile.operators is not None:
-        yield "operators", changed(base, operators=operator("DELEGATE")), *fine[1:], "operators"
-        yield "operators", changed(base, operators=operator("CUSTOM:TFLite_Detection_PostProcess")), *fine[1:], "operators"
+        for unknown in ("DELEGATE", "CUSTOM:TFLite_Detection_PostProcess"):
+            yield "operators", changed(base, operators=operator(unknown)), *fine[1:], "operators"
     if profile.operator_versions:
         name, highest = next(iter(profile.operator_versions.items()))
         yield "operator_versions", changed(base, operators=operator(name, highest + 1)), *fine[1:], "operator versions"
-    for one in profile.pinned_inputs:
-        for wrong in (
-            quantized(one.scale * 1.01, one.zero_point),
-            quantized(one.scale, one.zero_point - 1),
-            quantized(one.scale, one.zero_point, "UINT8"),
-        ):
-            yield "pinned_inputs", changed(base, inputs=(wrong,)), *fine[1:], "quantization of input 0"
+    yield from pinned_violations(profile, base)
     if profile.integer_only:
         yield "integer_only", changed(base, float_tensors=("logits",)), *fine[1:], "float tensors"
     if not profile.sparse_weights:
