@@ -120,15 +120,35 @@ def _closure(module: str) -> dict[str, bytes]:
         if (name := waiting.pop()) in seen:
             continue
         seen.add(name)
-        path = find_source(name) if name else None
-        if path is None or (name.partition(".")[0] not in projects and is_installed(path)):
+        path, installed = _file_of(name) if name else (None, False)
+        if path is None or (installed and name.partition(".")[0] not in projects):
             continue
-        sources[name] = path.read_bytes()
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting.extend(_imports(sources[name], package))
-        # Importing a module first runs its parent packages.
-        waiting.extend(accumulate(name.split("."), "{}.{}".format))
+        sources[name], imports = _content_of(name, path)
+        waiting.extend(imports)
     return sources
+
+
+# Cached, because most modules are imported by many nodes.
+@functools.cache
+def _file_of(name: str) -> tuple[Path | None, bool]:
+    """The file of a module, as in `find_source`, and whether it is installed."""
+    path = find_source(name)
+    return path, path is not None and is_installed(path)
+
+
+@functools.cache
+def _content_of(name: str, path: Path) -> tuple[bytes, tuple[str, ...]]:
+    """The source of a module, and the names of the modules that it may import, and of its parent packages."""
+    source = path.read_bytes()
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    # Importing a module first runs its parent packages.
+    return source, tuple(dict.fromkeys((*_imports(source, package), *accumulate(name.split("."), "{}.{}".format))))
+
+
+def forget_versions() -> None:
+    """Compute code versions again when they are next used, because modules or the folders to search changed."""
+    for cached in (code_version, _file_of, _content_of):
+        cached.cache_clear()
 
 
 def is_installed(path: Path) -> bool:
@@ -144,19 +164,13 @@ def is_users(module: ModuleType) -> bool:
     return file is not None and name not in {"__main__", *OURS} and not is_installed(Path(file))
 
 
-@functools.cache
-def _imports(source: bytes, package: str) -> tuple[str, ...]:
-    """Cached, because most modules are imported by many nodes."""
-    return tuple(_walk_imports(source, package))
-
-
-def _walk_imports(source: bytes, package: str) -> Iterator[str]:
+def _imports(source: bytes, package: str) -> Iterator[str]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         # Importing it fails with its own error. The digest still covers its bytes.
         return
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -167,3 +181,15 @@ def _walk_imports(source: bytes, package: str) -> Iterator[str]:
             yield base
             # `from package import module` names a module and `from module import name` doesn't, so both are tried.
             yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all statements, and what contains statements. `ast.walk` also visits expressions, ten times as many."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            # The body of a lambda and of a conditional expression is no list.
+            if isinstance(within := getattr(node, name, None), list):
+                waiting.extend(within)

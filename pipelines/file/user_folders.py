@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.files import is_folder
-from components.core.version import LOOKED_INTO, OURS, code_version, is_users
+from components.core.version import LOOKED_INTO, OURS, forget_versions, is_users
 
 # The folder of Edgemill's own packages.
 _OUR_ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def make_importable(file: Path) -> None:
 def _forget_replaced(folders: list[str]) -> None:
     """Remove the user's modules that Python would now import from other files, with the modules in them."""
     importlib.invalidate_caches()
-    code_version.cache_clear()
+    forget_versions()
     for name, module in list(sys.modules.items()):
         if "." in name or not is_users(module):
             continue
@@ -58,12 +58,12 @@ def findable(file: Path) -> Iterator[None]:
     """
     before = list(LOOKED_INTO)
     LOOKED_INTO[:] = _folders(file)
-    code_version.cache_clear()
+    forget_versions()
     try:
         yield
     finally:
         LOOKED_INTO[:] = before
-        code_version.cache_clear()
+        forget_versions()
 
 
 def _folders(file: Path) -> list[str]:

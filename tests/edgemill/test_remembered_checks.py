@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from components.core.files import sha256_of_bytes
-from components.core.version import code_version
+from components.core.version import forget_versions
 from edgemill import remembered_checks
 from edgemill.remembered_checks import Passed, check_once, digest_of_inputs, recall, remember
 from pipelines.file.environment import environment
@@ -52,7 +52,7 @@ def stem(small: SmallPipeline) -> str:
 
 
 def digest(small: SmallPipeline) -> str:
-    code_version.cache_clear()
+    forget_versions()
     importlib.invalidate_caches()
     loaded = load_pipeline(small.write())
     return digest_of_inputs(loaded, source_digests(loaded.spec, environment(small.folder / "root", None)))
@@ -108,12 +108,12 @@ def test_source_of_quantizers_and_of_edgemill_itself_is_in_the_digest(tmp_path: 
 import sys
 from pathlib import Path
 from components.core.files import sha256_of_bytes
-from components.core.version import code_version
+from components.core.version import forget_versions
 from edgemill.remembered_checks import digest_of_inputs
 from pipelines.file.load import read_pipeline
 loaded, errors = read_pipeline(Path(sys.argv[1]))
 for changed in sys.argv[2:]:
-    code_version.cache_clear()
+    forget_versions()
     print(digest_of_inputs(loaded, ""))
     with open(changed, "a") as file:
         file.write("# changed\\n")

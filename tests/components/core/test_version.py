@@ -8,7 +8,7 @@ import pytest
 
 from components.core import version as version_module
 from components.core.errors import SpecError
-from components.core.version import code_version, find_source
+from components.core.version import code_version, find_source, forget_versions
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def version(module: str) -> str:
-    code_version.cache_clear()
+    forget_versions()
     version_module.library_version.cache_clear()
     return code_version(module)
 

@@ -79,6 +79,10 @@ def violations(profile: DeviceProfile):
         yield "sparse_weights", changed(base, weights=(weight,)), *fine[1:], "sparse-encoded weights"
     if (limit := profile.max_file_bytes) is not None:
         yield "max_file_bytes", changed(base, file_bytes=limit + 1), *fine[1:], "file bytes"
+    yield from tool_violations(profile, base)
+
+
+def tool_violations(profile: DeviceProfile, base: CandidateReport):
     if profile.vela is not None:
         yield "evaluators", base, REFUSED, on_tflm(), "Vela"
     if (cycles := profile.max_npu_cycles) is not None:

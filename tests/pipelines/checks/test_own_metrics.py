@@ -146,7 +146,7 @@ def test_first_records_are_scored_before_a_run(tmp_path: Path) -> None:
 
 
 def test_evaluation_depends_on_the_code_of_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.core.version import code_version
+    from components.core.version import forget_versions
     from pipelines.file.environment import environment
     from pipelines.graph.build import build_pipeline
 
@@ -158,7 +158,7 @@ def test_evaluation_depends_on_the_code_of_its_metrics(tmp_path: Path, monkeypat
 
     def versions(own: str) -> dict[str, str]:
         metric.write_text(own)
-        code_version.cache_clear()
+        forget_versions()
         built = build_pipeline(preflight(small.file), environment(tmp_path / "root", None), "1")
         nodes = {node.id: node.exec_properties for node in built.components}
         assert len(nodes["evaluate"]["task_version"].split()) == 2
