@@ -38,18 +38,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         yield running
 
 
-@pytest.fixture
-def signed_registry(store: Store, tmp_path: Path) -> Iterator[Place]:
-    with signed_in(store.place(tmp_path / "registry"), tmp_path / "keys") as place:
-        yield place
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Place]:
-    with store_of("local") as running, signed_in(running.place(tmp_path / "registry"), tmp_path / "keys") as place:
-        yield place
-
-
 def timestamp_of(place: Place) -> bytes:
     found = place.registry().store.read(TIMESTAMP)
     assert found is not None

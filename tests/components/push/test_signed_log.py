@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -21,26 +20,14 @@ from components.trust import rollout
 from components.trust.keys import VARIABLE
 from components.trust.setup import renew
 from edgemill.main import app
-from tests.components.push.places import MODEL, Place, Store, signed_in, store_of
+from tests.components.push.places import MODEL, Place
 
 OTHER = MODEL[::-1]
 
 
 @pytest.fixture
-def place(store: Store, tmp_path: Path) -> Iterator[Place]:
-    yield from signed_place(store, tmp_path)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Place]:
-    with store_of("local") as running:
-        yield from signed_place(running, tmp_path)
-
-
-def signed_place(store: Store, tmp_path: Path) -> Iterator[Place]:
-    place = store.place(tmp_path / "registry")
-    with signed_in(place, tmp_path / "keys"):
-        yield place
+def place(signed_registry: Place) -> Place:
+    return signed_registry
 
 
 def push(place: Place, model: bytes) -> str:

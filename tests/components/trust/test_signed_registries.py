@@ -37,7 +37,7 @@ from components.trust.memory import FOLDER_IN_KEYS
 from components.trust.setup import add_device_class, create, renew, rotate
 from components.trust.storage import FolderStore
 from edgemill.commands.rollback import roll_back
-from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, signed_in, store_of
+from tests.components.push.places import KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.forked import killed_at
 from tests.gateway import ANSWER_LOST, Fault
 
@@ -51,17 +51,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 
 @pytest.fixture
-def place(store: Store, tmp_path: Path) -> Iterator[Place]:
-    with signed_in(store.place(tmp_path / "registry"), tmp_path / "keys") as place:
-        yield place
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Place]:
-    with store_of("local") as running:
-        place = running.place(tmp_path / "registry")
-    with signed_in(place, tmp_path / "keys"):
-        yield place
+def place(signed_registry: Place) -> Place:
+    return signed_registry
 
 
 def push(place: Place, model: bytes = MODEL, channel: str = "stable", name: str = "shoes") -> str:
