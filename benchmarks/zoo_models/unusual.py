@@ -122,9 +122,55 @@ def coupling(k: Any) -> Any:
     return k.Model(vector, tf.concat([left, right], -1))
 
 
-_ALL = (gru_of_a_state, gathered_edges, sparse_experts, capsules, spectrum, rotary, codebook, coupling)
+def differences(k: Any) -> Any:
+    """A series, its shifts by zeros, constants, and products and windows."""
+    import tensorflow as tf
+
+    series = inputs.series(k)
+    x = k.layers.Dense(8, "relu")(series)
+    before = tf.concat([tf.zeros_like(x[:, :1]), x[:, :-1]], 1)
+    both = tf.concat([x, before, tf.fill(tf.shape(x), 0.5)], -1)
+    windows = k.layers.Flatten()(tf.signal.frame(both, 4, 4, axis=1))
+    return k.Model(series, k.layers.Dense(4)(tf.concat([windows, tf.reduce_prod(x[:, :3], 1)], -1)))
+
+
+def mixed_precision(k: Any) -> Any:
+    """A text recognizer that was trained in mixed precision."""
+    k.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        line = k.Input([16, 32, 1], name="line")
+        x = k.layers.BatchNormalization()(k.layers.Conv2D(8, 3, padding="same", activation="relu")(line))
+        x = k.layers.Reshape((16, 64))(k.layers.Permute((2, 1, 3))(k.layers.MaxPooling2D(2)(x)))
+        x = k.layers.Bidirectional(k.layers.LSTM(8, return_sequences=True))(x)
+        return k.Model(line, k.layers.Dense(12, "softmax", dtype="float32")(x))
+    finally:
+        k.mixed_precision.set_global_policy("float32")
+
+
+def contracted(k: Any) -> Any:
+    """Attention of two heads, written with einsum of Keras 3."""
+    series = inputs.series(k)
+    query, key, value = (k.layers.Reshape((12, 2, 4))(k.layers.Dense(8)(series)) for _ in range(3))
+    shares = k.ops.softmax(k.ops.einsum("bqhd,bkhd->bhqk", query, key) * 0.5)
+    mixed = k.ops.einsum("bhqk,bkhd->bqhd", shares, value)
+    return k.Model(series, k.layers.Dense(3)(k.layers.Flatten()(mixed)))
+
+
+_ALL = (
+    differences,
+    mixed_precision,
+    gru_of_a_state,
+    gathered_edges,
+    sparse_experts,
+    capsules,
+    spectrum,
+    rotary,
+    codebook,
+    coupling,
+)
 _KIND = "unusual"
 MODELS = (
     *(ZooModel(build.__name__, _KIND, build) for build in _ALL),
+    ZooModel("contracted", _KIND, contracted, "keras3"),
     ZooModel("valid_steps", _KIND, valid_steps, high=12),
 )

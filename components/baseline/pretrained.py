@@ -58,9 +58,13 @@ def import_model(baseline: PretrainedBaseline, folder: Path) -> None:
 
     if source.trains and not baseline.trust_code:
         refuse_code(path)
-    save_graph(load_graph(baseline), path, folder / SERVING_FOLDER)
+    graph = load_graph(baseline)
+    save_graph(graph, path, folder / SERVING_FOLDER)
     if source.trains:
-        save_keras(load_keras(baseline), folder)
+        from components.baseline.layered import served_layers
+
+        if (layers := served_layers(load_keras(baseline), graph)) is not None:
+            save_keras(layers, folder)
 
 
 def load_keras(baseline: PretrainedBaseline, inputs: Any = None) -> Any:
@@ -97,11 +101,14 @@ def _load(baseline: PretrainedBaseline, inputs: Any = None) -> tuple[Any, Rebuil
 
 def _shaped(model: Any, baseline: PretrainedBaseline) -> Any:
     """Give the model the shapes that the pipeline file specifies, and check that it can be exported."""
+    from components.model.float32 import in_float32
     from components.model.input_shapes import wanted_specs, with_plain_names, with_specs
     from components.model.plain_recurrent import with_plain_recurrent, without_state
 
     if getattr(model, "inputs", None):
         model = with_plain_names(without_state(model))
+        # A SavedModel is converted from its graph, whose floats can't be changed.
+        model = model if Path(baseline.path).is_dir() else in_float32(model)
     check_layers(model, baseline.path)
     run_as_written(model)
     shaped = with_specs(model, wanted_specs(input_specs(model), baseline.input_shapes), baseline.path)

@@ -6,6 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
+# The converter widens ranges of at most 1e-6 after it has given them to the neighbors of a concatenation.
+_NARROWEST = 2e-6
+
 
 def batch_range(inputs: Any) -> tuple[Any, Any]:
     """The smallest and largest value of a batch, over all replicas."""
@@ -26,14 +29,14 @@ def nudged_range(low: Any, high: Any, bits: int, symmetric: bool) -> tuple[Any, 
         symmetric: Whether the zero point is 0.
 
     Returns:
-        low', high' with the scale (high' - low') / (2^bits - 1); at least 1e-6 wide.
+        low', high' with the scale (high' - low') / (2^bits - 1); at least 2e-6 wide.
     """
     low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
     steps = 2.0**bits - 1
     if symmetric:
-        scale = tf.maximum(tf.maximum(-low, high), 1e-6) / (2.0 ** (bits - 1) - 1)
+        scale = tf.maximum(tf.maximum(-low, high), _NARROWEST / 2.0) / (2.0 ** (bits - 1) - 1)
         return -scale * 2.0 ** (bits - 1), scale * (2.0 ** (bits - 1) - 1)
-    scale = tf.maximum(high - low, 1e-6) / steps
+    scale = tf.maximum(high - low, _NARROWEST) / steps
     below = tf.round(-low / scale)
     return -below * scale, (steps - below) * scale
 

@@ -147,7 +147,7 @@ def prove_rows(
     if not batches:
         return
     count, generator = max(batches), np.random.default_rng(0)
-    inputs = {name: _drawn(spec, count, generator) for name, spec in wanted.items()}
+    inputs = {name: drawn(spec, count, generator) for name, spec in wanted.items()}
     expected = original(inputs)
     try:
         alone = [changed({name: values[row : row + 1] for name, values in inputs.items()}) for row in range(count)]
@@ -160,7 +160,8 @@ def prove_rows(
             raise _fixed_batch(count, where, "it returns something else")
 
 
-def _drawn(spec: tf.TensorSpec, count: int, generator: np.random.Generator) -> Array:
+def drawn(spec: tf.TensorSpec, count: int, generator: np.random.Generator) -> Array:
+    """Random values [count, ...] for an input."""
     shape = [count, *spec.shape[1:]]
     if spec.dtype.is_floating:
         return generator.standard_normal(shape).astype(spec.dtype.as_numpy_dtype)

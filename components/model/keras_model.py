@@ -12,7 +12,7 @@ from components.core.user_code import exits_reported
 from components.data.compiled import compile_model
 from components.data.task import CompilingTask, load_task
 from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
-from components.upstream.keras import layers_of_applications, run_as_written, takes_logits
+from components.upstream.keras import layers_inside, layers_of_applications, run_as_written, takes_logits
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -208,7 +208,7 @@ def _refuse_widths(model: Any) -> None:
     # layers.
     found = {
         layer.name: layer.compute_dtype
-        for layer in model.submodules
+        for layer in layers_inside(model)
         if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16", "float64")
         and not isinstance(layer, tf.keras.metrics.Metric)
         and not (isinstance(layer, tf.keras.layers.InputLayer) and layer.compute_dtype == "float64")
@@ -247,7 +247,7 @@ def check_layers(model: Any, where: str = "task") -> None:
     Raises:
         ModelError: The model is stateful, computes in 16 or 64 bits, or has no defined inputs.
     """
-    stateful = [layer.name for layer in model.submodules if getattr(layer, "stateful", False)]
+    stateful = [layer.name for layer in layers_inside(model) if getattr(layer, "stateful", False)]
     if stateful:
         raise ModelError(
             "the model is stateful: what it returns depends on earlier calls",

@@ -175,13 +175,21 @@ def layers_of_applications() -> dict[str, Any]:
     return {"LayerScale": LayerScale}
 
 
+def layers_inside(model: Any) -> list[Any]:
+    """A model and all layers in it, at every depth.
+
+    Unlike `submodules`, this doesn't sort what layers keep for each graph, which fails after a recurrent dropout.
+    """
+    return list(model._flatten_layers())
+
+
 def run_as_written(model: Any) -> None:
     """Keep TensorFlow in this process from fusing operators if it can't run the fused operators of a model.
 
     On a CPU, any prediction fails (TensorFlow 2.16) if it fuses a convolution, a batch normalization, and a mish, or a
     layer normalization along several axes.
     """
-    for layer in model.submodules:
+    for layer in layers_inside(model):
         several = type(layer).__name__ == "LayerNormalization" and not isinstance(layer.axis, int)
         if several or getattr(getattr(layer, "activation", None), "__name__", "") == "mish":
             fuse_nothing()

@@ -61,6 +61,18 @@ def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
             yield error
 
 
+def unserved_layers() -> ModelError:
+    """The error for steps on a SavedModel whose signature computes something other than its layers."""
+    return ModelError(
+        "the step would train the SavedModel's Keras layers, but its signature computes something else",
+        where="baseline",
+        bound="a signature with the inputs, the outputs, and the values of the layers",
+        measured="a signature of its own, for example one that also prepares inputs",
+        remedy="use the Keras model itself (`model.save('model.keras')`), and prepare inputs in the task's decode; or "
+        "remove the recipe's steps, because recipes without steps convert the signature",
+    )
+
+
 def _other_floats(content: bytes) -> ModelError | None:
     """Return the error for inputs and outputs of floats that aren't float32, which the converter doesn't quantize."""
     from components.model.tflite_file import inspect_model

@@ -91,12 +91,22 @@ def check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
     source = recognize(Path(baseline.path), baseline.signature)
     if source.format == "tflite":
         return _check_tflite(baseline, inputs)
-    if source.trains:
-        model = load_keras(baseline, inputs)
+    model = load_keras(baseline, inputs) if source.trains else None
+    if model is not None and source.format == "saved_model":
+        from components.baseline.graphs import load_graph
+        from components.baseline.layered import served_layers
+
+        model = served_layers(model, load_graph(baseline))
+    if model is not None:
         first_batch.check_weights_finite(model.weights, baseline.path)
         if inputs is not None:
             check_keras_takes(model, inputs)
         return built_of_keras(model)
+    return _check_graph(baseline, inputs, unserved=source.trains)
+
+
+def _check_graph(baseline: PretrainedBaseline, inputs: Any, *, unserved: bool) -> Built:
+    """Check a signature of a SavedModel. `unserved` if the SavedModel also has layers, which compute something else."""
     from components.baseline.graphs import load_graph
     from components.model.saved_model import check_takes, operations_of, run_serving
 
@@ -111,7 +121,12 @@ def check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
         check_takes(lambda: run(inputs), signature.structured_input_signature[1], inputs)
     shapes = {name: spec.shape for name, spec in signature.structured_outputs.items()}
     return Built(
-        None, shapes, run, operations=operations_of(signature), converted=cache(lambda: _converted(signature, held))
+        None,
+        shapes,
+        run,
+        operations=operations_of(signature),
+        converted=cache(lambda: _converted(signature, held)),
+        unserved=unserved,
     )
 
 

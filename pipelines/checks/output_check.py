@@ -64,6 +64,7 @@ class Built:
         operations: Kinds of TensorFlow operations of a graph without Keras layers.
         float_file: The content of a baseline that is a TFLite file.
         converted: Returns the converter's float file for a graph without Keras layers; None if it can't convert it.
+        unserved: Whether a SavedModel has Keras layers, but its signature computes something else.
     """
 
     model: Any
@@ -72,6 +73,7 @@ class Built:
     operations: frozenset[str] = frozenset()
     float_file: bytes | None = None
     converted: Callable[[], bytes | None] = lambda: None
+    unserved: bool = False
 
 
 def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any, count: int) -> Batch:
@@ -103,11 +105,7 @@ def built_of_keras(model: Any) -> Built:
 
 
 def check_targets_declared(spec: PipelineSpec, task: Task, built: Built) -> None:
-    """Check that a task declares targets if a model with several outputs is trained, or if there is no label.
-
-    Raises:
-        SpecError: The task does not declare them.
-    """
+    """Raise a SpecError if a task lacks the targets that training several outputs, or having no label, requires."""
     trains = ["baseline"] if isinstance(spec.baseline, TrainedBaseline) else []
     trains += [f"recipes[{place}].steps" for place, recipe in enumerate(spec.recipes) if recipe.steps]
     if not trains or isinstance(task, TaskWithTargets):

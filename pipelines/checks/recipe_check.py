@@ -16,9 +16,10 @@ from components.facts.training import LayerPlan
 from components.model.keras_model import check_trains_on
 from components.spec.recipe import Recipe, Step
 from components.spec.steps.qat import QatStep
+from components.upstream.keras import layers_inside
 from pipelines.checks.conversion_check import conversion_refusals, unusual_operators
 from pipelines.checks.converted.model import ConvertedModel
-from pipelines.checks.graph_check import graph_refusals
+from pipelines.checks.graph_check import graph_refusals, unserved_layers
 from pipelines.checks.output_check import Built
 
 Previews = Mapping[str, tuple[LayerPlan, ...]]
@@ -69,7 +70,7 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built, watch: 
     model = built.model
     converted = ConvertedModel(model) if model is not None else None
     checked = CheckedRecipes(kinds=unusual_operators(converted) if converted is not None else frozenset())
-    trains, files = _once(lambda: check_trains_on(model)), cache(lambda: _recurrent_files(model))
+    trains, files = _once(lambda: _check_trains(built)), cache(lambda: _recurrent_files(model))
     for number, recipe in enumerate(recipes):
         watch(number, len(recipes), f"checking {recipe.name}")
         previews: dict[str, tuple[LayerPlan, ...]] = {}
@@ -100,6 +101,12 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built, watch: 
         if recipe.name not in checked.refused:
             checked.previews.update(previews)
     return checked
+
+
+def _check_trains(built: Built) -> None:
+    if built.unserved:
+        raise unserved_layers()
+    check_trains_on(built.model)
 
 
 def _once(check: Callable[[], object]) -> Callable[[], None]:
@@ -154,7 +161,7 @@ def _recurrent_layers(recipe: Recipe, model: Any, trains: Callable[[], None]) ->
                 remedy="use the Keras model as the baseline, or remove `recurrent`",
             )
         return ()
-    if recipe.recurrent is None and not any(is_recurrent(layer) for layer in model.submodules):
+    if recipe.recurrent is None and not any(is_recurrent(layer) for layer in layers_inside(model)):
         return ()
     from components.lowering.preflight import plan_layers
 

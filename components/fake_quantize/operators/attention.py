@@ -32,7 +32,7 @@ def multi_head(parts: Parts, layer: Any, args: Any, kwargs: Any) -> Any:
     masked = any(is_masked(x) for x in (query, key, value))
     rank = query.shape.rank
     if (
-        any(others.values())
+        any(value is not None and value is not False for value in others.values())
         or masked
         or axes not in _AXES.get(rank, ())
         or any(x.shape.rank != rank for x in (key, value))

@@ -35,7 +35,7 @@ FUNCTIONS: dict[str, FunctionRow] = {
         (
             *("__operators__.add", "math.add", "math.subtract", "math.multiply", "nn.bias_add"),
             *("math.reduce_mean", "math.reduce_sum", "linalg.matmul", "einsum", "math.rsqrt"),
-            *("broadcast_to", "ones_like"),
+            *("math.reduce_prod", "broadcast_to", "ones_like", "ones", "zeros", "fill"),
         ),
         _RANGED,
     ),
@@ -52,7 +52,7 @@ FUNCTIONS: dict[str, FunctionRow] = {
             *("__operators__.getitem", "slice", "split", "stop_gradient"),
             *("image.resize", "math.reduce_max", "math.reduce_min", "nn.max_pool2d", "nn.avg_pool2d"),
             *("compat.v1.shape", "math.argmax", "math.argmin", "compat.v1.pad"),
-            "compat.v1.gather",
+            *("compat.v1.gather", "compat.v1.gather_nd"),
         ),
         _PASSING,
     ),
@@ -67,7 +67,7 @@ FUNCTIONS: dict[str, FunctionRow] = {
     "nn.log_softmax": FunctionRow("fixed", in_16_bits=False),
 }
 # Functions of constants, which the converter computes before it knows their range. The range must include all of them.
-CONSTANTS = frozenset({"ones_like"})
+CONSTANTS = frozenset({"ones_like", "ones", "zeros", "fill"})
 # Functions whose kernel also computes a ReLU that follows.
 FUSING_FUNCTIONS = frozenset({"__operators__.add", "math.add", "math.subtract", "math.multiply"})
 

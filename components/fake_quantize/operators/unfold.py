@@ -162,6 +162,81 @@ def _looked_up(parts: Parts, given: _Given) -> Any:
     return parts.layer(_layers.Embedding, "", config, ids, [table.astype(np.float32)], trainable=False)
 
 
+def _zeros(parts: Parts, given: _Given) -> Any:
+    """Zeros of the tensor's shape. The converter can't give those of `zeros_like` the scale of a concatenation."""
+    x = given["input"]
+    if not is_symbolic(x) or given["dtype"] not in {None, x.dtype}:
+        return None
+    return parts.function("fill", "", parts.function("compat.v1.shape", "shape", x), 0.0)
+
+
+def _unchanged(parts: Parts, given: _Given) -> Any:
+    return parts.layer(_layers.Activation, "", {"activation": "linear"}, given["x"])
+
+
+def _divided(parts: Parts, given: _Given) -> Any:
+    """A product with the reciprocals of constants, and with zeros where a constant is zero."""
+    x, y = given["x"], _constant(given["y"])
+    if y is None or not is_symbolic(x):
+        return None
+    return parts.product("", x, np.divide(1.0, y, out=np.zeros_like(y), where=y != 0).astype(np.float32))
+
+
+def _frames(parts: Parts, given: _Given) -> Any:
+    """Windows along an axis, gathered by their indices."""
+    x, size, step = given["signal"], _constant(given["frame_length"]), _constant(given["frame_step"])
+    axis = int(given["axis"]) % x.shape.rank
+    if size is None or step is None or given["pad_end"] or axis == 0 or x.shape[axis] is None:
+        return None
+    starts = np.arange(0, x.shape[axis] - int(size) + 1, int(step))
+    return parts.function("compat.v1.gather", "", x, starts[:, None] + np.arange(int(size)), axis=axis)
+
+
+def _placed(parts: Parts, x: Any, before: list[int], sizes: list[int]) -> Any:
+    """An image of given sizes whose corner is moved: out of the image if it is negative, where zeros are added."""
+    after = [size + start - old for start, size, old in zip(before, sizes, x.shape[1:3], strict=True)]
+    added = tuple((max(-start, 0), max(rest, 0)) for start, rest in zip(before, after, strict=True))
+    cut = tuple((max(start, 0), max(-rest, 0)) for start, rest in zip(before, after, strict=True))
+    if np.any(added):
+        x = parts.layer(_layers.ZeroPadding2D, "padded" if np.any(cut) else "", {"padding": added}, x)
+    return parts.layer(_layers.Cropping2D, "", {"cropping": cut}, x) if np.any(cut) or not np.any(added) else x
+
+
+def _box(sign: int) -> _Row:
+    """A part of an image (1), or an image in a larger one (-1)."""
+
+    def made(parts: Parts, given: _Given) -> Any:
+        keys = ("offset_height", "offset_width", "target_height", "target_width")
+        top, left, height, width = (_constant(given[key]) for key in keys)
+        if not _is_plane(given["image"]) or any(one is None for one in (top, left, height, width)):
+            return None
+        return _placed(parts, given["image"], [sign * int(top), sign * int(left)], [int(height), int(width)])
+
+    return made
+
+
+def _middle(parts: Parts, given: _Given) -> Any:
+    x, fraction = given["image"], _constant(given["central_fraction"])
+    if fraction is None or not _is_plane(x):
+        return None
+    before = [int((size - size * float(fraction)) / 2) for size in x.shape[1:3]]
+    return _placed(parts, x, before, [size - 2 * start for size, start in zip(x.shape[1:3], before, strict=True)])
+
+
+def _fitted(parts: Parts, given: _Given) -> Any:
+    """An image of given sizes, with its edges cut off, or with zeros around it."""
+    x, sizes = given["image"], [_constant(given[key]) for key in ("target_height", "target_width")]
+    if not _is_plane(x) or any(size is None for size in sizes):
+        return None
+    more = [int(size) - old for size, old in zip(sizes, x.shape[1:3], strict=True)]
+    before = [-(one // 2) if one > 0 else -one // 2 for one in more]
+    return _placed(parts, x, before, [int(size) for size in sizes])
+
+
+def _is_plane(x: Any) -> bool:
+    return is_symbolic(x) and x.dtype.is_floating and x.shape.rank == 4 and None not in tuple(x.shape[1:])
+
+
 def _dense(parts: Parts, given: _Given) -> Any:
     """A product with a constant matrix: a dense layer."""
     if not is_symbolic(given["a"]):
@@ -208,6 +283,14 @@ _ROWS: dict[str, _Row] = {
     "compat.v1.gather": _looked_up,
     "unstack": _unstacked,
     "linalg.matmul": _dense,
+    "zeros_like": _zeros,
+    "ensure_shape": _unchanged,
+    "math.divide_no_nan": _divided,
+    "signal.frame": _frames,
+    "image.crop_to_bounding_box": _box(1),
+    "image.pad_to_bounding_box": _box(-1),
+    "image.central_crop": _middle,
+    "image.resize_with_crop_or_pad": _fitted,
     **convolutions.ROWS,
     **composed.ROWS,
 }

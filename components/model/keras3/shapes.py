@@ -1,4 +1,4 @@
-"""The operations of `keras.ops` that move, split, and join tensors, in TensorFlow."""
+"""The operations of `keras.ops` that move, split, join, and contract tensors, in TensorFlow."""
 
 from __future__ import annotations
 
@@ -89,3 +89,55 @@ def pad(config: Config, x: Any, constant_values: Any = None) -> Any:
     if mode == "constant" and not constant_values and outer_only:
         return layers.ZeroPadding2D((tuple(pairs[1]), tuple(pairs[2])), name=config["name"])(x)
     return tf.pad(x, pairs, mode.upper(), **({"constant_values": constant_values} if constant_values else {}))
+
+
+def einsum(config: Config, *operands: Any) -> Any:
+    """Contract one or two tensors by sums, transpositions, and a matrix product.
+
+    tf-keras files don't record which tensors `tf.einsum` reads. It is only called for equations with an ellipsis, with
+    an index twice in a term, with constants, or with more tensors.
+    """
+    terms, arrow, output = config["subscripts"].replace(" ", "").partition("->")
+    indices = terms.split(",")
+    plain = all(term.isalpha() and len({*term}) == len(term) for term in (*indices, output))
+    if arrow and plain and len(indices) == len(operands) <= 2 and all(map(is_symbolic, operands)):
+        needed = [{*output, *"".join(indices[:place] + indices[place + 1 :])} for place in range(len(indices))]
+        summed = [_summed(*each) for each in zip(operands, indices, needed, strict=True)]
+        x, term = summed[0] if len(summed) == 1 else _product(*summed[0], *summed[1], output)
+        if x is not None:
+            return _ordered(x, term, output)
+    return tf.einsum(config["subscripts"], *operands)
+
+
+def _summed(x: Any, term: str, needed: set[str]) -> tuple[Any, str]:
+    """The tensor without the axes that nothing else needs, and its indices."""
+    axes = [axis for axis, index in enumerate(term) if index not in needed]
+    return (tf.reduce_sum(x, axes) if axes else x), "".join(index for index in term if index in needed)
+
+
+def _product(x: Any, left: str, y: Any, right: str, output: str) -> tuple[Any, str]:
+    """The matrix product along common indices that aren't in the output, and its indices; None for unknown sizes."""
+    sizes = dict(zip(left + right, [*x.shape, *y.shape], strict=True))
+    common = [index for index in left if index in right]
+    both, over = [one for one in common if one in output], [one for one in common if one not in output]
+    rows, columns = [one for one in left if one not in common], [one for one in right if one not in common]
+    unknown = [index for index, size in sizes.items() if size is None]
+    if len(unknown) > 1 or not {*unknown} <= {*both}:
+        return None, ""
+
+    def joined(tensor: Any, term: str, *groups: list[str]) -> Any:
+        ordered = _ordered(tensor, term, "".join(both + groups[0] + groups[1]))
+        wanted = [*(sizes[one] for one in both), *(math.prod(sizes[one] for one in group) for group in groups)]
+        return _reshaped(ordered, wanted)
+
+    z = tf.matmul(joined(x, left, rows, over), joined(y, right, over, columns))
+    term = "".join(both + rows + columns)
+    return _reshaped(z, [sizes[index] for index in term]), term
+
+
+def _ordered(x: Any, term: str, wanted: str) -> Any:
+    return x if term == wanted else tf.transpose(x, [term.index(index) for index in wanted])
+
+
+def _reshaped(x: Any, wanted: list[int | None]) -> Any:
+    return x if x.shape.as_list() == wanted else tf.reshape(x, [-1 if size is None else size for size in wanted])

@@ -44,6 +44,7 @@ _REMEDIES = {
     "HARD_SWISH": "use ReLU6 or swish",
     "PADV2": "pad with zeros",
     "PRELU": "use ReLU or LeakyReLU",
+    **dict.fromkeys(("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM"), "draw random numbers only if `training` is true"),
     "SPACE_TO_DEPTH": "use a Conv2D with strides",
     "SQUARE": "multiply the tensor by itself",
     "SQUARED_DIFFERENCE": "use BatchNormalization instead of LayerNormalization",
@@ -51,8 +52,19 @@ _REMEDIES = {
 }
 _NO_INTEGERS = (
     *("ATAN2", "BUCKETIZE", "CEIL", "COMPLEX_ABS", "CONV_3D", "CONV_3D_TRANSPOSE", "COS", "CUMSUM", "DIV", "ELU"),
-    *("FLOOR", "FLOOR_DIV", "FLOOR_MOD", "LOCAL_RESPONSE_NORMALIZATION", "NEG", "NOT_EQUAL", "POW", "RFFT2D"),
-    *("ROUND", "SEGMENT_SUM", "SIGN", "SIN", "SQRT", "SQUARE", "ZEROS_LIKE"),
+    *("FLOOR", "FLOOR_DIV", "FLOOR_MOD", "LOCAL_RESPONSE_NORMALIZATION", "NEG", "NOT_EQUAL", "POW"),
+    *(
+        "RANDOM_STANDARD_NORMAL",
+        "RANDOM_UNIFORM",
+        "RFFT2D",
+        "ROUND",
+        "SEGMENT_SUM",
+        "SIGN",
+        "SIN",
+        "SQRT",
+        "SQUARE",
+        "ZEROS_LIKE",
+    ),
 )
 _REFUSED_IN_16_BITS = (
     *("ARG_MAX", "ARG_MIN", "CAST", "DEPTH_TO_SPACE", "EQUAL", "GREATER", "GREATER_EQUAL", "HARD_SWISH"),

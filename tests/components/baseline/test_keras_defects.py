@@ -12,6 +12,7 @@ from components.facts.artifact_paths import SERVING_FOLDER
 from components.model.keras_model import check_learns, check_trains_on, load_kept
 from components.model.reference.float_model import load_float
 from components.spec.baseline import PretrainedBaseline
+from tests.artifacts import pretrained
 
 layers = tf.keras.layers
 
@@ -103,3 +104,11 @@ def test_inputs_have_the_names_of_the_saved_model_s_arguments(tmp_path: Path) ->
     import_model(baseline, tmp_path / "baseline")
     x = np.ones([2, 4], np.float32)
     assert set(load_float(tmp_path / "baseline" / SERVING_FOLDER).run({"in_put_0": x, "plain": x})) == {"head/scores.1"}
+
+
+def test_model_with_a_recurrent_dropout_is_imported(tmp_path: Path) -> None:
+    series = tf.keras.Input([4, 3], name="series")
+    x = tf.keras.layers.LSTM(3, activation="relu", return_sequences=True, recurrent_dropout=0.1)(series)
+    tf.keras.Model(series, tf.keras.layers.GRU(2, recurrent_dropout=0.1)(x)).save(tmp_path / "model.keras")
+    import_model(pretrained(tmp_path / "model.keras"), tmp_path / "imported")
+    assert [layer.recurrent_dropout for layer in load_kept(tmp_path / "imported").layers[1:]] == [0.1, 0.1]

@@ -15,13 +15,30 @@ from components.baseline.source import recognize
 from components.convert.tensorflow.converter import convert
 from components.core.errors import ModelError, SpecError
 from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
-from components.model.keras_model import load_kept
+from components.model.keras_model import load_kept, output_names
 from components.model.saved_model import load_serving, run_serving
+from components.spec.recipe import Recipe
 from components.spec.scheme import Float32
 from components.spec.schemes.static import StaticWi8Ai8
+from pipelines.checks.model_check import check_pretrained
+from pipelines.checks.recipe_check import check_recipes
 from tests.artifacts import pretrained
 
 layers = tf.keras.layers
+PRUNE = {"kind": "prune", "sparsity": 0.5, "epochs": 1, "schedule": {"kind": "constant"}}
+
+
+class CompiledTask:
+    """A task that compiles any model."""
+
+    def feature_spec(self) -> dict[str, Any]:
+        return {}
+
+    def decode(self, features: Any) -> Any:
+        return features
+
+    def compile(self, model: Any) -> None:
+        model.compile("sgd", "mse")
 
 
 class Subclassed(tf.keras.Model):
@@ -140,6 +157,41 @@ def test_saved_model_from_before_2_5_keeps_its_layers(saved: Path, tmp_path: Pat
     (found,) = served(tmp_path, image=images).values()
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(load_kept(tmp_path)(images), expected, atol=1e-6)
+
+
+def by_name() -> tf.keras.Model:
+    """A model that returns a dict, whose keys aren't names of its layers."""
+    image = tf.keras.Input([3], name="image")
+    return tf.keras.Model(image, {"b": layers.Dense(2, name="x")(image), "a": layers.Dense(2, name="y")(image)})
+
+
+def test_kept_layers_have_the_names_of_the_signature(tmp_path: Path) -> None:
+    model = by_name()
+    model.save(tmp_path / "saved")
+    imported(tmp_path / "imported", tmp_path / "saved")
+    kept, images = load_kept(tmp_path / "imported"), np.random.default_rng(0).random([4, 3], np.float32)
+    found = served(tmp_path / "imported", image=images)
+    assert set(output_names(kept)) == set(found) == {"x", "y"}
+    for name, values in zip(output_names(kept), tf.nest.flatten(kept(images)), strict=True):
+        np.testing.assert_allclose(found[name], values, atol=1e-6)
+    assert set(check_pretrained(pretrained(tmp_path / "saved"), {"image": images}).shapes) == {"x", "y"}
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_layers_do_not_stand_for_a_signature_that_computes_something_else(tmp_path: Path, prepared: bool) -> None:
+    model = by_name()
+    spec = tf.TensorSpec([None, 3], tf.float32, name="image")
+    serve = tf.function(lambda image: model(image / 255.0 if prepared else image), input_signature=[spec])
+    model.save(tmp_path / "saved", signatures={"serving_default": serve})
+    imported(tmp_path / "imported", tmp_path / "saved")
+    assert (tmp_path / "imported" / KERAS_FILE).exists() is not prepared
+    built = check_pretrained(pretrained(tmp_path / "saved"), {"image": np.ones([4, 3], np.float32)})
+    assert (set(built.shapes), built.unserved) == ({"a", "b"}, prepared)
+    trains = Recipe.model_validate({"name": "r", "scheme": "float32", "steps": [PRUNE]})
+    refused = check_recipes((trains, Recipe(name="plain", scheme=Float32())), CompiledTask(), built).refused
+    assert set(refused) == ({"r"} if prepared else set())
+    if prepared:
+        assert "its signature computes something else" in str(refused["r"][0])
 
 
 def test_code_in_a_saved_model_from_before_2_5_is_refused(tmp_path: Path) -> None:

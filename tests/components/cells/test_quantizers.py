@@ -137,7 +137,7 @@ def test_last_value_forgets_what_was_before(how):
     [
         ([[2.0, 3.0]], (0.0, 3.0)),
         ([[-4.0, -1.0]], (-4.0, 0.0)),
-        ([[0.0, 0.0]], (0.0, 1e-6)),
+        ([[0.0, 0.0]], (0.0, 2e-6)),
     ],
     ids=["positive", "negative", "zeros"],
 )

@@ -173,6 +173,35 @@ WRITTEN_OUT = {
         "series", pools=lambda name: lambda x: tf.nn.avg_pool1d(tf.nn.max_pool1d(x, 2, 1, "SAME"), 2, 2, "VALID")
     ),
     "ones": branch("series", ones=lambda name: lambda x: tf.concat([tf.ones_like(x[:, :1]), x], 1)),
+    "shifted": branch("series", shifted=lambda name: lambda x: tf.concat([tf.zeros_like(x[:, :1]), x[:, :-1]], 1)),
+    "filled": branch(
+        "series",
+        filled=lambda name: (
+            lambda x: tf.concat(
+                [x, tf.fill(tf.shape(x), -0.7), tf.ones(tf.shape(x)), tf.zeros([tf.shape(x)[0], 8, 2])], -1
+            )
+        ),
+    ),
+    "frames": branch(
+        "series", frames=lambda name: lambda x: tf.ensure_shape(tf.signal.frame(x, 4, 3, axis=1), [None, 2, 4, 4])
+    ),
+    "not_by_zero": branch(
+        "shared", not_by_zero=lambda name: lambda x: tf.math.divide_no_nan(x, [2.0, 0.0, 4.0, -1.0, 0.5, 3.0])
+    ),
+    "in_boxes": branch(
+        "image",
+        in_boxes=lambda name: (
+            lambda x: tf.image.pad_to_bounding_box(tf.image.crop_to_bounding_box(x, 1, 0, 4, 5), 2, 1, 8, 6)
+        ),
+    ),
+    "fitted": branch(
+        "image",
+        fitted=lambda name: (
+            lambda x: tf.image.central_crop(
+                tf.image.resize_with_crop_or_pad(tf.image.resize_with_crop_or_pad(x, 9, 5), 7, 7), 0.7
+            )
+        ),
+    ),
     "broadcast": branch("series", broadcast=lambda name: lambda x: tf.broadcast_to(x[:, :1], tf.shape(x)) + x),
     "dilated_twins": branch("series", twins=lambda name: lambda x: twin(name)(x) * twin(f"{name}_gate", "sigmoid")(x)),
     "five_axes": branch(
@@ -257,6 +286,11 @@ WRITTEN_OUT_IN_8_BITS = {
     "looked_up": branch(
         "shared",
         looked_up=lambda name: lambda x: tf.gather(np.eye(6, 3, dtype=np.float32) - 0.3, tf.argmin(x, -1)),
+    ),
+    "products_of": branch("shared", products_of=lambda name: lambda x: tf.reduce_prod(tf.sigmoid(x[:, :3]), -1)),
+    "best_place": branch(
+        "series",
+        best_place=lambda name: lambda x: tf.gather_nd(x, tf.argmax(x, 1, output_type=tf.int32)[:, :1], batch_dims=1),
     ),
     "top_k": branch("shared", top_k=lambda name: lambda x: tf.math.top_k(x, 2).values),
 }

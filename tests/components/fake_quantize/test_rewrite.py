@@ -123,7 +123,14 @@ CALLED = {
     "max_pool1d": (of_lines(lambda x: tf.nn.max_pool1d(x, 3, 2, "SAME")), ["MaxPooling1D"]),
     "avg_pool": (of_planes(lambda x: tf.nn.avg_pool(x, [1, 2, 2, 1], 1, "SAME")), ["AveragePooling2D"]),
 }
+
+
 # Functions that several kernels compute together.
+def squares(x):
+    """The series as images."""
+    return tf.reshape(x, [-1, 6, 6, 1])
+
+
 COMPOSED = {
     "moments": lambda x: tf.concat(tf.nn.moments(x, [1], keepdims=True), -1),
     "constants_of_norm": lambda x: tf.nn.batch_normalization(x, kernel(3), kernel(3) ** 2, kernel(3), None, 1e-3),
@@ -147,6 +154,11 @@ COMPOSED = {
     "directions": lambda x: (
         layers.Dot((1, 1), normalize=True)([x, x])[:, 0] + layers.Dot(1, normalize=True)([x[:, :, 0], x])
     ),
+    "frames": lambda x: tf.signal.frame(tf.ensure_shape(x, [None, *SERIES]), 4, 3, axis=1),
+    "no_nan": lambda x: tf.math.divide_no_nan(x, [2.0, 0.0, -4.0]),
+    "boxes": lambda x: tf.image.pad_to_bounding_box(tf.image.crop_to_bounding_box(squares(x), 1, 0, 4, 5), 2, 1, 8, 6),
+    "fitted": lambda x: tf.image.resize_with_crop_or_pad(tf.image.resize_with_crop_or_pad(squares(x), 9, 3), 4, 6),
+    "middle": lambda x: tf.image.central_crop(tf.image.central_crop(squares(x), 0.6), 1.0),
 }
 # Those that no layer computes stay functions.
 LEFT = {

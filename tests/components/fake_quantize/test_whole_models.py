@@ -87,13 +87,23 @@ def masked_attention():
     return tf.keras.Model([series, mask], layers.Dense(3, name="head")(mixed))
 
 
+def masked_heads():
+    series, mask = layers.Input((6, 4), name="series"), layers.Input((6, 6), dtype="bool", name="mask")
+    mixed = layers.MultiHeadAttention(2, 4, name="mix")(series, series, attention_mask=mask)
+    return tf.keras.Model([series, mask], layers.Dense(3, name="head")(mixed))
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
+        (
+            masked_heads,
+            "mix (MultiHeadAttention): has no integer form; call it on sequences of vectors, without a mask",
+        ),
         (masked_attention, "mix (Attention): has no integer form; call it on sequences of vectors, without a mask"),
         (masked, "mean (GlobalAveragePooling1D): its inputs are masked, and integer kernels use every time step"),
     ],
-    ids=["mask", "mask_zero"],
+    ids=["mask of heads", "mask", "mask_zero"],
 )
 def test_masks_are_refused_with_the_layer_and_the_fix(model, said):
     with pytest.raises(ModelError) as caught:

@@ -80,6 +80,8 @@ MADE_BY = {
     "PADV2": ("image", lambda x: tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1.0)),
     "POW": ("vector", lambda x: tf.pow(positive(x), 2.5)),
     "PRELU": ("image", layers.PReLU(shared_axes=[1, 2])),
+    "RANDOM_STANDARD_NORMAL": ("vector", lambda x: x + tf.random.normal(tf.shape(x))),
+    "RANDOM_UNIFORM": ("vector", lambda x: x * tf.random.uniform(tf.shape(x))),
     "RFFT2D": ("vector", lambda x: tf.abs(tf.signal.rfft(x, [16]))),
     "ROUND": ("vector", tf.round),
     "SCATTER_ND": ("vector", lambda x: tf.tensor_scatter_nd_update(x, [[0, 1]], [0.5])),

@@ -403,9 +403,10 @@ def reductions(keras: Any) -> Any:
 def products(keras: Any) -> Any:
     ops = keras.ops
     one, other = keras.Input([4, 6], name="one"), keras.Input([6, 5], name="other")
-    x = ops.matmul(one, other)
+    x = ops.matmul(one, other) - 0.1 * ops.einsum("bij,bjk->bik", ops.square(one), other)
     picked = ops.one_hot(ops.argmax(x, axis=-1), 5) * x
-    return keras.Model([one, other], ops.sum(picked, axis=-1) * ops.cast(ops.greater(x[..., 0], 0.0), "float32"))
+    sums = ops.sum(picked, axis=-1) * ops.cast(ops.greater(x[..., 0], 0.0), "float32")
+    return keras.Model([one, other], sums + ops.einsum("bjk,bik->bi", other, x) + ops.full_like(sums, 0.5))
 
 
 @architecture
