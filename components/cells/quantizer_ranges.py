@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# The converter widens ranges of at most 1e-6 after it has given them to the neighbors of a concatenation.
+# The converter widens ranges of at most 1e-6, so that the file would have a different range than training.
 _NARROWEST = 2e-6
 
 
