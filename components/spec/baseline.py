@@ -32,8 +32,8 @@ class PretrainedBaseline(FrozenModel):
     Attributes:
         path: A SavedModel folder with a signature that takes decoded inputs, a Keras file (`.keras` or `.h5`), or a
             float TFLite file. A model of Keras 3 is rebuilt in tf-keras; see docs/models.md.
-        signature: The signature of a SavedModel that is the model. By default, it is `serving_default`. Another one is
-            a function without layers, so no step can train it.
+        signature: The signature of a SavedModel to use as the model. By default, it is `serving_default`. Another one
+            is a function without layers, so no step can train it.
         input_shapes: Input name -> shape of one example, without the batch, such as `{image: [96, 96, 3]}`. It fixes
             the open dimensions of inputs. Fixed dimensions must stay as they are, and a missing input keeps its shape.
         trust_code: Load a Keras model that contains Python code (Lambda layers). Loading it executes the code; see
