@@ -95,7 +95,7 @@ test-beam: setup ## Test runs in Beam's worker processes and in a worker pool be
 	$(VENV)/bin/pytest -o faulthandler_timeout=3600 tests/servers/beam_processes.py tests/servers/beam_services.py
 
 test-registries: setup ## Kill pushes, changes, and collections in every kind of registry, thousands of times (about 30 minutes)
-	$(VENV)/bin/pytest --numprocesses 2 --dist worksteal --durations 10 -o faulthandler_timeout=3600 tests/servers/registries.py
+	$(VENV)/bin/pytest --numprocesses 2 --dist worksteal --durations 10 --junitxml build/registries.xml -o faulthandler_timeout=3600 tests/servers/registries.py
 
 test-key-services: setup ## Sign through the clients of Google, Microsoft, and HashiCorp, with their services as servers of this machine
 	$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python build/key-services

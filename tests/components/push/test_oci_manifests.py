@@ -26,6 +26,7 @@ from components.trust import oci_store
 from components.trust.keys import VARIABLE
 from tests.components.push.places import FILE_KINDS, KINDS, MODEL, Place, Store, manifest_of, store_of
 from tests.components.push.pusher import QUICK
+from tests.components.push.test_modelpack import broken_fields, broken_rules
 
 FILES = {"labels.txt": b"shoe\nboot\n", "model_card.md": b"# Shoes", "microcontroller/model.cc": b"// cc"}
 MANIFEST = manifest_of(MODEL).model_copy(update={"files": described(FILES), "runtime_floor": "2.3.0"})
@@ -62,7 +63,11 @@ def test_every_kind_of_registry_holds_the_same_manifest_of_the_files_of_the_rele
             path = layer["annotations"]["org.cncf.model.filepath"]
             content = everything[f"{HERE}/{path}"]
             assert layer["digest"] == f"sha256:{hashlib.sha256(content).hexdigest()}" and layer["size"] == len(content)
-        assert found[kind] == artifact_of(release)[1]
+        config, expected = artifact_of(release)
+        assert found[kind] == expected
+        blobs = {f"sha256:{hashlib.sha256(one).hexdigest()}": one for one in (*everything.values(), config)}
+        assert broken_rules(json.loads(found[kind]), json.loads(config), blobs) == []
+        assert broken_fields(json.loads(config)) == []
     assert set(found) == {"local", "s3", "gcs", "oci"} and len(set(found.values())) == 1
     manifest = json.loads(found["local"])
     assert len(manifest["layers"]) == 3 + len(FILES)
