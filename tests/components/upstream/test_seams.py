@@ -459,6 +459,21 @@ def test_launcher_of_tfx() -> None:
     assert parameters(runtime_parameter_utils.substitute_runtime_parameter) == ["msg", "parameter_bindings"]
 
 
+def test_cache_of_tfx() -> None:
+    from tfx.orchestration.portable import cache_utils, launcher
+    from tfx.orchestration.portable.mlmd import context_lib
+
+    # The launcher looks the function up in its module, and names all arguments.
+    call = inspect.getsource(launcher).split("cache_utils.get_cache_context(")[1].split(")")[0]
+    named = ["metadata_handle", "pipeline_node", "pipeline_info", "executor_spec", "input_artifacts"]
+    assert [part.partition("=")[0].strip() for part in call.split(",") if part.strip()][:5] == named
+    assert parameters(cache_utils.get_cache_context) == [*named, "output_artifacts", "parameters"]
+    assert parameters(cache_utils.get_cached_outputs) == ["metadata_handle", "cache_context"]
+    wanted = {"metadata_handle", "context_type_name", "context_name"}
+    assert wanted <= set(parameters(context_lib.register_context_if_not_exists))
+    assert context_lib.CONTEXT_TYPE_EXECUTION_CACHE
+
+
 def test_executors_of_tfx() -> None:
     from tfx.components.trainer.executor import GenericExecutor
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
