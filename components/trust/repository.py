@@ -209,7 +209,7 @@ class SignedRegistry(SignedReader):
 
     def target(self, state: rollout.ChannelState, pointer: Callable[[rollout.ReleaseRef], bytes]) -> TargetFile:
         """Return the target that contains the state of a channel, after writing its file."""
-        content = pointer(state.complete or (state.stages[0].release if state.stages else state.history[0]))
+        content = pointer(state.named)
         path = target_of(state.device_class, state.name, state.channel)
         target = TargetFile.from_data(path, content, ["sha256"])
         target.unrecognized_fields["custom"] = {CUSTOM: rollout.to_json(state)}

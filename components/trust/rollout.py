@@ -94,6 +94,11 @@ class ChannelState:
         return self.stages[-1].release if self.stages and self.stages[-1].share == FULL_SHARE else None
 
     @property
+    def named(self) -> ReleaseRef:
+        """The release in the signed pointer: that of all devices, or else the newest one."""
+        return self.complete or (self.stages[0].release if self.stages else self.history[0])
+
+    @property
     def instead(self) -> ReleaseRef | None:
         """The release that devices get instead of a paused one of all devices; None without an earlier one."""
         is_paused = self.complete is not None and self.stages[-1].paused

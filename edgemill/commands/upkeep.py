@@ -16,7 +16,7 @@ from components.push.upkeep.check import Problem
 from components.push.upkeep.check import verify as verify_registry
 from components.push.upkeep.collect import collect
 from components.push.upkeep.mirror import mirror
-from components.push.upkeep.opening import no_registry
+from components.push.upkeep.opening import check_registry, holdings_at, no_registry
 from components.push.upkeep.repair import repair
 from components.push.upkeep.retention import Retention
 from components.push.upkeep.trusted import read_trusted
@@ -154,6 +154,8 @@ def print_log(root: str, contains: str | None, trust: Path | None, *, as_json: b
     except RegistryError as error:
         refused = str(error)
     log = read_log(root, contains, signed)
+    if not (log.entries or log.problems or refused):
+        check_registry(holdings_at(root))
     if refused:
         log = log.model_copy(update={"problems": (*log.problems, refused)})
     if as_json:

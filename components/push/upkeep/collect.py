@@ -19,7 +19,7 @@ from components.push.claims import Claim, settle
 from components.push.release_files import pointed_version
 from components.push.store_errors import explained
 from components.push.upkeep.holdings import Holdings, Leftover, Stored
-from components.push.upkeep.opening import holdings_at, places_in
+from components.push.upkeep.opening import check_registry, holdings_at, places_in
 from components.push.upkeep.reading import signed_at
 from components.push.upkeep.releases.signed_files import manifests_of
 from components.push.upkeep.retention import Retention, outdated
@@ -79,9 +79,12 @@ def collect(
         watch: Called with the number of items of one kind that are done.
 
     Raises:
-        RegistryError: The registry can't be read or written, its signatures are refused, or a chosen place is empty.
+        RegistryError: The registry can't be read or written, its signatures are refused, or it or a chosen place is
+            empty.
     """
     holdings = holdings_at(root, places)
+    if not places:
+        check_registry(holdings)
     run = _Run(holdings, retention or Retention(), grace, trust, watch)
     if dry_run:
         run.all(None)

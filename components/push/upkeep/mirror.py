@@ -19,7 +19,7 @@ from components.push.registry import store_at
 from components.push.release import MANIFEST_NAME
 from components.push.upkeep.check import Problem
 from components.push.upkeep.holdings import Holdings
-from components.push.upkeep.opening import holdings_at, places_in
+from components.push.upkeep.opening import check_registry, holdings_at, places_in
 from components.push.upkeep.releases.signed_files import by_manifest, read_signed
 from components.push.upkeep.trusted import Trusted, complete_releases, read_trusted, references
 from components.trust.rollout import ReleaseRef
@@ -71,8 +71,8 @@ def mirror(
         watch: Called with the number of releases that are done.
 
     Raises:
-        RegistryError: A registry can't be read or written, a chosen place is empty, or the target is a different signed
-            registry, newer, or inside the source.
+        RegistryError: A registry can't be read or written, the source or a chosen place is empty, or the target is
+            a different signed registry, newer, or inside the source. Nothing has changed then.
     """
     taken = holdings_at(source, places)
     if normal_root(target) == taken.root:
@@ -87,11 +87,12 @@ def mirror(
             remedy="choose another target",
         )
     places_in(taken, places)
+    if not places:
+        check_registry(taken)
+    trusted = read_trusted(taken.root, trust)
+    _check_target(trusted, taken.root, normal_root(target))
     if "://" not in target and not dry_run:
         Path(target).mkdir(parents=True, exist_ok=True)
-    trusted = read_trusted(taken.root, trust)
-    if trusted is not None:
-        _check_target(trusted, normal_root(target))
     given = None if "://" not in target and not Path(target).is_dir() else holdings_at(target, places)
     run = _Run(taken, given, dry_run=dry_run)
     if not places:
@@ -210,14 +211,28 @@ class _Run:
             self._recorded = True
 
 
-def _check_target(trusted: Trusted, target: str) -> None:
-    own = store_at(target).read(FIRST_ROOT_NAME)
-    if own is not None and own.content != trusted.reading.files.get(FIRST_ROOT_NAME):
+def _check_target(trusted: Trusted | None, source: str, target: str) -> None:
+    store = store_at(target)
+    own, timestamp = store.read(FIRST_ROOT_NAME), store.read(TIMESTAMP_NAME)
+    if trusted is None:
+        if own is not None or timestamp is not None:
+            raise RegistryError(
+                "the target is signed, and the source is not",
+                where=target,
+                bound="a source with the same first root",
+                measured=f"{source} is not signed",
+                remedy="specify another target; or push to the signed registry",
+            )
+        return
+    files = trusted.reading.files
+    if own is not None and own.content != files.get(FIRST_ROOT_NAME):
         raise RegistryError(
             "the target is another signed registry: its first root differs",
             where=target,
             remedy="specify an empty target, or a mirror of this source",
         )
+    if timestamp is not None and timestamp.content != files[TIMESTAMP_NAME]:
+        _check_older(trusted, store, target)
 
 
 def _copy_metadata(trusted: Trusted, target: str, *, dry_run: bool) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from components.core.errors import RegistryError, counted
+from components.push.audit import newest
 from components.push.beside import check_exists, normal_root
-from components.push.registry import kind_at, referenced
+from components.push.registry import kind_at, referenced, store_at
 from components.push.upkeep.holdings import Holdings
 
 
@@ -42,6 +43,15 @@ def no_registry(root: str, strangers: int) -> RegistryError:
         measured=f"{counted(strangers, 'file')}, none of them from a push" if strangers else "nothing",
         remedy="correct the address, or push a release first",
     )
+
+
+def check_registry(holdings: Holdings) -> None:
+    """Raise a RegistryError if nothing at an address is from a push, not even a leftover of a killed one."""
+    root = holdings.root
+    if newest(root) or (kind_at(root).signed_store and store_at(root).names()):
+        return
+    if not holdings.places() and not any(holdings.leftovers({})):
+        raise no_registry(root, len(holdings.strangers()))
 
 
 def places_in(holdings: Holdings, chosen: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ other registries, or from files of a run. If something is signed, the signed sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from components.core.errors import EdgemillError, RegistryError
@@ -17,10 +17,16 @@ from components.push.references import manifest_digest
 from components.push.release import MANIFEST_NAME, Release, manifest_path
 from components.push.upkeep.check import Problem
 from components.push.upkeep.holdings import Copy, Holdings
-from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.opening import check_registry, holdings_at, no_such_place
 from components.push.upkeep.releases.pieces import from_pieces
 from components.push.upkeep.releases.signed_files import by_manifest, check_current, check_signed, read_signed
-from components.push.upkeep.trusted import complete_releases, read_trusted, references, restore_metadata
+from components.push.upkeep.trusted import (
+    complete_releases,
+    read_trusted,
+    references,
+    restore_metadata,
+    restore_pointers,
+)
 from components.trust.rollout import ReleaseRef
 
 
@@ -62,7 +68,8 @@ def repair(
         watch: Called with the number of releases that are done.
 
     Raises:
-        RegistryError: A registry can't be read or written, or its signatures are refused.
+        RegistryError: A registry can't be read or written, its signatures are refused, or the registry to repair or a
+            chosen place is empty.
     """
     holdings = holdings_at(root, places)
     others, metadata = [_registry(source) for source in sources], list[str]()
@@ -78,18 +85,24 @@ def repair(
     folders = [Path(source) for source in sources if "://" not in source]
     run = _Run(holdings, others, folders, signed, dry_run=dry_run)
     run.restored += metadata
+    run.restored += restore_pointers(trusted, dry_run=dry_run) if trusted else []
+    if not places and trusted is None:
+        check_registry(holdings)
     if not places:
         run.log(trusted.reading.found.log_entry if trusted else "")
-    found_places = holdings.places()
-    total, done = sum(len(holdings.versions(place)) for place in found_places), 0
-    for place in found_places:
-        for version, stored in holdings.versions(place).items():
+    found = holdings.places()
+    # Somebody can have removed all releases of a place.
+    known = {*found, *(one.rpartition("/")[0] for one in needed)}
+    if unknown := [one for one in places if one not in known]:
+        raise no_such_place(holdings.root, unknown)
+    missing = {place: run.missing(place, needed) for place in sorted(known.intersection(places or known))}
+    total, done = sum(len(holdings.versions(place)) + len(one) for place, one in missing.items()), 0
+    for place, gone in missing.items():
+        stored = holdings.versions(place)
+        for version in (*stored, *gone):
             watch(done, total, f"reading {place}/{version}")
             done += 1
-            run.release(place, version, complete=stored.complete)
-        for one in sorted(name for name in needed if name.rpartition("/")[0] == place):
-            if one.rpartition("/")[2] not in holdings.versions(place):
-                run.release(place, one.rpartition("/")[2], complete=True)
+            run.release(place, version, complete=version in gone or stored[version].complete)
     complete = complete_releases(trusted.reading.states) if trusted else {}
     for place in holdings.places():
         run.channels(place, complete.get(place, {}))
@@ -129,6 +142,13 @@ class _Run:
         self.restored += [f"the audit log: {name}" for name in sorted(lost)]
         left = () if self._dry and lost else read_log(self._holdings.root, signed=signed).problems
         self.problems += [Problem(where="the audit log", message=one) for one in left]
+
+    def missing(self, place: str, needed: Iterable[str]) -> list[str]:
+        """Return the versions in a place that are gone, although they are signed, or a channel names them."""
+        wanted = {version for one, _, version in (name.rpartition("/") for name in needed) if one == place}
+        if not wanted and self._others:
+            wanted |= {version for version in self._holdings.named(place).values() if version}
+        return sorted(wanted - self._holdings.versions(place).keys())
 
     def release(self, place: str, version: str, *, complete: bool) -> None:
         """Restore a release if it is damaged, or complete it if a push left it incomplete."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from tuf.api.metadata import Metadata
 
 from components.core.errors import RegistryError, SpecError
+from components.core.files import sha256_of_bytes
 from components.object_store.bucket import Content
+from components.push.references import pointer
 from components.push.registry import store_at
 from components.push.signed import can_be_signed, key_set_of, not_signed_any_more
 from components.push.upkeep.reading import Reading, read_everything
@@ -137,11 +139,14 @@ def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, d
             readings.append(remembered)
     readings.sort(key=_timestamp_version, reverse=True)
     written: list[str] = []
+    roots: list[str] | None = None
     while True:
         try:
             read_everything(store, anchor or _first_root(readings), root, memory)
         except RegistryError as error:
-            name = (error.where or "").rpartition(": ")[2]
+            # A missing root looks like the end of the chain, so the error is about what the later ones signed.
+            roots = _differing_roots(store, readings) if roots is None else roots
+            name = roots.pop(0) if roots else (error.where or "").rpartition(": ")[2]
             if not any(name in files for files in readings):
                 name = TIMESTAMP_NAME  # It leads to files that never were in a mirror, so somebody else has its key.
             content = next((files[name] for files in readings if name in files), None)
@@ -161,8 +166,29 @@ def restore_metadata(root: str, sources: Sequence[str], trust: Path | None, *, d
     return [f"_tuf/{name}" for name in written]
 
 
+def restore_pointers(trusted: Trusted, *, dry_run: bool) -> list[str]:
+    """Restore signed pointers that are missing: what they contain is signed. Returns the files that were written."""
+    written = []
+    for state in trusted.reading.states:
+        content, folder = pointer(state.named), f"targets/{state.device_class}/{state.name}"
+        name = f"{folder}/{sha256_of_bytes(content)}.{state.channel}.json"
+        if name in trusted.reading.missing:
+            if not dry_run:
+                trusted.store.write_if(name, content, None)
+            written.append(f"_tuf/{name}")
+    return written
+
+
 def _first_root(readings: Sequence[dict[str, bytes]]) -> bytes | None:
     return next((files[FIRST_ROOT_NAME] for files in readings if FIRST_ROOT_NAME in files), None)
+
+
+def _differing_roots(store: ListedStore, readings: Sequence[dict[str, bytes]]) -> list[str]:
+    """The roots of mirrors that a registry lacks, or has with other content, the oldest first."""
+    known = {name: content for files in readings for name, content in files.items() if name.endswith(".root.json")}
+    held = {name: store.read(name) for name in known}
+    differing = [name for name, one in held.items() if one is None or one.content != known[name]]
+    return sorted(differing, key=lambda name: int(name.partition(".")[0]))
 
 
 def _timestamp_version(files: dict[str, bytes]) -> int:

@@ -22,12 +22,13 @@ from components.push.upkeep.collect import collect
 from components.push.upkeep.mirror import mirror
 from components.push.upkeep.repair import repair
 from components.push.upkeep.retention import Retention
+from components.spec.registry import LocalRegistry
 from components.trust import oci_store, rollout
 from components.trust.keys import VARIABLE
 from components.trust.names import OCI_REPOSITORY
-from components.trust.setup import create
+from components.trust.setup import create, rotate
 from tests.components.device_client.fleet import Server, model_of
-from tests.components.push.places import FILE_KINDS, KINDS, MODEL, OciFiles, Place, Store, store_of
+from tests.components.push.places import FILE_KINDS, KINDS, MODEL, FolderFiles, OciFiles, Place, Store, store_of
 from tests.components.push.test_upkeep import other_place
 
 MODELS = [MODEL + bytes([number]) for number in range(6)]
@@ -157,8 +158,24 @@ def test_signed_mirror_updates_a_device_and_follows_its_source(
         server.close()
     # The copy gets its own push. Going back would alarm devices.
     copy.publish(MODELS[2])
+    before = copy.files.all()
     with pytest.raises(RegistryError, match="the target is newer than the source"):
         mirror(place.root, copy.root)
+    assert copy.files.all() == before
+
+
+def test_mirror_of_an_unsigned_registry_into_a_signed_one_is_refused_and_changes_nothing(
+    file_place: Place, tmp_path: Path
+) -> None:
+    file_place.publish(MODELS[0])
+    before = file_place.files.all()
+    other = Place(LocalRegistry(root=str(tmp_path / "other")), FolderFiles(tmp_path / "other"))
+    other.push(MODELS[1])
+    with pytest.raises(
+        RegistryError, match=r"the target is signed, and the source is not .*found: .*other is not signed"
+    ):
+        mirror(other.root, file_place.root)
+    assert file_place.files.all() == before
 
 
 def test_mirror_into_another_signed_registry_is_refused(file_place: Place, tmp_path: Path) -> None:
@@ -201,6 +218,28 @@ def test_damaged_metadata_and_releases_are_repaired_from_a_mirror(place: Place, 
             assert not verify(place.root).problems
     assert repaired >= 5
     assert place.publish(MODELS[1]) in place.versions()
+
+
+def test_registry_that_lost_everything_but_its_log_or_a_root_in_between_is_repaired_from_a_mirror(
+    file_place: Place, tmp_path: Path
+) -> None:
+    file_place.publish(MODELS[0])
+    for role in ("timestamp", "snapshot", "root"):
+        rotate(file_place.registry(), role)
+    mirror(file_place.root, copy := str(tmp_path / "mirror"))
+    files = sorted(name for name in file_place.files.all() if not name.startswith("_audit/"))
+    releases = [name for name in files if name.startswith("phone/")]
+    (pointer,) = (name for name in files if name.startswith("_tuf/targets/"))
+    for names in [*([f"_tuf/{number}.root.json"] for number in (1, 2, 3, 4)), [pointer], releases, files]:
+        for name in names:
+            file_place.files.remove(name)
+        assert verify(file_place.root).problems
+        done = repair(file_place.root, [copy] if names != [pointer] else [])
+        assert not done.problems, (names, done.problems)
+        assert set(names) & set(done.restored)
+        assert not verify(file_place.root).problems
+    with pytest.raises(RegistryError, match=r"there is nothing in this place .*found: watch/shoes"):
+        repair(file_place.root, [copy], ("watch/shoes",))
 
 
 def plant(place: Place, file: str, content: bytes) -> None:

@@ -232,6 +232,21 @@ def test_killed_push_is_completed_from_a_mirror_or_left_to_the_collection(file_p
     assert verify(file_place.root).releases == 2
 
 
+def test_release_that_a_channel_names_and_somebody_removed_comes_from_a_mirror(
+    file_place: Place, tmp_path: Path
+) -> None:
+    file_place.push(OTHER), file_place.push()
+    mirror(file_place.root, copy := str(tmp_path / "mirror"))
+    file_place.remove(VERSION)
+    assert verify(file_place.root).problems
+    assert HERE not in {one.where for one in repair(file_place.root).problems}  # Only a source could have it.
+    done = repair(file_place.root, [copy])
+    assert done.problems == ()
+    assert any(one.startswith(HERE) for one in done.restored)
+    assert verify(file_place.root).releases == 2
+    assert not verify(file_place.root).problems
+
+
 def test_pointer_that_is_damaged_is_restored_from_a_mirror(file_place: Place, tmp_path: Path) -> None:
     file_place.push(OTHER), file_place.push()
     mirror(file_place.root, str(tmp_path / "mirror"))
