@@ -77,7 +77,7 @@ def test_init_asks_for_what_it_cannot_know(tmp_path: Path, monkeypatch: pytest.M
     assert code == 0, said
     # `age` goes up to 89, so a step of int8 is a third of the standard deviation of `size`.
     warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
-    assert "a standard deviation of size is less than 8 steps of it (size: 2." in warnings[0], said
+    assert "the standard deviation of size is less than 8 steps of it (size: 2." in warnings[0], said
     assert warnings[1].startswith("warning: the model needs GELU, which cortex_m7 doesn't have"), said
     written = yaml.safe_load((tmp_path / "health" / "pipeline.yaml").read_text())
     assert written["devices"] == ["phone_cpu", "cortex_m7"]
