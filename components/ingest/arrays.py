@@ -133,6 +133,7 @@ def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, 
     """
     function = load_object(source.function, "examples.function")
     count, kinds = 0, dict[str, str]()
+    of_split = f" of the split {split!r}" if split else ""
     try:
         with exits_reported("examples.function"):
             rows = iter(function() if split is None else function(split))
@@ -159,7 +160,9 @@ def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, 
                 f"the function fails: {type(error).__name__}: {summary_line(error)}",
                 where="examples.function",
                 bound="a generator that ends without an error",
-                measured=", ".join(filter(None, [f"an error after {counted(count, 'example')}", raised_at(error)])),
+                measured=", ".join(
+                    filter(None, [f"an error after {counted(count, 'example')}{of_split}", raised_at(error)])
+                ),
                 remedy="correct the function",
             ) from error
         if (
@@ -173,7 +176,9 @@ def generated(source: GeneratorSource, split: str | None) -> Iterator[dict[str, 
                 bound=", ".join(sorted(kinds)) if kinds else "dictionaries with names of features",
                 measured=f"{some_of(map(repr, row)) if isinstance(row, dict) else type(row).__name__} "
                 f"after {counted(count, 'example')}",
-                remedy="yield each feature of each example",
+                remedy="yield each feature of each example"
+                if isinstance(row, dict)
+                else "yield a dictionary for each example, such as {'x': x, 'label': label}",
             )
         if count == source.limit:
             raise DataError(

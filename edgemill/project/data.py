@@ -8,50 +8,41 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from components.core.errors import DataError, EdgemillError, counted, one_of, some_of
+from components.core.errors import DataError, EdgemillError, counted, some_of
 from components.core.files import described, is_file, is_folder
-from components.data.ready_made import Stored
-from components.ingest.listing import is_hidden, number
+from components.ingest.listing import is_hidden
 from edgemill.project.flags import with_options
 from edgemill.project.found import (
     Data,
     Options,
-    chosen_columns,
     file_splits,
     pair_of,
-    read_table,
-    refuse_labels,
-    refuse_one_label,
 )
-from edgemill.project.kinds.columns import of_archive, of_folder, of_table, other_than_binary
+from edgemill.project.kinds.columns import of_archive, of_folder, of_table
 from edgemill.project.kinds.function import is_function, of_function
+from edgemill.project.kinds.listed import SUFFIXES, damage, kind_of_paths, media_table
 from edgemill.project.kinds.parquet import of_parquet
 from edgemill.project.kinds.sounds import audio_fields
-from edgemill.project.numbered import numbers_in
 from edgemill.project.paths import beside
 
-_SUFFIXES = {
-    "images": frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}),
-    "audio": frozenset({".wav"}),
-}
 _FILES = {"images": "images", "audio": "WAV files"}
-_PATHS = ("path", "file", "filename", "file_name", "image", "audio")
 _OTHERWISE = (
     "correct the path; for other data, write a function that yields examples, or a pipeline file with "
     "`kind: tfrecord`: see docs/own-model.md"
 )
 # Suffix of files that are not read, or not one by one -> what to do with them.
 _ADVICE = {
-    **dict.fromkeys((*_SUFFIXES["images"], *_SUFFIXES["audio"]),
+    **dict.fromkeys((*SUFFIXES["images"], *SUFFIXES["audio"]),
                     "specify the folder that contains the class folders, not one file"),
     **dict.fromkeys((".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wave"),
                     "convert the sounds to .wav files, for example with `ffmpeg -i sound.mp3 sound.wav`"),
     **dict.fromkeys((".avif", ".heic", ".jp2", ".svg"), "convert the images to PNG or JPEG files"),
     **dict.fromkeys((".7z", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"), "unpack the file, and specify its content"),
-    **dict.fromkeys((".arrow", ".feather", ".json", ".jsonl", ".ods", ".tsv", ".xls", ".xlsx"),
+    **dict.fromkeys((".arrow", ".feather", ".json", ".jsonl", ".ods", ".xls", ".xlsx"),
                     "save the table as CSV, with commas and a header line"),
     **dict.fromkeys((".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".pt"),
                     "save the arrays as .npz, for example with `np.savez('data.npz', x=x, y=y)`"),
+    **dict.fromkeys((".tab", ".tsv"), "rename the file to .csv; its columns can be separated by tabs"),
     ".npy": "specify the folder of the .npy files, or save input and label as one .npz file",
     ".tfrecord": "write a pipeline file with `kind: tfrecord` and a task",
 }  # fmt: skip
@@ -67,7 +58,7 @@ def _of_one_table(
     return lambda path, options: recognize(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
 
 
-_OF_FILE = {".csv": _of_one_table(of_table), ".parquet": _of_one_table(of_parquet), ".npz": of_archive}
+_OF_FILE = {".parquet": _of_one_table(of_parquet), ".npz": of_archive}
 
 
 def recognize_data(path: Path, options: Options) -> Data:
@@ -83,6 +74,8 @@ def recognize_data(path: Path, options: Options) -> Data:
 
 
 def _recognized(path: Path, options: Options) -> Data:
+    if is_file(path) and path.suffix.lower() == ".csv":
+        return _of_csv(path, options)
     if is_file(path) and (of_file := _OF_FILE.get(path.suffix.lower())) is not None:
         return of_file(path, options)
     if described(path) == "nothing":
@@ -105,14 +98,14 @@ def _recognized(path: Path, options: Options) -> Data:
         )
     split_folders = _split_folders(path)
     suffixes = Counter(file.suffix.lower() for file in _files(path, deepest=3))
-    media = sum(suffixes[suffix] for suffix in _SUFFIXES["images"])
+    media = sum(suffixes[suffix] for suffix in SUFFIXES["images"])
     if media or suffixes[".wav"]:
         tables = sorted(path.glob("*.csv"))
         kind: Literal["images", "audio"] = "images" if media >= suffixes[".wav"] else "audio"
         if not tables:
             return _class_folders(path, split_folders, kind, options)
         try:
-            return _media_table(path, tables, kind, options)
+            return media_table(path, tables, kind, options)
         except DataError as error:
             # The table can be about something other than the files.
             try:
@@ -153,7 +146,7 @@ def _class_folders(
 ) -> Data:
     depth = "*/*/*" if split_folders else "*/*"
     found = [file for file in sorted(path.glob(depth)) if is_file(file) and not is_hidden(file)]
-    wanted = [file for file in found if file.suffix.lower() in _SUFFIXES[kind]]
+    wanted = [file for file in found if file.suffix.lower() in SUFFIXES[kind]]
     classes = Counter(file.parent.name for file in wanted)
     if not classes and (deeper := _deeper(path, kind)):
         raise DataError(
@@ -166,7 +159,7 @@ def _class_folders(
             else "choose one of these folders, or rename two of them to train and test",
         )
     if not classes and split_folders:
-        counts = Counter(file.parent.name for file in path.glob("*/*") if file.suffix.lower() in _SUFFIXES[kind])
+        counts = Counter(file.parent.name for file in path.glob("*/*") if file.suffix.lower() in SUFFIXES[kind])
         held = some_of(f"{name}/ ({counted(counts[name], 'file')})" for name in split_folders.values())
         raise DataError(
             "the folders of the splits have no class folders",
@@ -177,7 +170,7 @@ def _class_folders(
             "and label for each split",
         )
     if len(classes) < 2:
-        flat = [file for file in path.glob("*") if file.suffix.lower() in _SUFFIXES[kind]]
+        flat = [file for file in path.glob("*") if file.suffix.lower() in SUFFIXES[kind]]
         held = some_of(f"{name}/ ({counted(count, 'file')})" for name, count in classes.items())
         raise DataError(
             "the folder has no class folders" if not classes else "all files are in one class folder",
@@ -193,7 +186,7 @@ def _class_folders(
     if split_folders:
         patterns = {split: f"{folder}/*/{last}" for split, folder in split_folders.items()}
         splits = {"kind": "declared", "patterns": patterns}
-    fields = {**_damage(options), **(audio_fields(wanted, options) if kind == "audio" else {})}
+    fields = {**damage(options), **(audio_fields(wanted, options) if kind == "audio" else {})}
     empty = sorted(
         str(folder.relative_to(path))
         for folder in path.glob("*/*" if split_folders else "*")
@@ -212,66 +205,13 @@ def _class_folders(
 
 def _deeper(path: Path, kind: Literal["images", "audio"]) -> Counter[str]:
     """Folder -> number of its files in its own folders."""
-    found = (file for file in sorted(path.glob("*/*/*")) if is_file(file) and file.suffix.lower() in _SUFFIXES[kind])
+    found = (file for file in sorted(path.glob("*/*/*")) if is_file(file) and file.suffix.lower() in SUFFIXES[kind])
     return Counter(file.parents[1].name for file in found)
 
 
-def _damage(options: Options) -> dict[str, Any]:
-    return {"max_unreadable": options.max_unreadable} if options.max_unreadable else {}
-
-
-def _media_table(path: Path, tables: Sequence[Path], kind: Literal["images", "audio"], options: Options) -> Data:
-    """A table of paths and labels. Raises a DataError if it names no file, or lacks cells."""
-    names, rows, lines = read_table(tables[0])
-    columns = [name for name in names if name.lower() in _PATHS]
-    path_column = next((name for name in columns if any(is_file(path / row[name]) for row in rows)), None)
-    if path_column is None:
-        raise DataError(
-            "none of the files in the table exist" if columns else "the table has no column of paths",
-            where=str(tables[0]),
-            bound=f"paths of files relative to {path}" if columns else f"a column {one_of(_PATHS)}",
-            measured=repr(rows[0][columns[0]]) if columns else ", ".join(names),
-            remedy="correct the paths" if columns else "rename the column of the paths to `path`",
-        )
-    chosen, _ = chosen_columns(names, options.model_copy(update={"columns": ()}))
-    for label in chosen:
-        labels = [row[label] for row in rows]
-        if "" in labels:
-            missing = labels.count("")
-            raise DataError(
-                f"{counted(missing, 'row')} of the table {'lacks' if missing == 1 else 'lack'} a label",
-                where=str(tables[0]),
-                bound=f"a value in the column {label!r} of each of {counted(len(rows), 'row')}",
-                measured=f"none in line {lines[labels.index('')]}",
-                remedy="fill in the cell, or remove the row",
-            )
-    several: dict[str, Stored] = {}
-    classes: tuple[str, ...] = ()
-    numbers: tuple[float, ...] = ()
-    if len(chosen) > 1:
-        places = [f"line {line}" for line in lines]
-        refuse_labels(other_than_binary({name: [row[name] for row in rows] for name in chosen}, places), str(tables[0]))
-        # Their texts 0, 1, true, and false become numbers in the task.
-        several = dict.fromkeys(chosen, "bool")
-    else:
-        refuse_one_label(labels, label, str(tables[0]), len(rows))
-        if any(number(text) is None for text in labels):
-            classes = tuple(sorted(set(labels)))
-        else:
-            numbers = numbers_in(labels)
-    fields: dict[str, Any] = {"layout": "table", "path_column": path_column, **_damage(options)}
-    if kind == "audio":
-        fields |= audio_fields([path / row[path_column] for row in rows], options)
-    splits = file_splits(tables, "*.csv")
-    return Data(
-        kind=kind,
-        folder=path,
-        label="" if several else label,
-        labels=several,
-        classes=classes,
-        numbers=numbers,
-        label_type="int64" if classes else "float32",
-        splits=splits,
-        fields=fields,
-        count=len(rows),
-    )
+def _of_csv(path: Path, options: Options) -> Data:
+    """A CSV table of numbers, or of paths of images or sounds and their labels."""
+    kind = kind_of_paths(path)
+    if kind is None:
+        return of_table(path.parent, {"kind": "hashed", "pattern": path.name}, [path], options)
+    return media_table(path.parent, [path], kind, options)

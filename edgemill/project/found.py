@@ -12,7 +12,7 @@ from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from components.ingest.listing import number
 from components.ingest.tables import TableReader, lines_of, with_names
-from edgemill.project.lists import nearest, or_nearest
+from edgemill.project.lists import names_in, nearest, or_nearest
 from edgemill.project.unclear import UnclearError
 from edgemill.project.unusable import Unusable
 
@@ -203,7 +203,7 @@ def chosen_columns(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The columns of the label, and those of the input. An UnclearError starts with `missing`."""
     given = options.label or ""
-    parts = tuple(name.strip() for name in given.split(",")) if given not in names else (given,)
+    parts = names_in(given) or (given,) if given not in names else (given,)
     labels = tuple(label_of(names, options.model_copy(update={"label": part or None})) for part in dict.fromkeys(parts))
     columns = options.columns or tuple(name for name in names if name not in labels)
     if unknown := [name for name in columns if name not in names]:

@@ -83,7 +83,8 @@ def choose(
 
     Raises:
         UnclearError: A different order of the classes fits better.
-        SpecError: There is no such range; or no range gives results that are better than chance.
+        SpecError: There is no such range; or no range gives results that are better than chance, or
+            than the median of the labels.
     """
     if wanted is not None:
         refuse_range(wanted, outputs)
@@ -98,6 +99,8 @@ def choose(
         if objective != "labels":
             _refuse_other_order(best, outputs, labels, classes)
         refuse_chance(best, labels, trials, columns)
+    else:
+        refuse_constant(best, labels, trials, columns)
     return best, trials
 
 
@@ -169,6 +172,30 @@ def refuse_chance(best: Trial, labels: Array, trials: list[Trial], columns: Sequ
             else ""
         )
         + "check that the model was trained on these classes, or choose a range with --scale if it is not trained",
+    )
+
+
+def refuse_constant(best: Trial, labels: Array, trials: list[Trial], columns: Sequence[str] = ()) -> None:
+    """Refuse numbers that are worse than always answering with the median of the labels [N, ...].
+
+    `columns` are those of a table, in the order of the input.
+    """
+    constant = float(np.abs(labels - np.median(labels, axis=0)).mean())
+    if best.error <= constant:
+        return
+    errors = ", ".join(f"{trial.scale}: {trial.error:.3g}" for trial in trials)
+    raise SpecError(
+        "the model's answers are worse than always answering with the median of the labels",
+        where="--columns" if columns else "--scale",
+        bound=f"a mean absolute error below {constant:.3g}",
+        measured=f"{errors}, on {counted(len(labels), 'example')}",
+        remedy=(
+            f"list the columns in the order of the model's input with --columns (tried: {some_of(columns, 20)}), "
+            if columns
+            else ""
+        )
+        + "check that the labels have the unit in which the model answers, or choose a range with --scale if the model "
+        "is not trained",
     )
 
 

@@ -16,7 +16,7 @@ from components.data.ready_made import Objective, Stored
 from edgemill.project.found import Data, Options
 from edgemill.project.numbered import answers_with_classes, is_pair
 from edgemill.project.objective import METRICS, usual_max_loss
-from edgemill.project.scales import Trial, refuse_chance, refuse_range, trial_of
+from edgemill.project.scales import Trial, refuse_chance, refuse_constant, refuse_range, trial_of
 from edgemill.project.unclear import UnclearError
 
 Array = npt.NDArray[Any]
@@ -110,7 +110,8 @@ def planned_outputs(
 
     Raises:
         ModelError: An output doesn't fit its label.
-        SpecError: There is no such range, or an output is not better than chance in any range.
+        SpecError: There is no such range, or an output is not better than chance, or
+            than the median of its labels, in any range.
     """
     named = labels_of_outputs(data, sizes)
     pairs = {name: _pair(labels[name], [found[name] for found in outputs.values()]) for name in sizes}
@@ -133,8 +134,9 @@ def planned_outputs(
     for name, size in sizes.items():
         trial = next(each for each in trials[name] if each.scale == chosen)
         objective = objectives[name]
-        if options.scale is None and objective != "values":
-            refuse_chance(trial, labels[name], trials[name], tuple(data.columns) if data.is_table else ())
+        if options.scale is None:
+            refuse_poor = refuse_constant if objective == "values" else refuse_chance
+            refuse_poor(trial, labels[name], trials[name], tuple(data.columns) if data.is_table else ())
         measure = "a mean absolute error of" if objective == "values" else "a share of wrong answers of"
         planned[name] = PlannedOutput(
             label=named[name],

@@ -93,7 +93,7 @@ def test_folder_above_the_classes_is_named(tmp_path: Path, name: str, words: str
     [
         ("a/1.mp3", "ffmpeg"),
         ("a/1.heic", "convert the images to PNG"),
-        ("t.tsv", "save the table as CSV"),
+        ("t.tsv", "rename the file to .csv"),
         ("t.zip", "unpack"),
         ("t.xyz", "kind: tfrecord"),
     ],
@@ -138,6 +138,39 @@ def test_table_of_paths_and_labels(tmp_path: Path) -> None:
     found = recognize_data(tmp_path, NONE)
     assert (found.kind, found.label, found.classes) == ("images", "class", ("x", "y"))
     assert found.fields == {"layout": "table", "path_column": "filename"}
+
+
+def test_table_of_paths_can_be_named_and_other_tables_are_left_out(tmp_path: Path) -> None:
+    images(tmp_path, "1.png", "2.png")
+    (tmp_path / "weather.csv").write_text("a,label\n1,x\n2,y\n")
+    (tmp_path / "photos.csv").write_text("taken,path,label,weight\n2026-01-01,1.png,x,\n2026-01-02,2.png,y,\n")
+    for data in (tmp_path, tmp_path / "photos.csv"):
+        found = recognize_data(data, NONE)
+        assert (found.kind, found.folder, found.classes, found.count) == ("images", tmp_path, ("x", "y"), 2)
+        assert found.splits == {"kind": "hashed", "pattern": "photos.csv"}
+    assert recognize_data(tmp_path / "weather.csv", NONE).kind == "csv"
+    (tmp_path / "photos.csv").write_text("path,label\n3.png,x\n4.png,y\n")
+    with pytest.raises(DataError, match=r"none of the files in the table exist .*'3\.png'.*correct the paths"):
+        recognize_data(tmp_path / "photos.csv", NONE)
+
+
+def test_labels_whose_names_contain_commas_are_quoted(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('x,wet,"hot, dry"\n1,0,1\n2,1,0\n')
+    found = recognize_data(tmp_path / "t.csv", Options(label='wet, "hot, dry"'))
+    assert [*found.labels] == ["wet", "hot, dry"] and [*found.columns] == ["x"]
+    assert recognize_data(tmp_path / "t.csv", Options(label="hot, dry")).label == "hot, dry"
+
+
+def test_classes_come_from_all_tables_of_paths(tmp_path: Path) -> None:
+    images(tmp_path, "1.png", "2.png", "3.png")
+    (tmp_path / "train.csv").write_text("path,label\n1.png,x\n2.png,y\n")
+    (tmp_path / "test.csv").write_text("path,label\n3.png,z\n")
+    found = recognize_data(tmp_path, NONE)
+    assert (found.classes, found.count) == (("x", "y", "z"), 3)
+    assert found.splits["patterns"] == {"train": "train.csv", "test": "test.csv"}
+    (tmp_path / "train.csv").write_text("path,kind\n1.png,x\n")
+    with pytest.raises(DataError, match=r"different columns .*path, label; found: path, kind.*add the column 'label'"):
+        recognize_data(tmp_path, NONE)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,14 @@ def halfway():
     yield from list(pictures())[:3]
     raise OSError("the disk is gone")
 
+def late(split):
+    yield {"x": 1.0, "label": 0}
+    if split == "eval":
+        raise OSError("the disk is gone")
+
+def pairs():
+    yield 1.0, 0
+
 def uneven():
     yield {"x": [1.0], "label": 0}
     yield {"x": [1.0, 2.0], "label": 1}
@@ -90,6 +98,8 @@ def test_several_features_are_several_labels(tmp_path: Path, monkeypatch: pytest
             "halfway",
             r"^--data own_\w+:halfway: the function fails: OSError: the disk is gone .*after 3 examples, .*line",
         ),
+        ("late", "after 1 example of the split 'eval', "),
+        ("pairs", r"found: tuple after 0 examples\).*yield a dictionary for each example, such as {'x': x"),
         ("nothing", "cannot be imported: the module contains no 'nothing' .*one of .*pictures"),
         ("uneven", r"different numbers of values: x .*found: x: 1 to 2"),
         ("missing", r"missing values or values that are not finite: x .*x: 2 values"),

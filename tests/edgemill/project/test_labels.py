@@ -130,3 +130,20 @@ def test_chance_on_a_table_points_to_the_order_of_its_columns(tmp_path: Path) ->
 
     with pytest.raises(EdgemillError, match=r"^--columns: .*no better than chance .*--columns \(tried: b, a\)"):
         plan(recognize_data(tmp_path / "t.csv", Options()), model, Options(), run)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"level": 1, "other": 1}])
+def test_numbers_that_are_worse_than_the_median_are_refused(tmp_path: Path, sizes: dict[str, int]) -> None:
+    level = np.arange(200.0)
+    np.savez(tmp_path / "d.npz", x=level[:, None], level=level, other=level)
+    given = Options(label="level,other" if sizes else "level", columns=("x",))
+    model = Model(inputs={"x": ModelInput(shape=(1,), dtype="float32")}, outputs=1, output="level", sizes=sizes)
+
+    def found(offset: float, options: Options = given) -> Plan:
+        data = recognize_data(tmp_path / "d.npz", options)
+        return plan(data, model, options, lambda each: dict.fromkeys(("level", "other"), each["x"] + offset))
+
+    assert found(40).objective == "values"
+    with pytest.raises(EdgemillError, match=r"^--scale: .*than always .*below 50; found: raw: 60, on 200.*the unit"):
+        found(60)
+    assert found(60, given.model_copy(update={"scale": "raw"})).range == "raw"
