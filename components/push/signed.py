@@ -16,7 +16,7 @@ from components.push.references import NO_LINEAGE, manifest_digest, pointer, ref
 from components.push.registry import Located, Registry, kind_at, known_forms, registry_at, store_at
 from components.push.release import Release
 from components.push.release_files import PART_PATTERN
-from components.push.upkeep.opening import holdings_at
+from components.push.upkeep.opening import check_kept, holdings_at
 from components.push.upkeep.releases.signed_files import read_signed
 from components.spec.registry import BaseRegistry
 from components.trust import rollout
@@ -200,11 +200,13 @@ def change(
             "which needs no keys",
         )
     check_channel(channel, root)
-    address, known = address.rstrip("/"), {verified}
+    address, known, taken = address.rstrip("/"), {verified}, set[str]()
 
     def checked(state: rollout.ChannelState) -> rollout.ChannelState:
         new, had = edit(state), {_identity(stage.release) for stage in state.stages}
         for ref in (stage.release for stage in new.stages):
+            if _identity(ref) not in had:
+                taken.add(ref.version)
             if _identity(ref) not in had | known:
                 read_signed(holdings_at(root), f"{device_class}/{name}", ref.version, [ref])
                 known.add(_identity(ref))
@@ -219,6 +221,7 @@ def change(
     place = f"{device_class}/{name}"
     signed.entry = record(normal_root(root), place, what=what, also=signed.logged(), channel=channel, **details)
     state = signed.change_channel(device_class, name, channel, checked, pointer)
+    check_kept(root, place, taken)
     if state.complete is not None:
         _follow(address, channel, state.complete)
     return state

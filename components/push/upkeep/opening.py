@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from components.core.errors import RegistryError, counted
 from components.push.audit import newest
 from components.push.beside import check_exists, normal_root
+from components.push.claims import collected, settle
 from components.push.registry import kind_at, referenced, store_at
 from components.push.upkeep.holdings import Holdings
 
@@ -71,3 +72,14 @@ def no_such_place(root: str, unknown: Iterable[str]) -> RegistryError:
         measured=", ".join(unknown),
         remedy="correct --place: `edgemill registry status` lists the places",
     )
+
+
+def check_kept(root: str, place: str, versions: Collection[str]) -> None:
+    """Raise a CollectedError if a collection removed releases before a channel that has them now was signed."""
+    if versions:
+        settle(normal_root(root), {f"{place}/{version}" for version in versions})
+        (holdings := holdings_at(root, (place,))).again(place)
+        stored = holdings.versions(place)
+        for version in sorted(versions):
+            if (found := stored.get(version)) is None or not found.complete:
+                raise collected(f"{root}/{place}/{version}")

@@ -16,6 +16,7 @@ from unittest import mock
 
 import pytest
 
+from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.push import claims, signed
 from components.push.beside import CLAIMS, notes_at
@@ -129,6 +130,30 @@ def test_push_puts_a_release_again_that_a_collection_took_after_the_channel_was_
         assert taken
         assert place.kind.resolve(address).sha256 == sha256_of_bytes(MODEL)
         assert not verify(place.root).problems
+
+
+def test_promotion_of_a_release_that_a_collection_took_after_the_channel_was_signed_is_an_error(
+    store: Store, tmp_path: Path
+) -> None:
+    place, keys = store.place(tmp_path / "registry"), tmp_path / "keys"
+    place.sign(keys)
+    address = f"{place.root}/phone/shoes/{version_of(MODEL)}"
+    change = SignedRegistry.change_channel
+
+    def sign_and_take(self: SignedRegistry, *arguments: Any) -> Any:
+        state = change(self, *arguments)
+        place.remove(version_of(MODEL))
+        return state
+
+    with mock.patch.dict(os.environ, {VARIABLE: str(keys)}):
+        place.publish(MODEL, "canary")
+        place.publish(MODEL + b"newer", "canary")
+        with (
+            mock.patch.object(SignedRegistry, "change_channel", sign_and_take),
+            pytest.raises(RegistryError, match="a collection has removed this release") as raised,
+        ):
+            signed.promote(address, "stable", 500)
+        assert raised.value.where == address
 
 
 def prepared(store: Store, folder: Path) -> tuple[Place, bytes]:
