@@ -22,9 +22,11 @@ import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
+from components.core.errors import RegistryError
 from components.core.files import sha256_of_bytes
 from components.core.values import FrozenModel, serialized
 from components.object_store.limits import TooLongError
@@ -37,6 +39,7 @@ ACTOR = "EDGEMILL_ACTOR"
 LINK = "link"
 _NAME = re.compile(r"(\d{8})-([0-9a-f]{32})")
 _HINT, _HINT_EVERY = "hint", 500
+_HIGHEST_LEVEL = 10**8 - 1
 _LONGEST_ACTOR = 200
 _REMEDY = ". Remedy: find out who did it, and restore it with `edgemill registry repair --from` a mirror"
 # The next entry names an entry that is at most this many levels behind the newest one, even if the next entry was begun
@@ -60,7 +63,7 @@ class Entry(FrozenModel):
     """
 
     level: int
-    previous: tuple[str, ...] = ()
+    previous: tuple[Annotated[str, StringConstraints(pattern=f"^{_NAME.pattern}$")], ...] = ()
     id: str
     time: datetime
     who: str
@@ -115,7 +118,7 @@ def newest(root: str) -> str:
 
 
 def copy_log(source: str, target: str) -> list[str]:
-    """Copy the entries that another log doesn't have, byte by byte.
+    """Copy the entries that another log doesn't have, byte by byte, except for damaged ones.
 
     Returns:
         If there were any, the last entries of both logs. The next entry must name them, because the levels of two logs
@@ -130,14 +133,15 @@ def copy_log(source: str, target: str) -> list[str]:
     with explained(target):
         given = notes_at(target, AUDIT)
         held = {name for name in given.names() if _NAME.fullmatch(name)}
-    missing = [name for name in theirs if name not in held]
-    for name in missing:
+    copied = False
+    for name in (one for one in theirs if one not in held):
         with explained(source):
-            content = taken.read(name)
+            content = _intact(taken, name)
         if content is not None:
             with explained(target):
                 given.write(name, content)
-    return [*_last_levels(theirs), *_last_levels(held.difference(theirs))] if missing else []
+            copied = True
+    return [*_last_levels(theirs), *_last_levels(held.difference(theirs))] if copied else []
 
 
 def read_log(root: str, contains: str | None = None, signed: str = "") -> Log:
@@ -207,8 +211,8 @@ def lost_entries(root: str, sources: Iterable[str], signed: str = "") -> dict[st
         name = wanted.pop()
         for source, notes in logs.items():
             with explained(source):
-                content = notes.read(name) or b""
-            if name != _name(_level(name), content):
+                content = _intact(notes, name)
+            if content is None:
                 continue
             with suppress(ValidationError):
                 before = Entry.model_validate_json(content).previous
@@ -250,8 +254,15 @@ def append(
 ) -> str:
     """Write an entry that names the last levels of the `known` names, and `also` others. Return its name."""
     before = {*_last_levels(known), *also}
+    if (level := max(map(_level, before), default=0) + 1) > _HIGHEST_LEVEL:
+        raise RegistryError(
+            "somebody put an entry into the audit log that leaves no level for further ones",
+            where=max(before),
+            bound=f"a level below {_HIGHEST_LEVEL}",
+            remedy="find out who did it, look at `edgemill registry verify`, and remove this entry",
+        )
     entry = Entry(
-        level=max(map(_level, before), default=0) + 1,
+        level=level,
         previous=tuple(sorted(before)),
         id=secrets.token_hex(4),
         time=datetime.now(timezone.utc),
@@ -265,6 +276,14 @@ def append(
     if entry.level % _HINT_EVERY == 0:
         notes.write(_HINT, str(entry.level - _NAMED_LEVELS).encode())
     return name
+
+
+def _intact(notes: Notes, name: str) -> bytes | None:
+    """The content of an entry; None if it isn't there, or was changed."""
+    with suppress(TooLongError):
+        content = notes.read(name)
+        return content if content is not None and name == _name(_level(name), content) else None
+    return None
 
 
 def _last_levels(names: Collection[str]) -> set[str]:

@@ -159,7 +159,7 @@ class Memory:
         try:
             return _seen(json.loads(content))
         # The parser of JSON raises a RecursionError if the file is nested too deeply.
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise SpecError(
                 f"this machine's record of the registry cannot be read: {error}",
                 where=f"{self._folder}/{self._name}",
@@ -169,7 +169,7 @@ class Memory:
 
 
 def _seen(value: Any) -> Seen:
-    """Parse the content of the file. Raises a ValueError, KeyError, TypeError, or AttributeError if it is no such."""
+    """Parse the content. Raises a ValueError, KeyError, TypeError, AttributeError, or OverflowError if it differs."""
     timestamp: Metadata[Any] = Metadata.from_dict(value["timestamp"])
     snapshot: Metadata[Any] = Metadata.from_dict(value["snapshot"])
     if not isinstance(timestamp.signed, Timestamp) or not isinstance(snapshot.signed, Snapshot):

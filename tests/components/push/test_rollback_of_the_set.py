@@ -185,14 +185,16 @@ def test_state_is_kept_elsewhere_and_must_be_writable(folder: Place, tmp_path: P
         '{"root": 1, "timestamp": []}',
         '{"root": 1, "timestamp": %s, "snapshot": %s}' % ((f'{{"signed": {"[" * 5_000}{"]" * 5_000}}}',) * 2),
         "a snapshot as the timestamp",
+        "an infinite root",
     ],
 )
 def test_memory_that_cannot_be_read_is_an_error(folder: Place, tmp_path: Path, content: str) -> None:
     folder.publish(MODEL)
     ((kept),) = (tmp_path / "keys" / FOLDER_IN_KEYS).iterdir()
-    if content.startswith("a "):
+    if content.startswith(("a ", "an ")):
         value = json.loads(kept.read_text())
-        content = json.dumps({**value, "timestamp": value["snapshot"]})
+        changed = {"root": float("inf")} if content == "an infinite root" else {"timestamp": value["snapshot"]}
+        content = json.dumps({**value, **changed})
     kept.write_text(content)
     for command in ("verify", "refresh", "repair"):
         code, said = registry(command, folder.root)
