@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from components.core.errors import SpecError
 from components.metrics.metric_ranges import limits_of, values_of
 from components.metrics.ranks import is_exact_auc
-from components.spec.gate import RISES, GateSpec, MetricBound, PreferenceSpec
+from components.spec.gate import RISES, GateSpec, MetricBound, PreferenceSpec, values_of_slice
 from components.spec.metric import MetricSpec
 
 # Suffixes of the lowercase names of metric classes, and ready-made functions, that are means or ratios of sums.
@@ -136,28 +137,49 @@ def _idle_bounds(bound: MetricBound, values: tuple[float, float] | None, where: 
 
 
 def _impossible_averages(gate: GateSpec, metrics: Mapping[str, MetricSpec]) -> Iterator[SpecError]:
-    """Yield an error for each bound on all examples that an average can't meet if each slice meets its own bound."""
-    for index, whole in enumerate(gate.metrics):
-        metric = metrics.get(whole.name)
-        if whole.slices or metric is None or not _is_average(metric):
+    """Yield an error for two bounds on an average over the same examples, divided into slices in two ways."""
+    for (index, low), (other, high) in itertools.permutations(enumerate(gate.metrics), 2):
+        metric = metrics.get(low.name)
+        if low.name != high.name or metric is None or not _is_average(metric):
             continue
-        for other in gate.metrics:
-            every = [each for each in other.slices if "=" not in each]
-            if other.name != whole.name or not every:
-                continue
-            for field, limit, opposite, there, sign in (
-                ("at_least", whole.at_least, "at_most", other.at_most, 1),
-                ("at_most", whole.at_most, "at_least", other.at_least, -1),
-            ):
-                if limit is not None and there is not None and sign * (limit - there) > 0:
-                    yield SpecError(
-                        f"the average of all slices can't be {field.replace('_', ' ')} {limit:g} if each is "
-                        f"{opposite.replace('_', ' ')} {there:g}",
-                        where=f"gate.metrics[{index}].{field}",
-                        bound=f"a value that the bound on each {every[0]} permits",
-                        measured=f"{field}: {limit:g} on the whole split, {opposite}: {there:g} on each {every[0]}",
-                        remedy="correct one of the two bounds",
-                    )
+        if low.at_least is None or high.at_most is None or low.at_least <= high.at_most:
+            continue
+        pairs = itertools.product(low.slices or ("",), high.slices or ("",))
+        pair = next((each for each in pairs if _divide_the_same_examples(*map(values_of_slice, each))), None)
+        if pair is None:
+            continue
+        here, there = map(_slice_in_words, pair)
+        # The error is about the larger slices: their values are averages of the smaller ones'.
+        if len(values_of_slice(pair[0])) <= len(values_of_slice(pair[1])):
+            place, field, limits, by = index, f"at_least {low.at_least:g}", f"at most {high.at_most:g}", there
+        else:
+            place, field, limits, by = other, f"at_most {high.at_most:g}", f"at least {low.at_least:g}", here
+        yield SpecError(
+            f"the average of all slices can't be {field.replace('_', ' ')} if each is {limits}",
+            where=f"gate.metrics[{place}].{field.split()[0]}",
+            bound=f"a value that the bound on {by} permits",
+            measured=f"at_least: {low.at_least:g} on {here}, at_most: {high.at_most:g} on {there}",
+            remedy="correct one of the two bounds",
+        )
+
+
+def _divide_the_same_examples(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether slices with different features contain the same examples together.
+
+    A feature that only one of them names must stand for all of its values.
+    """
+    return one.keys() != other.keys() and all(
+        ("" in (one[name], other[name]) or one[name] == other[name])
+        if name in one and name in other
+        else not (one.get(name) or other.get(name))
+        for name in {*one, *other}
+    )
+
+
+def _slice_in_words(named: str) -> str:
+    if not named:
+        return "the whole split"
+    return named if all(values_of_slice(named).values()) else f"each {named}"
 
 
 def _is_average(metric: MetricSpec) -> bool:

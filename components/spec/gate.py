@@ -171,13 +171,17 @@ class GateSpec(FrozenModel):
         return None
 
 
+def values_of_slice(named: str) -> dict[str, str]:
+    """Return each feature of one of `MetricBound.slices` with its value; empty if it stands for each of its values."""
+    return dict(part.strip().partition("=")[::2] for part in named.split(",") if part.strip())
+
+
 def _shared_slice(one: MetricBound, other: MetricBound) -> str | None:
     """A slice that both bounds apply to: empty for the complete split, None if there is none."""
     if not one.slices or not other.slices:
         return None if one.slices or other.slices else ""
     for here, there in itertools.product(one.slices, other.slices):
-        mine, theirs = (dict(part.strip().partition("=")[::2] for part in each.split(",")) for each in (here, there))
-        # A feature without a value stands for each of its values.
+        mine, theirs = values_of_slice(here), values_of_slice(there)
         if mine.keys() == theirs.keys() and all(
             "" in (mine[key], theirs[key]) or mine[key] == theirs[key] for key in mine
         ):

@@ -732,6 +732,42 @@ def test_bound_on_the_whole_split_is_refused_when_no_average_of_slices_meets_it(
 
 
 @pytest.mark.parametrize(
+    ("metric", "low", "high", "said"),
+    [
+        ("accuracy", "label=6, age", "label=6", "[1].at_most"),
+        ("accuracy", "label=6", "label=6, age", "[0].at_least"),
+        ("accuracy", "label, age", "label=6", "[1].at_most"),
+        ("accuracy", "label=6, age", "label", "[1].at_most"),
+        ("accuracy", "label, age, sex", "age", "[1].at_most"),
+        # Two ways to divide the whole split.
+        ("accuracy", "sex", "age", "[0].at_least"),
+        ("accuracy", "label=6, sex", "age, label", "[0].at_least"),
+        # One slice says nothing about the others.
+        ("accuracy", "label, age=30", "label", None),
+        ("accuracy", "label=6, sex", "label=5", None),
+        ("accuracy", "label=6", "sex", None),
+        ("accuracy", "label=6, age", "", None),
+        ("auc", "label, age", "label", None),
+    ],
+)
+def test_bounds_on_nested_slices_are_refused_when_no_average_meets_both(
+    small: SmallPipeline, metric: str, low: str, high: str, said: str | None
+) -> None:
+    small.spec["evaluate"] |= {"metrics": [metric], "slices": [["label"], ["sex"], ["age"]]}
+    bounds = ({"at_least": 0.9, "at_most": 0.99}, {"at_least": 0.1, "at_most": 0.8})
+    small.spec["gate"]["metrics"] = [
+        {"name": metric, **bound, "slices": [named] if named else []}
+        for bound, named in zip(bounds, (low, high), strict=True)
+    ]
+    if said is None:
+        load_pipeline(small.write())
+    else:
+        errors = errors_of(small)
+        assert f"gate.metrics{said}: the average of all slices can't be" in errors
+        assert f"{'each ' if ',' in low or low == 'sex' else ''}{low}, at_most: 0.8 on" in errors
+
+
+@pytest.mark.parametrize(
     ("metric", "within", "expected"),
     [
         ("accuracy", 0.99, None),
