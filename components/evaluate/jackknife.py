@@ -5,7 +5,8 @@ sample. This evaluator keeps all buckets in one accumulator, so an evaluation is
 over examples (`components.evaluate.means`), the metrics are TFMA's unchanged computations.
 
 Method: delete-m_j jackknife with Student's t (Busing, Meijer & van der Leeden 1999, "Delete-m Jackknife for Unequal
-m", Statistics and Computing 9:3-8). A bootstrap would visit every example once per sample. As with every interval of
+m", Statistics and Computing 9:3-8), or, if examples belong to groups, the delete-a-group jackknife (see
+`components.evaluate.groups`). A bootstrap would visit every example once per sample. As with every interval of
 the form estimate +- t * error, the interval of a slice without a single wrong answer has zero width, so consider the
 slice's size.
 """
@@ -167,7 +168,9 @@ class _BucketedMetrics(beam.CombineFn):
         deleted = [sample[key] for sample in without]
         return tfma.types.ValueWithTDistribution(
             sample_mean=float(value),
-            sample_standard_deviation=standard_error(float(value), [float(each) for each in deleted], sizes),
+            sample_standard_deviation=standard_error(
+                float(value), [float(each) for each in deleted], sizes, self._grouped
+            ),
             sample_degrees_of_freedom=len(sizes) - 1,
             unsampled_value=float(value),
         )

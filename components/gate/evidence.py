@@ -251,7 +251,7 @@ def of_parts(
         span: The difference between the largest and the smallest value that the metric can have.
         groups: The number of groups that examples belong to; None if they are independent.
     """
-    examples, parts, error = sum(sizes), len(sizes), standard_error(estimate, deleted, sizes)
+    examples, parts, error = sum(sizes), len(sizes), standard_error(estimate, deleted, sizes, groups is not None)
     together = 1.0 if groups is None else _group_of_an_example(sizes, groups)
     if examples < LEAST_EXAMPLES:
         return f"fewer than {LEAST_EXAMPLES:,}, the minimum for a metric that is neither a mean nor a ratio of sums"

@@ -133,13 +133,20 @@ def _without_each_part(candidate: CandidateReport, top: CandidateReport, metric:
     return ((one - other).tolist(), list(own.parts)) if len(one) == len(other) == len(own.parts) else ([], [])
 
 
+def _is_grouped(candidate: CandidateReport) -> bool:
+    whole = overall(candidate.slices)
+    return whole is not None and whole.groups is not None
+
+
 def _half_width(candidate: CandidateReport, top: CandidateReport, metric: str) -> float:
     deleted, sizes = _without_each_part(candidate, top, metric)
     if len(deleted) < 2:
         return math.inf
     difference = _badness(candidate, metric, True) - _badness(top, metric, True)
     # The same interval as for changes from the baseline.
-    return float(special.stdtrit(len(sizes) - 1, 0.975)) * standard_error(difference, deleted, sizes)
+    return float(special.stdtrit(len(sizes) - 1, 0.975)) * standard_error(
+        difference, deleted, sizes, _is_grouped(candidate)
+    )
 
 
 def _p_of_loss(

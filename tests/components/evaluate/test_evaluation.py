@@ -329,7 +329,9 @@ def test_whole_groups_are_left_out_when_examples_are_grouped(world, task, tmp_pa
             }
             assert dict(zip(each.parts, each.without["accuracy"], strict=True)) == pytest.approx(parts, abs=1e-12)
             value = each.metrics["accuracy"]
-            half = stats.t.ppf(0.975, 3) * standard_error(value.value, each.without["accuracy"], each.parts)
+            half = stats.t.ppf(0.975, 3) * standard_error(
+                value.value, each.without["accuracy"], each.parts, grouped=True
+            )
             assert (value.lower, value.upper) == pytest.approx((value.value - half, value.value + half), abs=1e-12)
 
 

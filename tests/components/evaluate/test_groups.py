@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from components.evaluate.groups import MOST_PARTS, are_together, bit, count, group_numbers, together
 from components.metrics.jackknife_error import standard_error
@@ -43,9 +44,26 @@ def test_interval_of_groups_covers_the_truth_where_that_of_examples_does_not():
         ):
             sizes = np.bincount(numbers, minlength=20)
             deleted = (right.sum() - np.bincount(numbers, right.ravel(), 20)) / (3000 - sizes)
-            covered[name] += abs(right.mean() - 0.8) <= 2.093 * standard_error(right.mean(), deleted, sizes)
+            covered[name] += abs(right.mean() - 0.8) <= 2.093 * standard_error(
+                right.mean(), deleted, sizes, grouped=name == "groups"
+            )
     assert 0.92 <= covered["groups"] / 400 <= 0.98
     assert covered["examples"] / 400 < 0.6
+
+
+@pytest.mark.parametrize(("groups", "parts", "least"), [(40, 40, 0.91), (300, 20, 0.93)])
+def test_interval_of_groups_of_very_unequal_sizes_covers_the_truth(groups, parts, least):
+    """Groups have from 1 to about 80 examples, and their shares of right answers differ."""
+    random, covered = np.random.default_rng(11), 0
+    for _ in range(1000):
+        sizes = np.ceil(random.lognormal(2, 1, groups))
+        right = random.binomial(sizes.astype(int), random.beta(8, 2, groups))
+        numbers = np.arange(groups) if groups == parts else random.integers(parts, size=groups)
+        held, correct = np.bincount(numbers, sizes), np.bincount(numbers, right)
+        estimate, deleted = right.sum() / sizes.sum(), (right.sum() - correct) / (sizes.sum() - held)
+        error = standard_error(estimate, deleted, held.astype(int), grouped=True)
+        covered += abs(estimate - 0.8) <= stats.t.ppf(0.975, parts - 1) * error
+    assert least <= covered / 1000 <= 0.97
 
 
 def test_interval_of_an_area_is_as_wide_as_a_bootstrap_over_clips():
@@ -59,7 +77,8 @@ def test_interval_of_an_area_is_as_wide_as_a_bootstrap_over_clips():
             ("examples", random.integers(20, size=2500)),
         ):
             deleted = [exact_auc(labels[numbers != part], scores[numbers != part]) for part in range(20)]
-            error = standard_error(exact_auc(labels, scores), deleted, np.bincount(numbers, minlength=20))
+            sizes = np.bincount(numbers, minlength=20)
+            error = standard_error(exact_auc(labels, scores), deleted, sizes, grouped=name == "groups")
             widths[name].append(2 * 2.093 * error)
         areas = []
         for _ in range(150):

@@ -29,6 +29,15 @@ def test_standard_error_is_busings_when_buckets_are_unequal():
     assert error == pytest.approx(expected, rel=1e-12)
 
 
+def test_standard_error_of_groups_is_kotts_when_they_are_unequal():
+    buckets = [np.ones(3), np.zeros(11), np.ones(6), np.zeros(1)]
+    # 9 of 21, and the shares without each of the groups.
+    deleted = [6 / 18, 9 / 10, 3 / 15, 9 / 20]
+    assert without_each(buckets) == pytest.approx(deleted)
+    expected = np.sqrt(3 / 4 * sum((each - 9 / 21) ** 2 for each in deleted))
+    assert standard_error(9 / 21, deleted, [3, 11, 6, 1], grouped=True) == pytest.approx(expected, rel=1e-12)
+
+
 def test_interval_covers_the_truth_as_often_as_it_says_when_drawn_1000_times():
     random = np.random.default_rng(3)
     covered = 0

@@ -12,6 +12,7 @@ from components.gate.statistics.bounded import BoundedMean
 from components.gate.statistics.bounded import p_value as p_of_mean
 from components.gate.statistics.paired import p_value, p_value_of_harm, score
 from components.gate.statistics.ratios import RatioChange, likely_ratios, of_samples
+from components.metrics.jackknife_error import standard_error
 from tests.samples import sample_of
 
 COUNTS = [(0, 0, 30, 0.1), (1, 0, 30, 0.1), (2, 3, 30, 0.05), (5, 5, 60, 0.1), (10, 2, 40, 0.05), (3, 8, 30, 0.0)]
@@ -159,6 +160,16 @@ def test_function_is_not_tested_when_it_has_few_examples_or_groups():
     assert found == "fewer than 1,000, the minimum for a metric that is neither a mean nor a ratio of sums"
     found = of_parts(0.1, 0.5, values, [500] * 20, 1, 1.0, groups=200)
     assert found.startswith("they provide as much evidence as 200 groups of equal size")
+
+
+def test_error_of_groups_is_that_of_groups():
+    values, sizes = list(np.linspace(0.4, 0.6, 20)), list(range(405, 605, 10))
+    for groups in (None, 5000):
+        error = of_parts(0.1, 0.5, values, sizes, 1, 1.0, groups).error
+        assert error == standard_error(0.5, values, sizes, grouped=groups is not None)
+    assert standard_error(0.5, values, sizes, grouped=True) != pytest.approx(
+        standard_error(0.5, values, sizes), rel=0.01
+    )
 
 
 @pytest.mark.parametrize(("losses", "n", "margin"), [(0, 300, 0.01), (3, 200, 0.05), (1, 30, 0.2), (60, 5000, 0.02)])

@@ -125,6 +125,17 @@ def test_smaller_one_is_taken_by_luck_at_most_at_rate_alpha_if_it_is_tested(deci
     assert rates["as good"] > 0.6
 
 
+@pytest.mark.parametrize(("groups", "taken"), [(None, "small"), (10, "best")])
+def test_interval_of_groups_is_wider_when_the_largest_differs(groups, taken):
+    """The small one loses 2 of 100 examples, both in one of 10 parts, the largest with 55 of them."""
+    parts = (55, *[5] * 9)
+    best = candidate("best", 0.9, 2000, None, (0.9,) * 10, parts, groups)
+    small = candidate("small", 0.88, 1000, None, (0.9, *[0.9 - 2 / 95] * 9), parts, groups)
+    assert (
+        chosen(best, small, decide_on="interval", bound={"at_least": 0.5}, by="smallest", within=0.04).chosen == taken
+    )
+
+
 # Name -> examples, tolerance, and rates of losses and gains at the tolerance. Groups have unequal sizes.
 TESTED = {
     "few flips": (1000, 0.02, 0.02, 0.0),
