@@ -162,12 +162,16 @@ def _on_slice(
         edge = -limit if is_change and sign == 1 else limit
         verdict, note = _compare(result, value, edge, sign, scale if is_change else 0.0, policy)
         evidence = None
-        if verdict == "pass" and policy.decide_on == "test" and result and metric:
+        few = result is not None and result.examples < policy.min_examples
+        if policy.decide_on == "test" and result and metric and value and not math.isnan(value.value):
             found = evidence_on(result, baseline if is_change else None, bound.name, edge, sign, span)
             verdict = "not_enough_data"
-            evidence, note = (None, f"{note}: {found}") if isinstance(found, str) else (found, note)
             if is_change and (flips := result.flips.get(bound.name)):
                 note += f", {flips.lost} lost and {flips.gained} gained"
+            if few or isinstance(found, str):
+                note += _needed(found, policy)
+            else:
+                evidence = found
         if value is None:
             note = _lacks(result, where, bound.name, f"change from {changed_from}" if is_change else "value")
         check = Check(
@@ -182,6 +186,17 @@ def _on_slice(
             note=note + (pair if is_change and value is not None else ""),
         )
         yield check, evidence
+
+
+def _needed(found: Evidence | str, policy: GateSpec) -> str:
+    """What the test needs, for a slice with fewer than `min_examples` examples or without evidence."""
+    if isinstance(found, str):
+        return f": {found}"
+    enough = found.enough(policy.error_rate)
+    if enough is None:
+        return ""
+    number = max(enough, policy.min_examples)
+    return f"; by itself, the test needs about {number:,} in 80 % of evaluations if the true value is the measured one"
 
 
 def contradictions(reference: Sequence[SliceResult], policy: GateSpec) -> Iterator[str]:

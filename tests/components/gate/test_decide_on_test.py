@@ -167,6 +167,27 @@ def test_bounds_are_refused_when_they_contradict_each_other_on_a_slice_that_both
     decision_on([slice_of(100, 90)], metrics=[{**low, "slices": ["label=5"]}, {**high, "slices": ["label=6"]}])
 
 
+@pytest.mark.parametrize(
+    ("right", "lost", "said"),
+    [
+        # Without any change, 149 examples are enough for a margin of 2 points: 0.98 ** 149 is 0.049.
+        (10, 0, r"10 examples: fewer than 30, 0 lost and 0 gained; by itself, the test needs about 1[456]\d in 80 %"),
+        # A drop of 10 points is beyond the bound, however many examples there are.
+        (9, 1, r"10 examples: fewer than 30, 1 lost and 0 gained \("),
+    ],
+)
+def test_slice_with_few_examples_says_how_many_the_test_needs(right, lost, said):
+    decision = decision_on([slice_of(10, right, lost)])
+    (check,) = (each for each in decision.candidates[0].checks if each.quantity == "change of accuracy")
+    assert check.verdict == "not_enough_data"
+    assert re.search(said, check.note), check.note
+    # With tiny margins, `min_examples` is what counts.
+    (check,) = (
+        decision_on([slice_of(10, 10)], metrics=[{"name": "accuracy", "at_least": 0.5}]).candidates[0].checks[-1:]
+    )
+    assert "needs about 30 in 80 %" in check.note
+
+
 def test_decision_says_that_bounds_contradict_each_other_given_the_baseline():
     bounds = [{"name": "accuracy", "max_drop_from_baseline": 0.01}, {"name": "accuracy", "at_most": 0.8}]
     decision = decision_on([slice_of(1000, 900)], metrics=bounds)
