@@ -11,6 +11,7 @@ import typer
 from components.core.supervisor import supervised
 from edgemill import options, project_commands, run_commands, upkeep_commands
 from edgemill.commands import share_name
+from edgemill.commands.schema import Described, print_schema
 from edgemill.contract import Commands, contracted, keeping, print_json
 from edgemill.registry_commands import app as registry_app
 
@@ -133,12 +134,16 @@ def doctor(
 
 @app.command()
 @contracted
-def schema() -> None:
-    """Print the JSON schema of the pipeline file, for editors."""
-    from pipelines.file.schema import schema_of
-    from pipelines.file.spec import PipelineSpec
-
-    print_json(schema_of(PipelineSpec))
+def schema(
+    file: Annotated[
+        Described,
+        typer.Argument(
+            metavar="FILE", help="The file: pipeline, device, environment, or card (the facts of a model card)."
+        ),
+    ] = Described.PIPELINE,
+) -> None:
+    """Print the JSON schema of a file, for editors and programs."""
+    print_schema(file)
 
 
 @app.command()

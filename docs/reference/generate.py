@@ -36,18 +36,20 @@ reference as a JSON schema for your editor. Names of recipes are lowercase lette
 DEVICE_INTRODUCTION = """\
 A device profile is a YAML file that `devices` of a pipeline file names by its path. The profiles in
 [`pipelines/devices/`](../../pipelines/devices) can be named without a path: [shipped devices](devices.md).
-[Devices](../devices.md) explains the tools."""
+[Devices](../devices.md) explains the tools. `edgemill schema device` prints this reference as a JSON schema."""
 
 ENVIRONMENT_INTRODUCTION = """\
 An environment file says where pipelines run. Pass it with `--environment FILE`. Relative paths are relative to the
 file. It must not contain secrets: it names the secrets of the cluster, or you pass them in environment variables. Copy
 [`kubeflow/environment.example.yaml`](../../kubeflow/environment.example.yaml).
-[Kubeflow](../kubeflow.md) and [production](../production.md) explain how to use it."""
+[Kubeflow](../kubeflow.md) and [production](../production.md) explain how to use it. `edgemill schema environment`
+prints this reference as a JSON schema."""
 
 CARD_INTRODUCTION = """\
 A run writes a JSON file with these fields for each device whose gate chose a model: `cards/DEVICE.json` next to the
 report. The model card, `cards/DEVICE.md`, is made from it. [Model cards](../model-cards.md) explains both. `format` is
-the version of this schema: new fields don't change it."""
+the version of this schema: new fields don't change it. `edgemill schema card` prints it as a JSON schema. Numbers that
+JSON lacks, such as a metric that could not be computed, are the texts `NaN`, `Infinity`, and `-Infinity`."""
 
 COMMANDS_INTRODUCTION = """\
 `make setup` installs the command as `.venv/bin/edgemill`. The [exit statuses](../production.md#exit-statuses) are the

@@ -1,4 +1,4 @@
-"""JSON schemas of the YAML files, with a description of each field, for editors and for `docs/reference/`."""
+"""JSON schemas of YAML and JSON files, with a description of each field, for editors, programs, and reference pages."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
     return {"$schema": GenerateJsonSchema.schema_dialect, **kind.model_json_schema(schema_generator=_Described)}
 
 
+def schema_of_written(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a file that a run writes, as for `schema_of`.
+
+    Numbers that JSON lacks are strings. Fields that a later version adds are valid too.
+    """
+    return {"$schema": GenerateJsonSchema.schema_dialect, **kind.model_json_schema(schema_generator=_Written)}
+
+
 class _Described(GenerateJsonSchema):
     """Copies the descriptions of fields from class docstrings to the fields."""
 
@@ -34,6 +42,21 @@ class _Described(GenerateJsonSchema):
             properties = described.get("properties", {})
             if name in texts:
                 properties[field.alias or name]["description"] = texts[name]
+        return found
+
+
+class _Written(_Described):
+    """Describes values as `components.core.values.FrozenModel` writes them."""
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
+        found = super().float_schema(schema)
+        if schema.get("allow_inf_nan") is False:
+            return found
+        return {"anyOf": [found, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        found = super().model_schema(schema)
+        self.resolve_ref_schema(found).pop("additionalProperties", None)
         return found
 
 

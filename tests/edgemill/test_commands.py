@@ -84,9 +84,25 @@ def test_version_is_that_of_the_package_with_the_generation_and_the_libraries() 
     assert f"tfx {version('tfx')}" in lines
 
 
-def test_schema_is_json_and_accepts_the_shipped_file() -> None:
-    result = CliRunner().invoke(app, ["schema"])
-    assert json.loads(result.output)["title"] == "PipelineSpec"
+@pytest.mark.parametrize(
+    ("file", "title"),
+    [
+        ((), "PipelineSpec"),
+        (("pipeline",), "PipelineSpec"),
+        (("device",), "DeviceProfile"),
+        (("environment",), "EnvironmentFile"),
+        (("card",), "CardFacts"),
+    ],
+)
+def test_schema_is_json_for_each_file(file: tuple[str, ...], title: str) -> None:
+    result = CliRunner().invoke(app, ["schema", *file])
+    assert json.loads(result.output)["title"] == title
+
+
+def test_schema_of_an_unknown_file_is_refused() -> None:
+    result = CliRunner().invoke(app, ["schema", "cards"])
+    assert result.exit_code == 2
+    assert "card" in result.stderr and "environment" in result.stderr
 
 
 def test_validate_says_what_is_valid(tmp_path: Path) -> None:

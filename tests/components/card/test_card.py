@@ -5,12 +5,14 @@ import re
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from components.card.facts import CardFacts, card_facts
 from components.card.text import model_card
 from components.core.errors import ModelError
 from components.facts.evaluation import MetricValue
 from components.spec.card import CardSpec
+from pipelines.file.schema import schema_of_written
 from pipelines.report.render import write_report
 from tests.pipelines.report.conftest import make_summary
 
@@ -95,6 +97,20 @@ def test_facts_are_json_that_can_be_read_again(facts) -> None:
     again = CardFacts.model_validate_json(facts.model_dump_json())
     assert model_card(again) == model_card(facts)
     assert json.loads(facts.model_dump_json())["format"] == 1
+
+
+def test_facts_are_valid_by_their_schema(facts) -> None:
+    schema = schema_of_written(CardFacts)
+    Draft202012Validator.check_schema(schema)
+    validator, written = Draft202012Validator(schema), json.loads(facts.model_dump_json())
+    validator.validate(written)
+    # A metric that could not be computed on a slice is not a number.
+    assert any(value["value"] == "NaN" for each in written["slices"] for value in each["metrics"].values())
+    # New fields don't change `format`, but other kinds of values do.
+    validator.validate({**written, "later": 1, "about": {**written["about"], "later": 1}})
+    assert not validator.is_valid({**written, "bytes": "many"})
+    assert not validator.is_valid({**written, "format": 2})
+    assert not validator.is_valid({**written, "saturated": "none"})
 
 
 def test_only_a_chosen_candidate_has_a_card(summary) -> None:
