@@ -29,7 +29,7 @@ class Input:
 
     Attributes:
         features: Feature name -> type of its values. Several features are columns of numbers, in the order of the
-            input. A column of type `bool` contains strings: true and false in any case, or 1 and 0.
+            input. A column of type `bool` contains strings: true and false in any case, or numbers.
         shape: Shape of one example of the input.
         scale, offset: The input is `value * scale + offset`. With tuples, each column has its own.
         dtype: Type of the input.
@@ -142,7 +142,7 @@ class SeveralInputsTask:
 
 
 def _truths(texts: tf.Tensor) -> tf.Tensor:
-    """Converts texts [N] to 1 for true or 1, and 0 for false or 0, [N, 1]. Others raise an InvalidArgumentError."""
+    """Converts texts [N] to 1 for true, 0 for false, and numbers, [N, 1]. Others raise an InvalidArgumentError."""
     import tensorflow as tf
 
     digits = tf.strings.lower(tf.strings.strip(texts))
@@ -153,16 +153,17 @@ def _truths(texts: tf.Tensor) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class LabelsTask:
-    """Turns features into the inputs of a model whose examples can have several labels, or none.
+    """Turns features into the inputs of a model whose examples have several labels: yes or no for each, or numbers.
 
-    The model has one output for each label. Recipes can fine-tune it.
+    The model returns one number for each label. Recipes can fine-tune it.
 
     Attributes:
         inputs: Name of an input of the model -> the features that it is made from.
         output: Name of the model's output.
-        labels: The labels that become targets: 1 for each label that an example has, 0 for the others.
+        labels: The labels that become targets: 1 for each label that an example has, and 0 for the others; or numbers.
         logits: Whether the outputs are logits instead of probabilities.
         learning_rate: The rate of Adam, unless a step sets another.
+        objective: `labels` for 0 and 1, or `values` for regression of several numbers.
     """
 
     inputs: Mapping[str, Input]
@@ -170,6 +171,7 @@ class LabelsTask:
     labels: Input
     logits: bool = False
     learning_rate: float = 1e-3
+    objective: Objective = "labels"
 
     def feature_spec(self) -> Mapping[str, Any]:
         """The features of all inputs and of the labels."""
@@ -186,8 +188,8 @@ class LabelsTask:
         return {self.output: self.labels.decode(features)}
 
     def compile(self, model: Any) -> None:
-        """Compile with Adam, and with the loss of the labels."""
-        _compile(model, "labels", self.learning_rate, logits=self.logits)
+        """Compile with Adam, and with the loss of the objective."""
+        _compile(model, self.objective, self.learning_rate, logits=self.logits)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import typer
@@ -115,7 +115,7 @@ def init_project(
 
     @cache
     def recognized(options: Options) -> Data:
-        return with_outputs_of(model, partial(recognize_data, data, options))
+        return with_outputs_of(model, options, lambda given: recognize_data(data, given))
 
     try:
         _check_model(model, model_field)

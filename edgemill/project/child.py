@@ -21,7 +21,7 @@ from components.spec.devices.device import DeviceProfile
 from edgemill.project.found import Data, Options
 from edgemill.project.inputs import ModelInput
 from edgemill.project.objective import Model
-from edgemill.project.output_names import loss_of
+from edgemill.project.output_names import losses_of
 from edgemill.project.plan import Plan, plan
 from edgemill.project.scales import Scale
 from edgemill.project.standardized import LEAST_STEPS, STANDARDIZED, without_standardization
@@ -92,8 +92,8 @@ def _planned(job: Job, folder: Path, watch: Watch) -> Plan:
         built = check_pretrained(baseline, None)
     sizes = {output: _numbers(job.model, output, tuple(shape)) for output, shape in built.shapes.items()}
     output, outputs = next(iter(sizes.items()))
-    model = Model(inputs=inputs, outputs=outputs, output=output, sizes=sizes if len(sizes) > 1 else {},
-                  loss=loss_of(Path(job.model)))  # fmt: skip
+    losses = losses_of(Path(job.model), tuple(sizes))
+    model = Model(inputs=inputs, outputs=outputs, output=output, sizes=sizes if len(sizes) > 1 else {}, losses=losses)
 
     def run(values: dict[str, Any]) -> dict[str, Any]:
         watch(3, STAGES, "trying the model on the examples")

@@ -182,7 +182,9 @@ def _task(plan: Plan, model: Path, data: Path) -> str:
         lines = (
             f"    inputs={{\n{by_name}    }},\n    output={_python(plan.output)},\n    labels=Input(\n{labels}    ),\n"
         )
-        lines += _lines({"logits": plan.logits})
+        lines += _lines(
+            {"logits": plan.logits, **({} if plan.objective == "labels" else {"objective": plan.objective})}
+        )
     elif len(inputs) == 1:
         name, imported = "OneInputTask", "OneInputTask"
         lines = _lines({**inputs[0], **described})

@@ -59,8 +59,7 @@ class Data(FrozenModel):
         folder: Folder of the files.
         label: Feature of the label; "" if each example can have several.
         labels: Features of several labels of an example, in their order -> type of their values.
-        not_binary: A description of one of several labels that isn't 0 or 1. Only a model with several outputs supports
-            it.
+        not_binary: A description of one of several labels that isn't 0 or 1: a class, or a number to predict.
         classes: Names of the classes, sorted; empty if labels are numbers.
         numbers: The different labels, sorted, if they are numbers and there are few enough for classes.
         label_type: Type of the labels.
@@ -247,7 +246,7 @@ def refuse_one_label(held: Iterable[object], label: str, where: str, count: int)
 
 
 def refuse_labels(found: str, where: str) -> None:
-    """Raise the DataError for several labels if some are neither 0 nor 1.
+    """Raise the DataError for several labels if some are neither numbers nor true and false.
 
     Args:
         found: A description of the first one; empty if there are none.
@@ -255,9 +254,9 @@ def refuse_labels(found: str, where: str) -> None:
     """
     if found:
         raise DataError(
-            "the labels have several numbers for each example, and not all are 0 or 1",
+            "the labels have several values for each example, and not all are numbers in a list",
             where=where,
-            bound="one number or text for each example, one-hot vectors, or 0 and 1 for each of several labels",
+            bound="one number or text for each example, or a list of as many numbers as the model returns",
             measured=found,
             remedy="choose another label with --label, or write a pipeline file and a task with `targets`: see "
             "docs/outputs.md",

@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 # More different numbers than this aren't classes.
 MOST_CLASSES = 1_000
 # Losses of models that answer with one of two classes, without underscores.
-_OF_TWO_CLASSES = frozenset({"binarycrossentropy", "binaryfocalcrossentropy", "hinge", "squaredhinge"})
+OF_TWO_CLASSES = frozenset({"binarycrossentropy", "binaryfocalcrossentropy", "hinge", "squaredhinge"})
 # The outputs of a sigmoid, and of tanh.
 _BOUNDS = ((0.0, 1.0), (-1.0, 1.0))
 
@@ -57,6 +57,11 @@ def is_pair(numbers: tuple[float, ...]) -> bool:
     return len(numbers) == 2 and numbers != (0, 1)
 
 
+def plain(loss: str) -> str:
+    """The name of a loss in lower case, without underscores."""
+    return loss.replace("_", "").lower()
+
+
 def answers_with_classes(numbers: tuple[float, ...], outputs: Array, loss: str) -> bool:
     """Whether one output is the answer of a classifier if the labels have two values.
 
@@ -65,7 +70,7 @@ def answers_with_classes(numbers: tuple[float, ...], outputs: Array, loss: str) 
         outputs: Outputs [N, ...], from all ranges of the input.
         loss: Name of the loss that the model was compiled with; "" if it is unknown.
     """
-    if loss.replace("_", "").lower() in _OF_TWO_CLASSES:
+    if plain(loss) in OF_TWO_CLASSES:
         return True
     # No value between the bounds is a label, so a regression could not reach the labels.
     return numbers != (0, 1) and any(
@@ -74,14 +79,20 @@ def answers_with_classes(numbers: tuple[float, ...], outputs: Array, loss: str) 
     )
 
 
-def refuse_unclear(data: Data, outputs: Array) -> None:
-    """Raise the UnclearError for a single output whose meaning is unknown. `outputs` are those of examples [N, ...]."""
-    names = " and ".join(names_of(data.numbers or (0.0, 1.0)))
+def refuse_unclear(numbers: tuple[float, ...], label: str, outputs: Array) -> None:
+    """Raise the UnclearError for an output whose meaning is unknown.
+
+    Args:
+        numbers: The two values of its label.
+        label: Feature of the label.
+        outputs: Its values for examples, [N, ...].
+    """
+    names = " and ".join(names_of(numbers))
     raise UnclearError(
         "it is not clear whether the model returns one of two classes, or a number",
         option="objective",
         question="What does the model return: two_classes or values (a number)?",
         default="two_classes",
-        measured=f"labels {names} ({data.label}), and outputs from {np.min(outputs):.2f} to {np.max(outputs):.2f}",
+        measured=f"labels {names} ({label}), and outputs from {np.min(outputs):.2f} to {np.max(outputs):.2f}",
         remedy="add `--objective two_classes` or `--objective values`",
     )

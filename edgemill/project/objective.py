@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import numpy.typing as npt
 from components.core.errors import DataError, EdgemillError, ModelError, SpecError, counted, one_of, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective
-from edgemill.project.found import Data, Options, refuse_labels
+from edgemill.project.found import Data, Options
 from edgemill.project.inputs import ModelInput
-from edgemill.project.numbered import answers_with_classes, refuse_unclear
+from edgemill.project.numbered import OF_TWO_CLASSES, answers_with_classes, plain, refuse_unclear
 from edgemill.project.unclear import UnclearError
 
 Array = npt.NDArray[Any]
@@ -37,44 +38,77 @@ class Model(FrozenModel):
         outputs: Numbers in one output.
         output: Name of the output.
         sizes: Name of each of several outputs -> numbers in it; empty if there is one.
-        loss: Name of the loss that the model was compiled with; "" if it is unknown.
+        losses: Output -> name of the loss that it was compiled with; "" if it is unknown.
     """
 
     inputs: dict[str, ModelInput]
     outputs: int
     output: str = ""
     sizes: dict[str, int] = {}
-    loss: str = ""
+    losses: dict[str, str] = {}
+
+    @property
+    def loss(self) -> str:
+        """The loss of the only output."""
+        return self.losses.get(self.output, "")
 
 
-def _check_labels(model: Model, data: Data, labels: Array, options: Options) -> None:
-    """Check that a model has an output for each of several labels, and that the labels are 0 or 1."""
-    if options.objective not in {None, "labels"}:
+def _of_several(model: Model, data: Data, labels: Array, options: Options) -> Objective:
+    """The objective for several labels [N, labels]: `labels` for 0 and 1, otherwise `values`."""
+    if options.objective not in {None, "labels", "values"}:
         raise SpecError(
             "the examples have several labels each",
             where="--objective",
-            bound="labels",
+            bound="labels or values",
             measured=options.objective,
             remedy="omit the option, or name one label with --label",
         )
-    names = ", ".join(data.labels)
-    wrong = labels[(labels != 0) & (labels != 1)]
-    refuse_labels(data.not_binary or (f"{names}: {wrong[0]:g}" if wrong.size else ""), "--data")
     if model.outputs != labels.shape[1]:
         raise ModelError(
             "the labels do not match the model's outputs",
             where="--model",
-            bound=f"{counted(labels.shape[1], 'output')}, one for each label: {names}",
+            bound=f"{counted(labels.shape[1], 'output')}, one for each label: {', '.join(data.labels)}",
             measured=counted(model.outputs, "output"),
             remedy="list the labels of the model with --label, in the order of its outputs",
         )
+    if options.objective == "values":
+        return "values"
+    wrong = labels[(labels != 0) & (labels != 1)]
+    if not (data.not_binary or wrong.size):
+        return "labels"
+    # Two values, such as -1 and 1, are more likely to be answers to yes-or-no questions than numbers.
+    if options.objective == "labels" or plain(model.loss) in OF_TWO_CLASSES or len(np.unique(labels)) == 2:
+        _refuse_other_than_binary(data, wrong)
+    return "values"
+
+
+def refuse_out_of_reach(data: Data, labels: Array, outputs: Array) -> None:
+    """Refuse whole numbers as the labels of a model that returns chances, such as a 2 by mistake among 0 and 1.
+
+    Args:
+        data: The data.
+        labels: The labels [N, labels].
+        outputs: The outputs in all ranges of the input, [M, labels].
+    """
+    wrong = labels[(labels != 0) & (labels != 1)]
+    if wrong.size and _whole(labels) and outputs.min() >= 0 and outputs.max() <= 1:
+        _refuse_other_than_binary(data, wrong)
+
+
+def _refuse_other_than_binary(data: Data, wrong: Array) -> None:
+    raise DataError(
+        "the labels have several numbers for each example, and not all are 0 or 1",
+        where="--data",
+        bound="0 or 1 for each label, because the model seems to return an answer for each",
+        measured=data.not_binary or f"{', '.join(data.labels)}: {wrong[0]:g}",
+        remedy="save these labels as 0 and 1; or, if the model returns numbers, add `--objective values`",
+    )
 
 
 def objective_of(model: Model, data: Data, classes: tuple[str, ...], labels: Array, options: Options) -> Objective:
     """Determine the objective of the model. Raises a ModelError if its outputs don't fit the labels."""
     if data.labels:
-        _check_labels(model, data, labels, options)
-        return "labels"
+        return _of_several(model, data, labels, options)
     if options.objective is not None and not (options.objective == "values" and classes):
         possible = ("two_classes", "values") if model.outputs == 1 else ("classes",)
         if options.objective not in possible:
@@ -152,11 +186,33 @@ def metrics_of(objective: Objective, labels: Array) -> tuple[str, ...]:
 
 
 def usual_max_loss(objective: Objective, labels: Array) -> float:
-    """Return the default for how much worse a candidate can be."""
-    return float(f"{_MAX_RISE * labels.std():.2g}") if objective == "values" else _MAX_DROP
+    """The default for how much worse a candidate can be. Of several numbers [N, ...], the deviation is averaged."""
+    return float(f"{_MAX_RISE * labels.std(axis=0).mean():.2g}") if objective == "values" else _MAX_DROP
 
 
-def refuse_near_labels(data: Data, outputs: Array, loss: str) -> None:
-    """Refuse to guess the meaning of outputs that look like neither probabilities nor logits, without a loss."""
+def hidden_numbers(labels: Array, names: Sequence[str], max_loss: float) -> tuple[str, ...]:
+    """Warn of numbers that vary less than the bound on the mean error of all, so that it hardly shows their errors.
+
+    Args:
+        labels: Several numbers of each example, [N, numbers].
+        names: Their features: one for each, or one for all.
+        max_loss: The bound.
+    """
+    deviations = labels.std(axis=0)
+    each = names if len(names) == len(deviations) else [f"number {place + 1}" for place in range(len(deviations))]
+    hidden = [name for name, deviation in zip(each, deviations, strict=True) if 0 < deviation < max_loss]
+    if not hidden:
+        return ()
+    return (
+        f"the mean absolute error of all labels hardly shows errors in {some_of(hidden)}, which vary by less than its "
+        f"bound, {max_loss:g}; train the model on labels of similar sizes",
+    )
+
+
+def refuse_near_labels(numbers: tuple[float, ...], label: str, outputs: Array, loss: str) -> None:
+    """Refuse to guess the meaning of outputs that look like neither probabilities nor logits, without a loss.
+
+    `numbers` are the two values of the label.
+    """
     if outputs.min() >= -1 and outputs.max() <= 2 and not answers_with_classes((0, 1), outputs, loss):
-        refuse_unclear(data, outputs)
+        refuse_unclear(numbers, label, outputs)

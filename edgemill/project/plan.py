@@ -18,7 +18,15 @@ from edgemill.project.found import Data, Options
 from edgemill.project.inputs import PlannedInput, match, with_ranges
 from edgemill.project.lists import nearest
 from edgemill.project.numbered import answers_with_classes, is_pair, numbered, refuse_unclear, with_classes
-from edgemill.project.objective import Model, metrics_of, objective_of, refuse_near_labels, usual_max_loss
+from edgemill.project.objective import (
+    Model,
+    hidden_numbers,
+    metrics_of,
+    objective_of,
+    refuse_near_labels,
+    refuse_out_of_reach,
+    usual_max_loss,
+)
 from edgemill.project.scales import choose
 from edgemill.project.several_outputs import PlannedOutput, labels_of_outputs, planned_outputs
 from edgemill.project.standardized import coarse_columns
@@ -121,7 +129,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     if objective is None:
         held = {output: columns[label] for output, label in labels_of_outputs(data, model.sizes).items()}
         own = {name: each if each[:1].size > 1 else each.reshape(len(each)) for name, each in held.items()}
-        chosen, planned = planned_outputs(data, model.sizes, own, answers, options)
+        chosen, planned = planned_outputs(data, model.sizes, own, answers, options, model.losses)
         return Plan(
             **shared,
             outputs=planned,
@@ -143,10 +151,12 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
     if objective in {"classes", "two_classes"} and not classes:
         section["num_classes"] = max(2, model.outputs)
     outputs = {name: next(iter(found.values())) for name, found in answers.items()}
+    if objective == "values" and data.labels and options.objective is None:
+        refuse_out_of_reach(data, labels, np.concatenate([*outputs.values()]))
     order = used if data.is_table else ()
     trial, trials = choose(outputs, labels, objective, options.scale, classes, columns=order)
     if objective == "two_classes" and not classes and options.objective is None and trial.logits:
-        refuse_near_labels(data, outputs[trial.scale], model.loss)
+        refuse_near_labels(data.numbers or (0.0, 1.0), data.label, outputs[trial.scale], model.loss)
     measure = "mean absolute error" if objective == "values" else "share of wrong answers"
     asked = f", with the labels {some_of(data.labels)}" if data.labels else ""
     tried = ", ".join(f"{each.scale}: {each.error:.3f}" for each in trials)
@@ -161,6 +171,7 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         "examples",
         *unread,
     )
+    max_loss = usual_max_loss(objective, labels) if options.max_loss is None else options.max_loss
     return Plan(
         **shared,
         output=model.output,
@@ -169,10 +180,14 @@ def plan(data: Data, model: Model, options: Options, run: Callable[[dict[str, Ar
         metrics=metrics_of(objective, labels),
         range=trial.scale,
         logits=trial.logits,
-        max_loss=usual_max_loss(objective, labels) if options.max_loss is None else options.max_loss,
+        max_loss=max_loss,
         coarse=_coarse(data, inputs, values, trial.scale),
         facts=facts,
-        warnings=(*data.warnings, *([untested(without)] if without else [])),
+        warnings=(
+            *data.warnings,
+            *([untested(without)] if without else []),
+            *(hidden_numbers(labels, [*data.labels], max_loss) if objective == "values" and data.labels else ()),
+        ),
     )
 
 
@@ -186,7 +201,7 @@ def _of_pair(
     """
     found = np.concatenate([next(iter(outputs.values())).ravel() for outputs in answers.values()])
     if options.objective is None and not answers_with_classes(data.numbers, found, model.loss):
-        refuse_unclear(data, found)
+        refuse_unclear(data.numbers, data.label, found)
     return (labels == data.numbers[1]).astype(np.float64), with_classes(data)
 
 

@@ -37,11 +37,13 @@ class Trial(NamedTuple):
         scale: Name of the range.
         error: Share of wrong examples, or the mean absolute error.
         logits: Whether the outputs are logits.
+        each: Mean absolute error of each number that the model returns; empty for classes and labels.
     """
 
     scale: str
     error: float
     logits: bool
+    each: tuple[float, ...] = ()
 
 
 def candidates(stored: str, values: Array, *, table: bool) -> list[Scale]:
@@ -121,8 +123,8 @@ def trial_of(scale: str, outputs: Array, labels: Array, objective: Objective) ->
     """How well outputs [N, ...] in a range fit labels [N] or [N, ...]."""
     found = outputs.reshape(len(outputs), -1).astype(np.float64)
     if objective == "values":
-        error = float(np.abs(found - labels.reshape(len(labels), -1)).mean())
-        return Trial(scale, error, logits=False)
+        each = np.abs(found - labels.reshape(len(labels), -1)).mean(axis=0)
+        return Trial(scale, float(each.mean()), logits=False, each=tuple(each.tolist()))
     if objective == "labels":
         return Trial(scale, float((_answers(found) != labels).mean()), bool(found.min() < 0 or found.max() > 1))
     labels = labels.reshape(len(labels))
@@ -176,24 +178,31 @@ def refuse_chance(best: Trial, labels: Array, trials: list[Trial], columns: Sequ
 
 
 def refuse_constant(best: Trial, labels: Array, trials: list[Trial], columns: Sequence[str] = ()) -> None:
-    """Refuse numbers that are worse than always answering with the median of the labels [N, ...].
+    """Refuse numbers of which one is worse than always answering with the median of its labels [N, ...].
 
     `columns` are those of a table, in the order of the input.
     """
-    constant = float(np.abs(labels - np.median(labels, axis=0)).mean())
-    if best.error <= constant:
+    constants = np.abs(labels - np.median(labels, axis=0)).mean(axis=0).reshape(-1)
+    several = len(constants) > 1
+    # One of several numbers can be constant. Any error is then worse than the median.
+    worse = [place for place, constant in enumerate(constants)
+             if best.each[place] > constant and (constant or not several)]  # fmt: skip
+    if not worse:
         return
-    errors = ", ".join(f"{trial.scale}: {trial.error:.3g}" for trial in trials)
+    place = worse[0]
+    errors = ", ".join(f"{trial.scale}: {trial.each[place]:.3g}" for trial in trials)
     raise SpecError(
         "the model's answers are worse than always answering with the median of the labels",
         where="--columns" if columns else "--scale",
-        bound=f"a mean absolute error below {constant:.3g}",
-        measured=f"{errors}, on {counted(len(labels), 'example')}",
+        bound=f"a mean absolute error below {constants[place]:.3g}",
+        measured=f"{errors}, on {counted(len(labels), 'example')}"
+        + (f", for number {place + 1} of {len(constants)}" if several else ""),
         remedy=(
             f"list the columns in the order of the model's input with --columns (tried: {some_of(columns, 20)}), "
             if columns
             else ""
         )
+        + ("check that the labels have the order of the model's outputs, " if several else "")
         + "check that the labels have the unit in which the model answers, or choose a range with --scale if the model "
         "is not trained",
     )

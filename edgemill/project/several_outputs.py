@@ -14,8 +14,9 @@ from components.core.errors import ModelError, counted, some_of
 from components.core.values import FrozenModel
 from components.data.ready_made import Objective, Stored
 from edgemill.project.found import Data, Options
-from edgemill.project.numbered import answers_with_classes, is_pair
-from edgemill.project.objective import METRICS, usual_max_loss
+from edgemill.project.lists import listed
+from edgemill.project.numbered import OF_TWO_CLASSES, answers_with_classes, is_pair, plain, refuse_unclear
+from edgemill.project.objective import METRICS, refuse_near_labels, usual_max_loss
 from edgemill.project.scales import Trial, refuse_chance, refuse_constant, refuse_range, trial_of
 from edgemill.project.unclear import UnclearError
 
@@ -83,11 +84,11 @@ def unclear_labels(known: Sequence[str], outputs: Sequence[str], found: object) 
         "the model has several outputs, and each needs a label",
         option="label",
         question=f"Which ones are the labels of the outputs {', '.join(outputs)}, in this order?",
-        default=",".join(suggested),
+        default=listed(suggested),
         bound=f"{counted(len(outputs), 'label')}, one for each output: {', '.join(outputs)}",
         measured=found,
         remedy="list the columns or arrays in the order of the outputs, such as "
-        f"`--label {shlex.quote(','.join(suggested))}`; for labels that are neither numbers nor arrays, write a "
+        f"`--label {shlex.quote(listed(suggested))}`; for labels that are neither numbers nor arrays, write a "
         "pipeline file and a task with `targets`: see docs/outputs.md",
     )
 
@@ -98,6 +99,7 @@ def planned_outputs(
     labels: Mapping[str, Array],
     outputs: Mapping[str, Mapping[str, Array]],
     options: Options,
+    losses: Mapping[str, str],
 ) -> tuple[str, dict[str, PlannedOutput]]:
     """Choose the range with which all outputs are most accurate, and the label that each output is compared with.
 
@@ -107,16 +109,27 @@ def planned_outputs(
         labels: Output -> labels of N examples, [N] or [N, size].
         outputs: Name of a range -> output -> its values for these examples, [N, ...].
         options: The user's options.
+        losses: Output -> name of its recorded loss; "" if it is unknown.
 
     Raises:
+        UnclearError: It isn't clear whether an output is the answer of a classifier or a number.
         ModelError: An output doesn't fit its label.
         SpecError: There is no such range, or an output is not better than chance, or
             than the median of its labels, in any range.
     """
     named = labels_of_outputs(data, sizes)
-    pairs = {name: _pair(labels[name], [found[name] for found in outputs.values()]) for name in sizes}
+    answers = {
+        name: np.concatenate([found[name].reshape(len(labels[name]), -1) for found in outputs.values()])
+        for name in sizes
+    }
+    pairs = {name: _pair(labels[name], answers[name], named[name], losses.get(name, ""), options) for name in sizes}
     labels = {name: labels[name] * scale + offset for name, (scale, offset) in pairs.items()}
     objectives = {name: _objective(name, size, labels[name], named[name]) for name, size in sizes.items()}
+    if options.objective == "values":
+        for name, pair in pairs.items():
+            unchanged = objectives[name] == "two_classes" and pair == (1.0, 0.0)
+            if unchanged and _may_be_number(answers[name], losses.get(name, "")):
+                objectives[name] = "values"
     trials = {
         name: [trial_of(scale, found[name], labels[name], objective) for scale, found in outputs.items()]
         for name, objective in objectives.items()
@@ -137,6 +150,8 @@ def planned_outputs(
         if options.scale is None:
             refuse_poor = refuse_constant if objective == "values" else refuse_chance
             refuse_poor(trial, labels[name], trials[name], tuple(data.columns) if data.is_table else ())
+        if objective == "two_classes" and pairs[name] == (1.0, 0.0) and options.objective is None and trial.logits:
+            refuse_near_labels((0.0, 1.0), named[name], outputs[chosen][name], losses.get(name, ""))
         measure = "a mean absolute error of" if objective == "values" else "a share of wrong answers of"
         planned[name] = PlannedOutput(
             label=named[name],
@@ -153,18 +168,29 @@ def planned_outputs(
     return chosen, planned
 
 
-def _pair(labels: Array, outputs: Sequence[Array]) -> tuple[float, float]:
+def _pair(labels: Array, answers: Array, label: str, loss: str, options: Options) -> tuple[float, float]:
     """The scale and offset that turn the labels [N] of two classes, such as -1 and 1, into 0 and 1.
 
-    `outputs` are the values [N, ...] of their output in each range. If it isn't clear that they are answers of a
-    classifier, the labels stay as they are.
+    `answers` are the values [M, size] of their output in all ranges. Numbers that aren't classes stay as they are.
+
+    Raises:
+        UnclearError: It isn't clear whether they are classes.
     """
-    found = tuple(np.unique(labels).tolist())
-    answers = np.concatenate([each.reshape(len(each), -1) for each in outputs])
-    if labels.ndim > 1 or answers.shape[1] > 1 or not is_pair(found) or not answers_with_classes(found, answers, ""):
+    found = tuple(np.unique(labels.astype(np.float64)).tolist())
+    if labels.ndim > 1 or answers.shape[1] > 1 or not is_pair(found):
         return 1.0, 0.0
+    if not answers_with_classes(found, answers, loss):
+        if options.objective is None:
+            refuse_unclear(found, label, answers)
+        if options.objective != "two_classes":
+            return 1.0, 0.0
     low, high = found
     return 1 / (high - low), -low / (high - low)
+
+
+def _may_be_number(answers: Array, loss: str) -> bool:
+    """Whether an output whose labels are 0 and 1 can be a number, because it is not always a probability."""
+    return bool(answers.min() < 0 or answers.max() > 1) and plain(loss) not in OF_TWO_CLASSES
 
 
 def _objective(name: str, size: int, labels: Array, label: str) -> Objective:
@@ -190,4 +216,4 @@ def _objective(name: str, size: int, labels: Array, label: str) -> Objective:
 
 def _relative(trial: Trial, labels: Array, objective: Objective) -> float:
     """The error as a share of answers, or of the labels' standard deviation."""
-    return trial.error if objective != "values" else trial.error / (float(labels.std()) or 1.0)
+    return trial.error if objective != "values" else trial.error / (float(labels.std(axis=0).mean()) or 1.0)

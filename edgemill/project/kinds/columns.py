@@ -75,8 +75,7 @@ def of_table(folder: Path, splits: dict[str, Any], files: Sequence[Path], option
     facts = {"kind": "csv", "folder": folder, "columns": types, "unusable": unusable, "splits": splits,
              "count": len(rows)}  # fmt: skip
     if len(labels) > 1:
-        text = (f"{name}: {why.measured}" for name in labels if (why := _unusable(cells[name], places)) is not None)
-        refuse_labels(next(text, ""), where)
+        refuse_labels(other_than_numbers({name: cells[name] for name in labels}, places), where)
         return Data.model_validate(
             {**facts, "label": "", "labels": {name: _type(cells[name]) for name in labels},
              "not_binary": other_than_binary({name: cells[name] for name in labels}, places)}
@@ -97,6 +96,15 @@ def other_than_binary(columns: Mapping[str, Sequence[str]], places: Sequence[str
     wrong = (f"{name}: {_first(cells, places, lambda cell: cell not in binary)}" for name, cells in columns.items()
              if not (binary >= {*cells} or all(map(_is_truth, cells))))  # fmt: skip
     return next(wrong, "")
+
+
+def other_than_numbers(columns: Mapping[str, Sequence[str]], places: Sequence[str]) -> str:
+    """The first cell that makes a column something other than numbers, or true and false; empty if there is none.
+
+    `places` are the places of the cells in words.
+    """
+    found = (f"{name}: {why.measured}" for name, cells in columns.items() if (why := _unusable(cells, places)))
+    return next(found, "")
 
 
 def _unusable(cells: Sequence[str], places: Sequence[str]) -> Unusable | None:
@@ -210,12 +218,14 @@ def _of_arrays(
     if not several:
         refuse_one_label(np.unique(labels).tolist(), label, where, len(labels))
     if several:
-        binary = labels.ndim == 2 and labels.dtype.kind in "biuf" and bool(((labels == 0) | (labels == 1)).all())
-        refuse_labels("" if binary else f"{label}: an array of {_size(labels)}", where)
+        numbers = labels.ndim == 2 and labels.dtype.kind in "biuf"
+        refuse_labels("" if numbers else f"{label}: an array of {_size(labels)}", where)
     texts = labels.ravel().astype(str).tolist() if labels.dtype.kind in "US" else []
     return Data.model_validate(
         {"kind": "arrays", "folder": folder, "label": "" if several else label,
-         "labels": {label: _stored(labels)} if several else {}, "classes": tuple(sorted(set(texts))),
+         "labels": {label: _stored(labels)} if several else {},
+         "not_binary": f"{label}: an array of {_size(labels)}" if several and not np.isin(labels, (0, 1)).all() else "",
+         "classes": tuple(sorted(set(texts))),
          "columns": {name: _stored(arrays[name]) for name in inputs},
          "numbers": () if several or texts else numbers_in(np.unique(labels).tolist()),
          "label_type": "float32" if np.issubdtype(labels.dtype, np.floating) else "int64",

@@ -19,7 +19,7 @@ from edgemill.project.found import (
     refuse_labels,
     refuse_one_label,
 )
-from edgemill.project.kinds.columns import other_than_binary
+from edgemill.project.kinds.columns import other_than_binary, other_than_numbers
 from edgemill.project.kinds.sounds import audio_fields
 from edgemill.project.numbered import numbers_in
 
@@ -101,6 +101,7 @@ def media_table(path: Path, files: Sequence[Path], kind: Literal["images", "audi
     rows = [row for each in listing for row in each.rows]
     labels = [row[chosen[0]] for row in rows]
     several: dict[str, Stored] = {}
+    not_binary = ""
     classes: tuple[str, ...] = ()
     numbers: tuple[float, ...] = ()
     if len(chosen) > 1:
@@ -109,8 +110,10 @@ def media_table(path: Path, files: Sequence[Path], kind: Literal["images", "audi
             for each in listing
             for line in each.lines
         ]
-        refuse_labels(other_than_binary({name: [row[name] for row in rows] for name in chosen}, places), where)
-        # Their texts 0, 1, true, and false become numbers in the task.
+        cells = {name: [row[name].strip() for row in rows] for name in chosen}
+        refuse_labels(other_than_numbers(cells, places), where)
+        not_binary = other_than_binary(cells, places)
+        # The texts of numbers, of true, and of false become numbers in the task.
         several = dict.fromkeys(chosen, "bool")
     else:
         refuse_one_label(labels, chosen[0], where, len(rows))
@@ -126,6 +129,7 @@ def media_table(path: Path, files: Sequence[Path], kind: Literal["images", "audi
         folder=path,
         label="" if several else chosen[0],
         labels=several,
+        not_binary=not_binary,
         classes=classes,
         numbers=numbers,
         label_type="int64" if classes else "float32",

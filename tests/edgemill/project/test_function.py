@@ -87,7 +87,7 @@ def test_several_features_are_several_labels(tmp_path: Path, monkeypatch: pytest
     assert (found.label, found.labels, found.not_binary) == ("", {"wet": "int64", "hot": "int64"}, "")
     found, _ = recognized(tmp_path, monkeypatch, "columns", label="wet,degrees", columns=("x",))
     assert (found.labels, found.not_binary) == ({"wet": "int64", "degrees": "int64"}, "degrees: 30")
-    with pytest.raises(EdgemillError, match=r"several numbers for each example, and not all are 0 or 1 .*name: 'a'"):
+    with pytest.raises(EdgemillError, match=r"several values for each example, and not all are numbers .*name: 'a'"):
         recognized(tmp_path, monkeypatch, "columns", label="wet,name", columns=("x",))
 
 

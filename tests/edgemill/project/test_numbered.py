@@ -22,7 +22,7 @@ from edgemill.project.data import recognize_data
 from edgemill.project.found import Options
 from edgemill.project.inputs import ModelInput
 from edgemill.project.objective import Model
-from edgemill.project.output_names import loss_of
+from edgemill.project.output_names import losses_of
 from edgemill.project.plan import Plan, plan
 from edgemill.project.unclear import UnclearError
 
@@ -49,7 +49,7 @@ def parquet(folder: Path, labels: Any) -> Path:
 def planned(data: Path, answer: Callable[[Any], Any], *, outputs: int = 1, loss: str = "", **options: Any) -> Plan:
     """The plan for a model that answers with a function of the level."""
     chosen = Options(**options)
-    model = Model(inputs={"x": ModelInput(shape=(1,), dtype="float32")}, outputs=outputs, loss=loss)
+    model = Model(inputs={"x": ModelInput(shape=(1,), dtype="float32")}, outputs=outputs, losses={"": loss})
     return plan(recognize_data(data, chosen), model, chosen, lambda values: {"": answer(values["x"])})
 
 
@@ -172,6 +172,27 @@ def test_one_of_several_outputs_becomes_0_and_1(tmp_path: Path) -> None:
     assert target.made.decode({"sign": np.array([[-1], [1]])}).numpy().tolist() == [[0], [1]]
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 1)])
+def test_one_of_several_outputs_that_can_be_a_number_is_asked_about(tmp_path: Path, low: int, high: int) -> None:
+    np.savez(tmp_path / "d.npz", x=LEVELS[:, None], sign=np.where(HIGH, high, low), chance=HIGH)
+    model = Model(inputs={"x": ModelInput(shape=(1,), dtype="float32")}, outputs=1, sizes={"sign": 1, "chance": 1})
+
+    def run(values: dict[str, Any]) -> dict[str, Any]:
+        return {"sign": (low + high) / 2 + values["x"] * (high - low), "chance": sigmoid(values["x"])}
+
+    def objectives(loss: str = "", **more: Any) -> list[str]:
+        options = Options(label="sign,chance", **more)
+        own = model.model_copy(update={"losses": {"sign": loss}})
+        found = plan(recognize_data(tmp_path / "d.npz", options), own, options, run).outputs
+        return [each.objective for each in found.values()]
+
+    with pytest.raises(UnclearError, match=rf"labels {low} and {high} \(sign\), and outputs .*`--obj") as asked:
+        objectives()
+    assert asked.value.option == "objective"
+    assert objectives(objective="values") == ["values", "two_classes"]
+    assert objectives(objective="two_classes") == objectives("hinge") == ["two_classes", "two_classes"]
+
+
 @pytest.mark.parametrize(
     ("loss", "name"),
     [
@@ -191,8 +212,8 @@ def test_loss_of_a_keras_file(tmp_path: Path, loss: Any, name: str) -> None:
         archive.writestr("config.json", json.dumps({"compile_config": {"loss": loss}}))
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file.attrs["training_config"] = json.dumps({"loss": loss})
-    assert (loss_of(tmp_path / "m.keras"), loss_of(tmp_path / "m.h5")) == (name, name)
-    assert loss_of(tmp_path / "nothing") == ""
+    files = ("m.keras", "m.h5", "nothing")
+    assert [losses_of(tmp_path / file, ("out",))["out"] for file in files] == [name, name, ""]
 
 
 def test_many_numbers_are_not_classes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,5 @@ def test_task_of_several_labels_reads_columns_and_trains() -> None:
     task.compile(model)
     history = model.fit(task.decode(features), targets, verbose=0)
     assert history.history["loss"] == pytest.approx([np.log(2)])
+    replace(task, objective="values").compile(model)
+    assert isinstance(model.loss, tf.keras.losses.MeanSquaredError)

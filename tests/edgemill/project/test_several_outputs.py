@@ -121,10 +121,3 @@ def test_outputs_that_are_not_better_than_chance_are_refused(tmp_path: Path) -> 
     with pytest.raises(EdgemillError, match="no better than chance"):
         planned(table(tmp_path, "kind,level,high", kind=shuffled))
     assert planned(table(tmp_path, "kind,level,high", kind=shuffled), scale="raw").range == "raw"
-
-
-def test_several_labels_of_one_output_must_be_binary(tmp_path: Path) -> None:
-    data = table(tmp_path, "kind,level,high")
-    one = MODEL.model_copy(update={"sizes": {}, "output": "kind"})
-    with pytest.raises(EdgemillError, match=r"not all are 0 or 1 .*kind: '2' in line"):
-        planned(data, one)
