@@ -67,7 +67,7 @@ DEPENDS = {
     | KERAS
     | FUNCTION
     | {"data", "model", "ranges", "spec.baseline", "upstream.saved_model", "upstream.tfx.executors"}
-    | {"upstream.tflite.objects", "upstream.tflite.schema"},
+    | {"upstream.fork_server", "upstream.tflite.objects", "upstream.tflite.schema"},
     "calibrate": READS | FUNCTION | {"data", "facts.audit", "spec.calibrate", "upstream.tfx.executors"},
     "challenge": EVALUATED
     | EVALUATES

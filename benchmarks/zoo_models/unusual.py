@@ -127,7 +127,7 @@ def differences(k: Any) -> Any:
     import tensorflow as tf
 
     series = inputs.series(k)
-    x = k.layers.Dense(8, "relu")(series)
+    x = k.layers.Dense(8, "sigmoid")(series)
     before = tf.concat([tf.zeros_like(x[:, :1]), x[:, :-1]], 1)
     both = tf.concat([x, before, tf.fill(tf.shape(x), 0.5)], -1)
     windows = k.layers.Flatten()(tf.signal.frame(both, 4, 4, axis=1))

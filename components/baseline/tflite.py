@@ -22,6 +22,8 @@ def refuse_quantized(path: Path) -> None:
     """
     half = load_schema().TensorType.FLOAT16
     try:
+        # Reads every table and vector of the file.
+        load_schema().ModelT.InitFromObj(_model(path))
         tensors = list(_tensors(path))
         scaled = sum(1 for one in tensors if one.Quantization() is not None and one.Quantization().ScaleLength())
         halves = sum(1 for one in tensors if one.Type() == half)
@@ -49,9 +51,11 @@ def load_tflite(baseline: PretrainedBaseline) -> TFLiteModel:
     """Load a float TFLite file, and check that it can be converted and evaluated.
 
     Raises:
-        ModelError: The runtime rejects the file, or it has a string input, a fixed batch, or open dimensions.
+        ModelError: The runtime rejects the file or crashes, or the file has a string input, a fixed batch, or open
+            dimensions.
         SpecError: The pipeline file gives shapes, which a TFLite file already has.
     """
+    from components.baseline.tflite_probe import refuse_crashing
     from components.model.tflite_runtime import TFLiteModel
 
     if baseline.input_shapes:
@@ -66,11 +70,12 @@ def load_tflite(baseline: PretrainedBaseline) -> TFLiteModel:
     graph = _model(path).Subgraphs(0)
     for tensor in map(graph.Tensors, graph.InputsAsNumpy().tolist()):
         _check_input(tensor, baseline.path)
+    refuse_crashing(path)
     return TFLiteModel(path.read_bytes())
 
 
 def _check_input(tensor: Any, where: str) -> None:
-    name = (tensor.Name() or b"").decode()
+    name = (tensor.Name() or b"").decode(errors="replace")
     if tensor.Type() == load_schema().TensorType.STRING:
         raise ModelError(
             "the model takes strings, not decoded inputs",

@@ -84,9 +84,12 @@ class Quantizers:
         """The quantizer of weights, with one scale per position along `axes`; all scales are equal with `one_range`."""
         return WeightQuantizer(policy.weight_bits, axes, trains, one_range)
 
-    def fixed(self, policy: LayerPolicy) -> Any:
-        """The quantizer of an output whose scale the kernel prescribes."""
-        return FixedQuantizer(delay=NEVER if policy.mode == "observed" else 0)
+    def fixed(self, policy: LayerPolicy, limits: tuple[float, float] | None = None) -> Any:
+        """The quantizer of an output whose scale the kernel prescribes; without limits, that of 16 bits."""
+        delay = NEVER if policy.mode == "observed" else 0
+        if limits is None:
+            return FixedQuantizer(delay=delay)
+        return FixedQuantizer(policy.activation_bits, *limits, delay=delay)
 
 
 def equip(layer: IntegerRecurrent, policy: LayerPolicy, delay: int, quantizers: Quantizers) -> None:
@@ -126,7 +129,7 @@ def layer_config(
     if made.output == "range":
         output = quantizers.output(policy, delay, name)
     elif made.output == "fixed":
-        output = quantizers.fixed(policy)
+        output = quantizers.fixed(policy, made.limits)
     return LayerConfig(kernel, weights, output)
 
 

@@ -45,6 +45,11 @@ FUSED_ACTIVATIONS = frozenset({"relu", "relu6"})
 FUSING = frozenset({*WEIGHTED, "Add", "Subtract", "Multiply", "BatchNormalization"})
 # Activations whose output range the kernel prescribes.
 FIXED_ACTIVATIONS = frozenset({"sigmoid", "tanh", "softmax"})
+# The smallest and largest value that these 8-bit kernels return, by class, or by function. Scales are 1/256 and 1/128.
+FIXED_RANGES = {
+    **dict.fromkeys(("sigmoid", "softmax", "Softmax"), (0.0, 255 / 256)),
+    **dict.fromkeys(("tanh", "math.l2_normalize"), (-1.0, 127 / 128)),
+}
 RANGED_ACTIVATIONS = frozenset({"relu", "relu6", "gelu", "exponential"})
 NO_ACTIVATION = "linear"
 ATTENTION = frozenset({"MultiHeadAttention", "Attention", "AdditiveAttention"})

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from components.fake_quantize.layer_policy import LayerPolicy
 from components.fake_quantize.layers import (
+    FIXED_RANGES,
     FUSED_ACTIVATIONS,
     FUSING,
     LOOKED_UP,
@@ -72,6 +73,7 @@ def place(
         source = _fused_into(node, by_name, readers)
         if source is not None and plan.places[node.name].policy.mode != "float":
             plan.places[source].output = "none"
+    _fix_slices(nodes, by_name, readers, plan)
     _join(nodes, by_name, plan)
     _open_input_quantizers(nodes, plan, outputs if integer_io else ())
     _keep_extremes(nodes, plan, outputs)
@@ -101,6 +103,23 @@ def _fused_into(node: Node, by_name: Mapping[str, Node], readers: Mapping[str, i
     fuses = node.kind in {"ReLU", "Activation"} and node.activation in FUSED_ACTIVATIONS
     fusing = source.kind in FUSING or (source.kind == OPERATOR and source.activation in FUSING_FUNCTIONS)
     return source.name if fuses and fusing else None
+
+
+def _fix_slices(nodes: Sequence[Node], by_name: Mapping[str, Node], readers: Mapping[str, int], plan: Plan) -> None:
+    """Give sigmoids and the like their prescribed range in the graph, if several layers read them and one is passing.
+
+    Otherwise, the converter gives such an output the range of one of its readers, for example of a concatenation, and
+    refuses the slice that another concatenation reads.
+    """
+    for node in nodes:
+        for name in node.inputs if plan.places[node.name].role == "passing" else ():
+            made, source = plan.places.get(name), by_name.get(name)
+            if made is None or source is None or made.role != "fixed" or readers[name] == 1:
+                continue
+            own = source.activation if source.kind in {"Activation", OPERATOR} else source.kind
+            if made.policy.mode != "float" and made.policy.activation_bits == 8:
+                made.limits = FIXED_RANGES.get(str(own))
+                made.output = "fixed" if made.limits else made.output
 
 
 def _join(nodes: Sequence[Node], by_name: Mapping[str, Node], plan: Plan) -> None:

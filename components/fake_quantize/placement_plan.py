@@ -46,12 +46,14 @@ class QuantizerSlot:
         role: Its role in quantization.
         weights: Whether its weights are quantized.
         output: Whether its output gets a range, either trained (`range`) or prescribed by the kernel (`fixed`).
+        limits: The smallest and largest value of a prescribed range; None for the kernels of 16 bits.
     """
 
     policy: LayerPolicy
     role: Role
     weights: bool = False
     output: Literal["none", "range", "fixed"] = "none"
+    limits: tuple[float, float] | None = None
 
     @property
     def empty(self) -> bool:

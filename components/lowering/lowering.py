@@ -156,13 +156,14 @@ class _Watching(Quantizers):
     def weights(self, policy: LayerPolicy, axes: tuple[int, ...], trains: bool, one_range: bool = False) -> Any:  # noqa: ARG002
         return WatchedWeights(policy.weight_bits, axes, self._watch)
 
-    def fixed(self, policy: LayerPolicy) -> Any:  # noqa: ARG002
-        return _WatchedFixed(self._watch)
+    def fixed(self, policy: LayerPolicy, limits: tuple[float, float] | None = None) -> Any:
+        made = super().fixed(policy, limits)
+        return _WatchedFixed(self._watch, made)
 
 
 class _WatchedFixed(FixedQuantizer):
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
+    def __init__(self, watch: Watch, made: FixedQuantizer) -> None:
+        super().__init__(made.bits, made.low, made.high)
         self._watch = watch
 
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **more: Any) -> Any:

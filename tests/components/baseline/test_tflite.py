@@ -1,5 +1,6 @@
 """A float TFLite file as a baseline: what it becomes in each scheme, and what is refused."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from components.baseline.pretrained import import_model
 from components.baseline.source import recognize
+from components.baseline.tflite_probe import refuse_crashing
 from components.convert.aeq.float_weights import convert_weights
 from components.convert.aeq.recover import recover
 from components.convert.checks.scheme_check import scheme_violations
@@ -129,6 +131,33 @@ def test_file_that_is_already_quantized_is_refused(model: tf.keras.Model, tmp_pa
     (tmp_path / "half").write_bytes(converter.convert())
     with pytest.raises(ModelError, match=r"already quantized .*and \d+ tensors of float16"):
         recognize(tmp_path / "half")
+
+
+def test_damaged_file_is_refused_and_never_crashes_the_process(file: Path, tmp_path: Path) -> None:
+    whole, damaged, random = file.read_bytes(), tmp_path / "damaged.tflite", np.random.default_rng(5)
+    cut = [whole[: max(8, len(whole) * share // 10)] for share in range(10)]
+    flipped = [bytearray(whole) for _ in range(40)]
+    for content in flipped:
+        # The tables are at both ends of a file, the weights between them.
+        place = int(random.choice([random.integers(8, 600), len(whole) - random.integers(1, 2000)]))
+        content[place] ^= 1 << int(random.integers(8))
+    refused = 0
+    for content in (*cut, *flipped, b"TFL3" * 200):
+        damaged.write_bytes(content)
+        try:
+            import_model(pretrained(damaged), tmp_path / "out")
+        except ModelError as error:
+            assert "damaged.tflite" in str(error) and error.remedy
+            refused += 1
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert len(cut) + 5 < refused
+
+
+def test_file_that_crashes_the_runtime_ends_only_the_process_that_tries_it(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.tflite"
+    junk.write_bytes(b"TFL3" * 200)
+    with pytest.raises(ModelError, match=r"junk.tflite: the TFLite runtime crashes .*found: SIG[A-Z]+, 800 bytes"):
+        refuse_crashing(junk)
 
 
 def test_shapes_and_signatures_of_a_file_cannot_be_chosen(file: Path, tmp_path: Path) -> None:

@@ -212,6 +212,27 @@ def test_kernel_that_prescribes_its_range_has_a_fixed_one_in_16_bits():
     assert ranges(plan) == {"dense": "range", "end": "fixed"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "function", "limits"),
+    [
+        ("Activation", "sigmoid", (0.0, 255 / 256)),
+        ("Activation", "tanh", (-1.0, 127 / 128)),
+        ("Softmax", None, (0.0, 255 / 256)),
+        ("Operator", "math.l2_normalize", (-1.0, 127 / 128)),
+    ],
+)
+def test_kernel_that_prescribes_its_range_has_a_fixed_one_in_8_bits_if_a_slice_and_another_layer_read_it(
+    kind, function, limits
+):
+    start = graph(("dense", "Dense"), ("end", kind, function))
+    cut, joined = Node("cut", "cut", "Cropping1D", ("end",)), Node("joined", "joined", "Concatenate", ("end", "cut"))
+    plan = placed([*start, cut, joined])
+    assert ranges(plan) == {"dense": "range", "end": "fixed", "joined": "range"}
+    assert plan.places["end"].limits == limits
+    assert ranges(placed([*start, cut])) == {"dense": "range"}
+    assert ranges(placed([*start, cut, joined], end=LayerPolicy(mode="float"))) == {"dense": "range", "joined": "range"}
+
+
 def test_one_dimensional_convolution_is_fused_through_its_reshape():
     plan = placed(
         graph(("conv/upright", "Reshape"), ("conv", "Conv2D"), ("conv/flat", "Reshape"), ("relu", "ReLU", "relu"))
