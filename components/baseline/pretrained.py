@@ -19,7 +19,7 @@ from components.model.keras3.facts import RebuiltFacts
 from components.model.keras3.saved_file import refuse_hdf5_bomb
 from components.model.keras_model import check_exportable, check_layers, export, input_specs, save_keras
 from components.spec.baseline import PretrainedBaseline
-from components.upstream.keras import layers_of_applications, run_as_written
+from components.upstream.keras import run_as_written, unregistered_layers
 
 # The error of a function that takes any number of tensors, which a tf-keras file doesn't preserve.
 _LOST_OPERANDS = re.compile(r"Got 0 inputs for equation")
@@ -124,7 +124,7 @@ def _load_keras2(path: Path, trust_code: bool) -> Any:
         _refuse_imports(path)
     try:
         with _named_for_keras(path) as named:
-            model = tf.keras.models.load_model(named, layers_of_applications(), compile=False, safe_mode=not trust_code)
+            model = tf.keras.models.load_model(named, unregistered_layers(), compile=False, safe_mode=not trust_code)
     except Exception as error:
         if unknown := _UNKNOWN.search(str(error)):
             raise _not_registered(path, unknown.group(1) or unknown.group(2)) from error

@@ -14,7 +14,7 @@ import tensorflow as tf
 from components.core.errors import summary_line
 from components.model.input_shapes import drawn
 from components.model.keras_model import input_specs
-from components.upstream.keras import is_graph, lambdas_allowed, layers_inside, layers_of_applications
+from components.upstream.keras import is_graph, lambdas_allowed, layers_inside, unregistered_layers
 
 _LOG = logging.getLogger(__name__)
 _HALF = frozenset({"float16", "bfloat16"})
@@ -36,7 +36,7 @@ def in_float32(model: Any) -> Any:
         return model
     try:
         with lambdas_allowed():
-            changed = type(model).from_config(_wide(model.get_config()), layers_of_applications())
+            changed = type(model).from_config(_wide(model.get_config()), unregistered_layers())
         changed.set_weights([weight.astype(np.float32) if weight.dtype.itemsize == 2 else weight
                              for weight in map(np.asarray, model.get_weights())])  # fmt: skip
         if _close(model, changed):
@@ -48,10 +48,10 @@ def in_float32(model: Any) -> Any:
 
 
 def _wide(config: Any) -> Any:
-    """A configuration with policies and casts of 32 bits instead of 16. Inputs keep their types."""
+    """A configuration with policies, casts, and inputs of 32 bits instead of 16."""
     if isinstance(config, list | tuple):
         return type(config)(map(_wide, config))
-    if not isinstance(config, dict) or config.get("class_name") == "InputLayer":
+    if not isinstance(config, dict):
         return config
     return {key: "float32" if key == "dtype" and _is_half(value) else _wide(value) for key, value in config.items()}
 
@@ -64,7 +64,7 @@ def _is_half(dtype: Any) -> bool:
 def _close(model: Any, changed: Any) -> bool:
     """Whether both models return the same, within the rounding of the first."""
     random, specs = np.random.default_rng(0), input_specs(model)
-    if specs != input_specs(changed):
+    if {name: spec.shape for name, spec in specs.items()} != {n: s.shape for n, s in input_specs(changed).items()}:
         return False
     sizes = {name: [size or _OPEN_SIZE for size in spec.shape[1:]] for name, spec in specs.items()}
     values = [

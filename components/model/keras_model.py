@@ -12,7 +12,7 @@ from components.core.user_code import exits_reported
 from components.data.compiled import compile_model
 from components.data.task import CompilingTask, load_task
 from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
-from components.upstream.keras import layers_inside, layers_of_applications, run_as_written, takes_logits
+from components.upstream.keras import layers_inside, run_as_written, takes_logits, unregistered_layers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -97,7 +97,7 @@ def load_kept(folder: Path) -> Any:
         )
     try:
         # This is safe: a pretrained model was checked when it was imported, and any other model comes from the task.
-        model = tf.keras.models.load_model(path, layers_of_applications(), compile=False, safe_mode=False)
+        model = tf.keras.models.load_model(path, unregistered_layers(), compile=False, safe_mode=False)
     except Exception as error:
         raise _cannot_be_kept(error) from error
     run_as_written(model)
@@ -153,7 +153,7 @@ def check_trains_on(model: Any) -> None:
         path = Path(folder, "model.keras")
         try:
             model.save(path)
-            tf.keras.models.load_model(path, layers_of_applications(), compile=False, safe_mode=False)
+            tf.keras.models.load_model(path, unregistered_layers(), compile=False, safe_mode=False)
         except Exception as error:
             raise _cannot_be_kept(error) from error
 

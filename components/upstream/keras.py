@@ -168,11 +168,12 @@ def lambdas_allowed() -> Any:
     return SafeModeScope(safe_mode=False)
 
 
-def layers_of_applications() -> dict[str, Any]:
-    """The classes of layers in `keras.applications` that tf-keras saves but doesn't find when it loads."""
+def unregistered_layers() -> dict[str, Any]:
+    """The classes of layers that tf-keras saves but doesn't find when it loads."""
     from tf_keras.src.applications.convnext import LayerScale
+    from tf_keras.src.layers import SpectralNormalization
 
-    return {"LayerScale": LayerScale}
+    return {"LayerScale": LayerScale, "SpectralNormalization": SpectralNormalization}
 
 
 def layers_inside(model: Any) -> list[Any]:

@@ -37,6 +37,25 @@ def test_model_of_mixed_precision_is_imported_in_32_bits(tmp_path: Path, policy:
         np.testing.assert_array_equal(new, old)
 
 
+def test_input_of_16_bits_is_imported_in_32_bits(tmp_path: Path) -> None:
+    vector = layers.Input([4], name="vector", dtype="float16")
+    model = tf.keras.Model(vector, layers.Dense(2, name="y")(vector))
+    model.save(tmp_path / "model.keras")
+    changed = load_keras(pretrained(tmp_path / "model.keras"))
+    assert changed.inputs[0].dtype == tf.float32
+    values = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float16)
+    np.testing.assert_allclose(changed(values), model(values), rtol=1e-6)
+
+
+def test_spectral_normalization_is_loaded(tmp_path: Path) -> None:
+    vector = layers.Input([4], name="vector")
+    model = tf.keras.Model(vector, layers.SpectralNormalization(layers.Dense(2), name="y")(vector))
+    values = np.ones([1, 4], np.float32)
+    for name in ("model.keras", "model.h5"):
+        model.save(tmp_path / name)
+        np.testing.assert_array_equal(load_keras(pretrained(tmp_path / name))(values), model(values))
+
+
 def test_other_models_are_unchanged() -> None:
     vector = layers.Input([4], name="vector")
     model = tf.keras.Model(vector, layers.Dense(2)(vector) + 1.0)
