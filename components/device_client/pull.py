@@ -78,7 +78,7 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
     state = source.state()
     release, warning = choose(state, settings.device_id, before), source.clock_warning()
     if release is None:
-        return Update(before, before, warning)
+        return Update(before, before, warning or _unassigned(before))
     _check_release(release, settings)
     role = source.role_file(state, release) if settings.gateway else None
     if release.version == before:
@@ -112,6 +112,16 @@ def _pull(folder: DeviceFolder, settings: Settings) -> Update:
         )
     folder.end_trial()
     return Update(release.version, before, warning)
+
+
+def _unassigned(running: str | None) -> str | None:
+    """The warning of a device that no release is for any more, such as after the rollback of the only roll-out."""
+    if running is None:
+        return None
+    return (
+        f"the channel has no release for this device; it keeps {running}. Remedy: give all devices a release:"
+        " edgemill registry promote --percent 100"
+    )
 
 
 def _failure(folder: DeviceFolder, settings: Settings, release: ReleaseRef) -> str | None:

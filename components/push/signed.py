@@ -117,6 +117,8 @@ def commit(spec: BaseRegistry, registry: Registry, release: Release, lineage: Ma
     """
     entry, root = "", signed_root(spec)
     signed = open_signed(root) if root else None
+    if signed is not None:
+        signed.check_keys(release.manifest.device_class, spec.channel)
     if spec.notes:
         where = f"{release.manifest.device_class}/{release.manifest.name}/{release.version}"
         entry = record(
@@ -218,6 +220,7 @@ def change(
         checked(before)
     except rollout.RolloutError as error:
         raise change_refused(error, before, root) from error
+    signed.check_keys(device_class, channel)
     place = f"{device_class}/{name}"
     signed.entry = record(normal_root(root), place, what=what, also=signed.logged(), channel=channel, **details)
     state = signed.change_channel(device_class, name, channel, checked, pointer)

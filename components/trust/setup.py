@@ -80,8 +80,11 @@ def add_device_class(registry: SignedRegistry, device_class: str, announce: Call
         RegistryError: The keys of `targets`, the snapshot, or the timestamp aren't here, or no key can be added.
     """
     roles = tuple(role_of(device_class, channel) for channel in CHANNELS)
-    if roles[0] in delegated_roles(registry.read()):
+    found = registry.read()
+    if roles[0] in delegated_roles(found):
         return ()
+    for needed in ("targets", "snapshot", "timestamp"):
+        registry.signers_of(found.root.signed, needed)
     added: list[str] = []
 
     def edit(found: SignedSet) -> dict[str, Metadata[Any]] | None:
@@ -141,8 +144,10 @@ def renew(
     snapshot = bool(force or due or is_due("snapshot", found.snapshot))
     if not (snapshot or newest_entry not in {"", found.log_entry} or is_due("timestamp", found.timestamp)):
         return (), missing
-    roles = (*due, *(("snapshot",) if snapshot else ()), "timestamp")
-    announce(roles)
+    last = (*(("snapshot",) if snapshot else ()), "timestamp")
+    for role in last:
+        registry.signers_of(root, role)
+    announce(roles := (*due, *last))
     registry.any_clock = force
     registry.commit(lambda new: {role: _metadata_of(registry, new, role) for role in due}, snapshot=snapshot)
     registry.any_clock = False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.core.errors import RegistryError
 from components.core.values import FrozenModel, Watch, unwatched
-from components.push.audit import read_log
+from components.push.audit import Log, read_log
 from components.push.release import Release
 from components.push.upkeep.holdings import Holdings
 from components.push.upkeep.opening import holdings_at, no_such_place
@@ -132,7 +132,7 @@ def verify(
     problems += _missing(holdings, trusted, needed, seen, places)
     signed_entry = trusted.reading.found.log_entry if trusted else ""
     log = read_log(holdings.root, contains, signed_entry)
-    problems += [Problem(where="the audit log", message=one) for one in log.problems]
+    problems += _in_log(holdings.root, log, is_empty=trusted is None and not (seen or problems or places))
     return Health(
         registry=holdings.root,
         signed=trusted is not None,
@@ -146,6 +146,18 @@ def verify(
         incomplete=tuple(incomplete),
         strangers=holdings.strangers(),
     )
+
+
+def _in_log(root: str, log: Log, *, is_empty: bool) -> list[Problem]:
+    """The problems of the log, and its last push if the registry is empty and no collection came after that push."""
+    found = [Problem(where="the audit log", message=one) for one in log.problems]
+    changes = [one for one in log.entries.values() if one.what in {"push", "gc"}] if is_empty else []
+    last = max(changes, key=lambda one: one.level, default=None)
+    if last is not None and last.what == "push":
+        what = "this release was pushed, says the audit log, and the registry is empty"
+        remedy = "copy the registry from a mirror: `edgemill registry mirror`"
+        found.append(Problem(where=last.where, message=f"{root}/{last.where}: {what}. Remedy: {remedy}"))
+    return found
 
 
 def _missing(

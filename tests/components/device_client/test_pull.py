@@ -65,6 +65,20 @@ def test_staged_roll_out_reaches_a_device_at_its_share_and_a_rollback_returns_it
     assert model_of(device) == OLD
 
 
+def test_device_without_a_release_for_it_warns_that_it_keeps_a_release_that_was_taken_back(fleet: Fleet) -> None:
+    first, second = fleet.push(OLD, "canary"), fleet.push(NEW, "canary")
+    address = f"{fleet.root.resolve()}/phone/shoes"
+    signed.promote(f"{address}/{first}", "stable", place_of_device("device-1", first))  # just not
+    device = fleet.device()
+    assert pull(device) == Update(None, None)
+    signed.promote(f"{address}/{second}", "stable", 9_999)
+    assert pull(device) == Update(second, None)
+    signed.change(address, "stable", rollout.rolled_back, "rollback")
+    update = pull(device)
+    assert update.version == second
+    assert f"no release for this device; it keeps {second}" in (update.warning or "")
+
+
 def test_download_continues_after_lost_connections(fleet: Fleet) -> None:
     model = os.urandom(100_000)
     version, device = fleet.push(model), fleet.device()

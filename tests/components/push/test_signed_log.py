@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from typer.testing import CliRunner
 
+from components.core.errors import RegistryError
 from components.push import signed
 from components.push.audit import copy_log, newest, read_log, record
 from components.push.beside import AUDIT, notes_at
@@ -162,3 +163,19 @@ def test_repair_restores_entries_of_the_log_from_a_mirror(place: Place, tmp_path
     assert (done.restored, done.problems) == (planned.restored, ())
     assert whole.entries.items() <= read_log(root).entries.items()
     assert not verify(root).problems
+
+
+@pytest.mark.parametrize("key", ["timestamp.pem", "snapshot.pem", "phone.stable.pem"])
+def test_log_has_no_change_that_lacks_a_key(folder: Place, tmp_path: Path, key: str) -> None:
+    push(folder, MODEL), push(folder, OTHER)
+    before = newest(folder.root)
+    (tmp_path / "keys" / key).unlink()
+    with pytest.raises(RegistryError, match="not enough keys to sign as"):
+        folder.publish(MODEL[1:])
+    for change in (rollout.paused, rollout.rolled_back):
+        with pytest.raises(RegistryError, match="not enough keys to sign as"):
+            signed.change(f"{folder.root}/phone/shoes", "stable", change, "change")
+    if key != "phone.stable.pem":
+        for arguments in (["refresh", folder.root, "--force"], ["delegate", folder.root, "watch"]):
+            assert CliRunner().invoke(app, ["registry", *arguments]).exit_code == 1
+    assert newest(folder.root) == before

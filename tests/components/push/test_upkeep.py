@@ -247,6 +247,25 @@ def test_release_that_a_channel_names_and_somebody_removed_comes_from_a_mirror(
     assert not verify(file_place.root).problems
 
 
+def test_registry_that_lost_everything_but_its_log_is_not_intact(file_place: Place, tmp_path: Path) -> None:
+    file_place.publish(MODEL)
+    other = str(tmp_path / "mirror")
+    mirror(file_place.root, other)
+    for name in releases(file_place):
+        file_place.files.remove(name)
+    ((problem),) = verify(file_place.root).problems
+    assert (problem.where, f"{HERE}: this release was pushed" in problem.message) == (HERE, True)
+    mirror(other, file_place.root)
+    assert (verify(file_place.root).problems, verify(file_place.root).releases) == ((), 1)
+
+
+def test_registry_whose_only_push_was_killed_and_collected_is_intact(tmp_path: Path) -> None:
+    record(str(tmp_path), HERE, what="push")
+    assert verify(str(tmp_path)).problems
+    record(str(tmp_path), what="gc")
+    assert not verify(str(tmp_path)).problems
+
+
 def test_pointer_that_is_damaged_is_restored_from_a_mirror(file_place: Place, tmp_path: Path) -> None:
     file_place.push(OTHER), file_place.push()
     mirror(file_place.root, str(tmp_path / "mirror"))
