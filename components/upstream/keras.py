@@ -177,11 +177,11 @@ def unregistered_layers() -> dict[str, Any]:
 
 
 def layers_inside(model: Any) -> list[Any]:
-    """A model and all layers in it, at every depth.
+    """All layers in a model, at every depth, without the model itself.
 
     Unlike `submodules`, this doesn't sort what layers keep for each graph, which fails after a recurrent dropout.
     """
-    return list(model._flatten_layers())
+    return list(model._flatten_layers(include_self=False))
 
 
 def run_as_written(model: Any) -> None:
