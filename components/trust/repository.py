@@ -71,7 +71,7 @@ class SignedRegistry(SignedReader):
     def check_keys(self, device_class: str, channel: str) -> None:
         """Check that this machine can sign a channel, before anything is written."""
         check_channel(channel, self.where)
-        found = self.read()
+        found = self._read_with_keys()
         clock.check_clock(found, self.where)
         self.signers_of(found.root.signed, "snapshot")
         self.signers_of(found.root.signed, "timestamp")
@@ -147,9 +147,7 @@ class SignedRegistry(SignedReader):
         )
 
     def _commit_once(self, edit: Callable[[SignedSet], dict[str, Metadata[Targets]] | None], *, snapshot: bool) -> bool:
-        # Another process can have added keys.
-        self.keys = read_key_set(self.keys.folder)
-        found = self.read()
+        found = self._read_with_keys()
         roles = edit(found)
         if roles is None:
             return True
@@ -160,6 +158,12 @@ class SignedRegistry(SignedReader):
             return False
         self.memory.keep(found.root.signed.version, found.timestamp, found.snapshot, in_force=True)
         return True
+
+    def _read_with_keys(self) -> SignedSet:
+        """Read the metadata, and then the keys: another process that adds a role writes its keys first."""
+        found = self.read()
+        self.keys = read_key_set(self.keys.folder)
+        return found
 
     def prepared(self, found: SignedSet, roles: dict[str, Metadata[Targets]], *, snapshot: bool) -> bytes:
         """Sign and write everything but the timestamp, and return the timestamp, which makes it valid."""

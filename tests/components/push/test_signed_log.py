@@ -179,3 +179,10 @@ def test_log_has_no_change_that_lacks_a_key(folder: Place, tmp_path: Path, key: 
         for arguments in (["refresh", folder.root, "--force"], ["delegate", folder.root, "watch"]):
             assert CliRunner().invoke(app, ["registry", *arguments]).exit_code == 1
     assert newest(folder.root) == before
+
+
+def test_keys_count_that_another_process_added_with_the_first_push_of_a_device_class(folder: Place) -> None:
+    opened = signed.open_signed(folder.root)
+    assert opened is not None
+    push(folder, MODEL)
+    opened.check_keys("phone", "stable")
