@@ -164,9 +164,9 @@ def released(state: ChannelState, release: ReleaseRef, share: int = FULL_SHARE) 
         return dataclasses.replace(state, stages=(stage, Stage(state.history[0])), history=state.history[1:])
     if len(below) >= _MOST_STAGES:
         raise RolloutError(
-            f"{len(below)} roll-outs are not complete",
+            f"the channel already serves {len(below)} releases",
             f"fewer than {_MOST_STAGES}",
-            "raise one to 100 percent, or roll one back first",
+            "raise a roll-out to 100 percent, or roll one back first",
         )
     return dataclasses.replace(state, stages=(stage, *below))
 

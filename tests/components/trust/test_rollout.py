@@ -121,7 +121,7 @@ def test_changes_that_contradict_the_state_are_refused() -> None:
     state = EMPTY
     for one in (A, B, C, D):
         state = released(state, one, 100)
-    with pytest.raises(RolloutError, match="4 roll-outs are not complete"):
+    with pytest.raises(RolloutError, match="already serves 4 releases"):
         released(state, E, 100)
 
 
