@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from components.fake_quantize.operators.table import FUNCTIONS, OPERATOR, function_remedy
+from components.fake_quantize.operators.table import FUNCTIONS, ONE_SCALE_FUNCTIONS, OPERATOR, function_remedy
 
 # Weight attribute and the axes with scales. Weights of dense layers and transposed convolutions are per tensor.
 WEIGHTED: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -28,6 +28,8 @@ RANGED = frozenset(
         *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "LeakyReLU", "ReLU"),
     }
 )
+# Layers whose kernel takes several inputs, all with the scale of its output.
+ONE_SCALE = frozenset({"Maximum", "Minimum", "Concatenate"})
 # Layers whose kernel keeps the range of its input, or that do nothing outside training.
 PASSING = frozenset(
     {
@@ -104,6 +106,16 @@ def role_of(kind: str, activation: str | None = None) -> Role:
         if kind in kinds:
             return role  # type: ignore[return-value]
     return "unknown"
+
+
+def has_one_scale(kind: str, function: str | None = None) -> bool:
+    """Whether the kernel of a layer takes several inputs, all with the scale of its output.
+
+    Args:
+        kind: Class name of the layer.
+        function: For `Operator` layers, the name of the function.
+    """
+    return kind in ONE_SCALE or (kind == OPERATOR and function in ONE_SCALE_FUNCTIONS)
 
 
 def remedy_for(kind: str, activation: str | None = None) -> str:

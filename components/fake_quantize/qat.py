@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from components.facts.training import LayerPlan, TrainedRange
 from components.fake_quantize.custom_objects import own_object
 from components.fake_quantize.layer_config import Quantizers
 from components.fake_quantize.layer_policy import chosen, policies
-from components.fake_quantize.layers import ATTENTION, MASKING
+from components.fake_quantize.layers import ATTENTION, MASKING, has_one_scale
 from components.fake_quantize.rewrite import rewrite
 from components.fake_quantize.tflite_8bit_scheme import INPUT_QUANTIZER, Tflite8BitScheme, planned
 from components.model.keras_graph import all_layers
@@ -29,7 +30,14 @@ from components.spec.steps.fine_tuning import WeightInvariants
 from components.spec.steps.layer_patterns import fits
 from components.spec.steps.qat import QatStep
 from components.upstream.keras import convolve_at_once, lambdas_allowed
-from components.upstream.tfmot import QuantizeScheme, QuantizeWrapper, freeze, output_range, quantized_weights
+from components.upstream.tfmot import (
+    QuantizeScheme,
+    QuantizeWrapper,
+    change_outputs,
+    freeze,
+    output_range,
+    quantized_weights,
+)
 
 _HISTOGRAM_BINS = 64
 _NOTHING = WeightInvariants()
@@ -155,14 +163,29 @@ def _annotated(flat: Any, names: Collection[str]) -> Any:
 
 
 def ready_to_export(model: Any) -> None:
-    """Change how a trained model computes, so that the converter keeps convolutions whole. It can't be trained then.
+    """Change how a trained model computes, so that the converter keeps kernels and ranges. It can't be trained then.
 
-    The converter merges equal parts of dilated convolutions of one tensor, and leaves the merged part in float.
+    The converter merges equal parts of dilated convolutions of one tensor, and leaves the merged part in float. It also
+    moves a range past a reshape or a transposition that reads it. A concatenation, a maximum, and the like then get the
+    range of their first input, which clips the others.
     """
     for layer in model.layers:
-        inner = layer.layer if isinstance(layer, QuantizeWrapper) else layer
+        wrapped = isinstance(layer, QuantizeWrapper)
+        inner = layer.layer if wrapped else layer
         if type(inner).__name__ == "Conv2D" and max(inner.dilation_rate) > 1:
             convolve_at_once(inner)
+        quantizers = layer.quantize_config.get_output_quantizers(inner) if wrapped else []
+        if quantizers and has_one_scale(type(inner).__name__, getattr(inner, "function", None)):
+            change_outputs(layer, partial(_quantized_again, quantizers[0], output_range(layer)))
+
+
+def _quantized_again(quantizer: Any, variables: dict[str, Any], x: Any) -> Any:
+    """Quantize a slice of all of a quantized tensor, which changes no value.
+
+    The converter moves only the second of the two ranges, because the slice separates them. Then it removes the slice.
+    """
+    whole = tf.slice(x, [0] * x.shape.rank, [-1] * x.shape.rank)
+    return quantizer(whole, False, weights=variables)
 
 
 def trained_kernels(model: Any) -> tuple[WeightTensor, ...]:

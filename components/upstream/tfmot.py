@@ -29,6 +29,7 @@ __all__ = [
     "QuantizeRegistry",
     "QuantizeScheme",
     "QuantizeWrapper",
+    "change_outputs",
     "freeze",
     "initial_centroids",
     "output_range",
@@ -61,6 +62,16 @@ def freeze(wrapper: Any) -> None:
     """Exclude the weights of a QuantizeWrapper from training, because it ignores the layer's `trainable`."""
     wrapper._non_trainable_weights += wrapper._trainable_weights
     wrapper._trainable_weights = []
+
+
+def change_outputs(wrapper: Any, change: Callable[[Any], Any]) -> None:
+    """Make a QuantizeWrapper pass its quantized outputs through a function. This isn't part of its configuration."""
+    call = wrapper.call
+
+    def changed(*args: Any, **kwargs: Any) -> Any:
+        return change(call(*args, **kwargs))
+
+    wrapper.call = changed
 
 
 def quantized_weights(wrapper: Any) -> Iterator[Any]:

@@ -66,6 +66,8 @@ FUNCTIONS: dict[str, FunctionRow] = {
     "math.l2_normalize": FunctionRow("fixed", in_16_bits=False),
     "nn.log_softmax": FunctionRow("fixed", in_16_bits=False),
 }
+# Functions whose kernel takes several inputs, all with the scale of its output.
+ONE_SCALE_FUNCTIONS = frozenset({"math.maximum", "math.minimum", "stack", "where"})
 # Functions of constants, which the converter computes before it knows their range. The range must include all of them.
 CONSTANTS = frozenset({"ones_like", "ones", "zeros", "fill"})
 # Functions whose kernel also computes a ReLU that follows.
