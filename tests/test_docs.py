@@ -239,6 +239,13 @@ def test_schema_describes_every_field() -> None:
         if not value.get("description") and "const" not in value
     ]
     assert undescribed == []
+    truncated = [
+        f"{kind}.{field}: {description}"
+        for kind, definition in {"PipelineSpec": schema, **schema["$defs"]}.items()
+        for field, value in definition["properties"].items()
+        if (description := value.get("description")) and not description.endswith((".", ")"))
+    ]
+    assert truncated == []  # a line that is not indented is lost
     prune = schema["$defs"]["PruneStep"]
     assert prune["properties"]["except"]["description"] == "Names or shell patterns of layers to leave out."  # an alias
     assert prune["properties"]["seed"]["description"] == "Seed of shuffling and dropout."  # inherited

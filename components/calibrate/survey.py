@@ -12,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 
 from components.core.errors import DataError
 from components.core.files import write_atomically
@@ -111,6 +112,16 @@ def read_survey(output: Path) -> Survey:
     return survey
 
 
+def survey_input(values: npt.NDArray[Any], low: float, high: float) -> InputSurvey:
+    """Return the facts about some values of an input of any number type, with a histogram from `low` to `high`."""
+    finite = values[np.isfinite(values)]
+    counts, _ = np.histogram(np.clip(finite, low, high), BINS, (low, high))
+    if not finite.size:
+        return InputSurvey(not_finite=values.size, histogram=counts)
+    # Not `min(initial=np.inf)`: bytes and other integers can't represent infinity.
+    return InputSurvey(float(finite.min()), float(finite.max()), values.size - finite.size, counts)
+
+
 class _LookAtInputs(beam.DoFn):
     def __init__(
         self, task: str, transform_graph: str | None, label: str, ranges: dict[str, tuple[float, float]]
@@ -130,12 +141,7 @@ class _LookAtInputs(beam.DoFn):
             return
         found = Survey()
         for name, values in inputs.items():
-            finite = values[np.isfinite(values)]
-            low, high = self._ranges[name]
-            counts, _ = np.histogram(np.clip(finite, low, high), BINS, (low, high))
-            found.inputs[name] = InputSurvey(
-                float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf)), values.size - finite.size, counts
-            )
+            found.inputs[name] = survey_input(values, *self._ranges[name])
         labels = features.get(self._label)
         if labels is None or not np.issubdtype(labels.dtype, np.integer):
             found.labels = None

@@ -17,7 +17,7 @@ class DataExpectations(FrozenModel):
             unless the task has `targets`. Without it, a model that is trained needs a task with `targets`. If all
             examples of the evaluation split have the same integer, 0.0, or 1.0 as the label, the run stops.
         num_classes: Number of classes: labels are integers from 0 to one less than this. By default, labels are not
-        classes.
+            classes.
         max_overlap: Largest share of the evaluation split's examples that another split can also contain, compared by
             the content of the features that the task reads. A larger share stops the run.
     """
