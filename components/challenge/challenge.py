@@ -121,7 +121,7 @@ def _on_device(
         first = Path(folder, "examples.gz")
         for _ in first_examples_of(common, files, spec.batch_size, first):
             pass
-        evaluate(files=[str(first)], predictions=stored, output=Path(folder, "evaluation"))
+        evaluate(files=[str(first)], predictions=stored, output=Path(folder, "evaluation"), partial=True)
         slices = load_slices(Path(folder, "evaluation"), list(stored), [metric.name for metric in spec.metrics])
     return DeviceChallenge(slices=slices[BASELINE], challengers={name: slices[name] for name in ran})
 

@@ -80,6 +80,7 @@ def with_metrics(
             task=task,
             output=folder / "evaluation",
             transform_graph=transform_graph,
+            partial=True,
         )
         slices = load_slices(folder / "evaluation", list(stored), [metric.name for metric in spec.metrics])
 

@@ -54,6 +54,7 @@ def run_evaluation(
     task: str,
     output: Path,
     transform_graph: str | None = None,
+    partial: bool = False,
     make_pipeline: Callable[[], Any] = beam.Pipeline,
 ) -> dict[str, OutputReading]:
     """Evaluate, and write files for stock TFMA (`tfma.load_eval_result`, `tfma.load_metrics`) and the observed facts.
@@ -68,6 +69,7 @@ def run_evaluation(
         task: Reference of the task that decodes examples, `package.module:NAME`.
         output: Folder to write to.
         transform_graph: Folder of the Transform graph that the examples went through, if any.
+        partial: The files contain only the first examples of the split, as many as all candidates ran on a device.
         make_pipeline: Creates a Beam pipeline with the runner's options.
 
     Returns:
@@ -125,7 +127,7 @@ def run_evaluation(
         for number, stage in enumerate((*extractors, evaluator)):
             extracts = extracts | stage.stage_name >> stage.ptransform
             if not number:
-                extracts | "Classes" >> RefuseOneClass(spec.split)
+                extracts | "Classes" >> RefuseOneClass(spec.split, partial)
         extracts.pop(RESAMPLED_KEY) | "Resampled" >> WriteResampled(output)
         extracts | writer.stage_name >> writer.ptransform
     # Written last: a folder that has this file is complete.

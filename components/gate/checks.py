@@ -194,7 +194,7 @@ def _needed(found: Evidence | str, policy: GateSpec) -> str:
         return f": {found}"
     enough = found.enough(policy.error_rate)
     if enough is None:
-        return ""
+        return "; no number of examples would be enough if the true value is the measured one"
     number = max(enough, policy.min_examples)
     return f"; by itself, the test needs about {number:,} in 80 % of evaluations if the true value is the measured one"
 
@@ -226,7 +226,7 @@ def _compare(
     if result is None or value is None:
         return "not_enough_data", ""
     interval = None if value.lower is None or value.upper is None else (value.lower, value.upper)
-    note = f", {result.examples} examples" + (f" in {result.groups} groups" if result.groups is not None else "")
+    note = f", {result.examples:,} examples" + (f" in {result.groups:,} groups" if result.groups is not None else "")
     if result.examples < policy.min_examples:
         return "not_enough_data", f"{note}: fewer than {policy.min_examples}"
     if math.isnan(value.value):

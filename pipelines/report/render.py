@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.card.text import model_card
 from components.core.files import write_atomically
@@ -20,6 +22,9 @@ from pipelines.report.sections import recovery_views, recurrent_views, training_
 from pipelines.report.summary import RunSummary, size_ratio
 from pipelines.report.why import as_yaml, in_decibels, why_views
 from pipelines.report.wording import in_words
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 SUMMARY_NAME = "summary.json"
 REPORT_NAME = "report.html"
@@ -65,6 +70,7 @@ def render_report(summary: RunSummary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = _prose
     environment.globals.update(
         wording=wording,
         in_words=in_words,
@@ -99,6 +105,13 @@ def render_report(summary: RunSummary) -> str:
         longest=max((node.seconds or 0.0 for node in summary.nodes), default=0.0),
     )
     return label_cells(html)
+
+
+def _prose(text: object) -> Markup:
+    """Text of a message as HTML: what is in backticks becomes code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def write_report(summary: RunSummary, folder: Path) -> Path:
@@ -152,14 +165,16 @@ def _cell(result: SliceResult | None, metric: str, most: float) -> SliceCell | N
     if result is None or metric not in result.metrics:
         return None
     change = result.change.get(metric)
+    shown = wording.signed(change.value if change else None)
     heat, certain = 0, False
-    if change is not None and math.isfinite(change.value) and most > 0:
+    # Rounding errors, such as those of a float file, are no change that a reader can see.
+    if change is not None and math.isfinite(change.value) and shown.strip("+-0."):
         heat = math.ceil(3 * abs(change.value) / most - 1e-9) * (1 if change.value > 0 else -1)
         low, high = change.lower, change.upper
         certain = low is not None and high is not None and (low > 0 or high < 0)
     return SliceCell(
         value=wording.figure(result.metrics[metric].value),
-        change=wording.signed(change.value if change else None),
+        change=shown,
         flips=wording.flips(result.flips.get(metric)),
         heat=heat,
         certain=certain,
@@ -192,4 +207,6 @@ def _pictures(summary: RunSummary) -> list[Picture]:
             for device in summary.devices
         ),
     )
-    return [Picture(svg=svg, title=title.capitalize(), caption=caption) for svg, title, caption in drawn if svg]
+    return [
+        Picture(svg=svg, title=title[:1].upper() + title[1:], caption=caption) for svg, title, caption in drawn if svg
+    ]

@@ -230,6 +230,17 @@ def test_long_names_do_not_stretch_the_tables_of_the_report(tab: Tab, past, tmp_
     assert tab.value(f"Math.max(...{cells}.map(cell => cell.getBoundingClientRect().right))") <= NARROW
 
 
+def test_inputs_of_tables_do_not_overlap_their_neighbors(tab: Tab, past, tmp_path: Path) -> None:
+    style = (past.folder(past.ids[2]) / "report.html").read_text().partition("<body")[0]
+    figure = "<figure><p class='words'>2.957, 0.78, 1.266, 0.3308, 0.596, 11.32</p></figure>"
+    page = f"{style}<body><main><div class='examples'>{figure * 6}</div></main>"
+    (tmp_path / "examples.html").write_text(page)
+    tab.width(1300)
+    tab.open((tmp_path / "examples.html").as_uri())
+    wider = "[...document.querySelectorAll('figure')].filter(one => one.scrollWidth > one.clientWidth).length"
+    assert tab.value(wider) == 0
+
+
 def test_deep_lineage_with_long_names_of_files_is_readable_on_a_narrow_screen(tab: Tab, past, tmp_path: Path) -> None:
     summary = RunSummary.model_validate_json((past.folder(past.ids[2]) / "summary.json").read_text())
     details = {f"data café noir (rayé)/IMG {number:04} é.png": f"sha256 {'c98d2d71' * 8}" for number in range(5)}

@@ -22,7 +22,7 @@ class Extremes(NamedTuple):
 
 
 @beam.ptransform_fn
-def RefuseOneClass(extracts: Any, split: str) -> Any:
+def RefuseOneClass(extracts: Any, split: str, partial: bool = False) -> Any:
     """Raise a DataError if the targets of an output are the same class in all examples.
 
     A class is one integer or boolean for each example, or one float that is 0 or 1. Other targets are not checked.
@@ -30,8 +30,10 @@ def RefuseOneClass(extracts: Any, split: str) -> Any:
     Args:
         extracts: Extracts of batches that have labels, an array or arrays by output.
         split: Name of the evaluation split.
+        partial: These are only the first examples of the split, as many as all candidates ran on a device.
     """
-    return extracts | beam.Map(extremes) | beam.CombineGlobally(merged) | beam.Map(refuse_one_class, split=split)
+    found = extracts | beam.Map(extremes) | beam.CombineGlobally(merged)
+    return found | beam.Map(refuse_one_class, split=split, partial=partial)
 
 
 def extremes(batch: Mapping[str, Any]) -> dict[str, Extremes]:
@@ -65,16 +67,24 @@ def merged(parts: Iterable[Mapping[str, Extremes]]) -> dict[str, Extremes]:
     }
 
 
-def refuse_one_class(found: Mapping[str, Extremes], split: str) -> None:
+def refuse_one_class(found: Mapping[str, Extremes], split: str, partial: bool = False) -> None:
     """Raise a DataError if all of several examples have the same target."""
     for name, each in sorted(found.items()):
         if each.examples > 1 and each.least == each.greatest:
             output = f" of the output {name!r}" if name else ""
+            those = (
+                f"the first {each.examples:,} examples of the evaluation split {split!r}, the only ones that every "
+                "candidate ran under the device's runtime, all"
+                if partial
+                else f"all examples of the evaluation split {split!r}"
+            )
             raise DataError(
-                f"all examples of the evaluation split {split!r} have the same class, so metrics{output} say nothing "
-                "about the others",
-                where="evaluate.split",
+                f"{those} have the same class, so metrics{output} say nothing about the others",
+                where="the device profile's evaluators" if partial else "evaluate.split",
                 bound="examples of at least two classes",
                 measured=f"the target {each.least:g} in {each.examples:,} examples",
-                remedy="evaluate a split that has all classes, or shuffle the examples before you split them",
+                remedy="shuffle the examples of the split, or raise `examples` (or `seconds`, if the time ran out) of "
+                "the evaluator in the device profile"
+                if partial
+                else "evaluate a split that has all classes, or shuffle the examples before you split them",
             )

@@ -10,7 +10,7 @@ import pytest
 import tensorflow_model_analysis as tfma
 
 from components.core.errors import DataError
-from components.evaluate.outputs.constant import RefuseOneClass
+from components.evaluate.outputs.constant import RefuseOneClass, extremes, refuse_one_class
 from components.spec.evaluate import EvaluationSpec
 from tests.predicted import predict_and_evaluate
 from tests.small_pipeline import frame, serialize
@@ -55,6 +55,13 @@ def test_output_is_named_if_there_are_several() -> None:
     labels = {"kind": np.array([2, 2]), "shift": np.array([0.5, 0.5])}
     with pytest.raises(Exception, match=r"so metrics of the output 'kind' say nothing about the others"):
         evaluated(labels, labels)
+
+
+def test_first_examples_of_a_split_are_not_called_all_of_its_examples() -> None:
+    only = r"the first 2 examples of the evaluation split 'eval', the only ones .*, all have the same class"
+    with pytest.raises(DataError, match=only) as caught:
+        refuse_one_class(extremes({tfma.LABELS_KEY: np.array([6, 6])}), "eval", partial=True)
+    assert "shuffle the examples of the split, or raise `examples`" in str(caught.value)
 
 
 def test_evaluation_of_one_class_ends_without_figures(world: Any, task: str, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_candidate_that_is_worse_is_only_reported_unless_the_policy_requires_mor
     assert (required.chosen, required.candidates[0].verdict) == ("large", "fail")
     (check,) = required.candidates[0].reasons
     assert (check.quantity, check.op, check.measured) == ("change of accuracy from the champion", "drop_at_most", -0.02)
-    assert in_words(check).measured == "-0.02, 1000 examples (0.88 against 0.9)"
+    assert in_words(check).measured == "-0.02, 1,000 examples (0.88 against 0.9)"
 
 
 def test_nothing_is_compared_and_nothing_is_said_when_the_policy_asks_for_none() -> None:

@@ -77,7 +77,7 @@ def test_verdict_says_what_was_shown_when_answers_are_paired(lost, gained, expec
     assert one.verdict == decision.verdict == expected
     measured = in_words(one.checks[-1]).measured
     assert words in measured
-    assert f", 1000 examples, {lost} lost and {gained} gained" in measured
+    assert f", 1,000 examples, {lost} lost and {gained} gained" in measured
 
 
 def test_number_that_is_named_is_enough_when_the_rates_stay():
@@ -124,7 +124,7 @@ def test_bound_on_the_value_is_tested_by_its_share():
 def test_metric_is_refused_when_nothing_bounds_what_an_example_adds():
     decision = decision_on([slice_of(1000, 900, weighted=True)])
     assert decision.verdict == "not_enough_data"
-    expected = "1000 examples: it can't be tested: it must be a mean or a ratio of sums with a `range`"
+    expected = "1,000 examples: it can't be tested: it must be a mean or a ratio of sums with a `range`"
     assert expected in in_words(decision.candidates[0].checks[-1]).measured
 
 
@@ -173,7 +173,7 @@ def test_bounds_are_refused_when_they_contradict_each_other_on_a_slice_that_both
         # Without any change, 149 examples are enough for a margin of 2 points: 0.98 ** 149 is 0.049.
         (10, 0, r"10 examples: fewer than 30, 0 lost and 0 gained; by itself, the test needs about 1[456]\d in 80 %"),
         # A drop of 10 points is beyond the bound, however many examples there are.
-        (9, 1, r"10 examples: fewer than 30, 1 lost and 0 gained \("),
+        (9, 1, r"10 examples: fewer than 30, 1 lost and 0 gained; no number of examples would be enough if the true "),
     ],
 )
 def test_slice_with_few_examples_says_how_many_the_test_needs(right, lost, said):

@@ -236,9 +236,9 @@ def test_check_reports_bound_and_measured_in_figures_when_it_fails():
     assert (numbers.bound, numbers.measured, numbers.lower, numbers.upper) == (0.85, 0.8312, 0.808, 0.8544)
     absolute, relative = map(in_words, found.candidates[0].reasons)
     assert (absolute.what, absolute.where, absolute.bound) == ("accuracy", "overall", "at least 0.85")
-    assert absolute.measured == "0.8312 [0.808, 0.8544], 1000 examples"
+    assert absolute.measured == "0.8312 [0.808, 0.8544], 1,000 examples"
     assert (relative.what, relative.bound) == ("change of accuracy", "a drop of at most 0.01")
-    assert relative.measured == "-0.0188 [-0.03, -0.01], 1000 examples (0.8312 against 0.85)"
+    assert relative.measured == "-0.0188 [-0.03, -0.01], 1,000 examples (0.8312 against 0.85)"
 
 
 FINE = {"name": "accuracy", "at_least": 0.5}

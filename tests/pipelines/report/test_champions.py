@@ -106,7 +106,7 @@ def test_report_has_a_row_for_each_comparison_and_none_without_a_champion() -> N
     section = section[: section.index("</section>")]
     assert "<code>/registry/phone_cpu/fashion-mnist/cccccccccccccccc</code>" in section
     assert "change of accuracy from the champion" in section
-    assert "-0.013, 1000 examples (0.889 against 0.902)" in section
+    assert "-0.013, 1,000 examples (0.889 against 0.902)" in section
     assert '<th scope="row">float16</th><td colspan="5">is the champion</td>' in section
     assert "This does not decide" in section
     assert "A candidate that is worse is refused." in render_report(with_champion(mode="require"))
@@ -128,7 +128,7 @@ def test_run_status_has_the_verdicts_and_what_they_rest_on() -> None:
         "int8_per_tensor": "fail",
     }
     assert [one.measured for one in phone.champion.reasons["int8_per_tensor"]] == [
-        "-0.013, 1000 examples (0.889 against 0.902)"
+        "-0.013, 1,000 examples (0.889 against 0.902)"
     ]
     assert phone.chosen == "float16"
 

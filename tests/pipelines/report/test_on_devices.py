@@ -109,7 +109,7 @@ def test_accuracy_is_drawn_against_cycles_where_vela_counts_them(plain_summary):
     summary = plain_summary.model_copy(update={"devices": (BOARD,), "on_devices": (FACTS,)})
     assert "currentColor" in figures.accuracy_against_cycles(summary, "board")
     assert figures.accuracy_against_cycles(plain_summary, "phone_cpu") is None
-    assert "Accuracy against npu cycles of board" in render_report(summary)
+    assert "Accuracy against NPU cycles of board" in render_report(summary)
 
 
 def test_times_on_a_phone_and_the_reason_why_there_are_none_are_shown(plain_summary):

@@ -329,6 +329,25 @@ def test_heat_follows_size_and_sign_of_the_change_when_tabulated(run_summary):
     assert [cell.heat for cell in slice_rows(run_summary, "cross_entropy")[0].cells] == [0, 0, 1, 1, 3]
 
 
+def test_change_that_rounds_to_zero_is_neither_colored_nor_marked(run_summary):
+    (number, candidate), *_ = (
+        (number, one) for number, one in enumerate(run_summary.candidates) if one.outcome.status == "converted"
+    )
+    whole = candidate.slices[0]
+    tiny = MetricValue(value=2e-8, lower=1e-8, upper=3e-8)
+    nearly = whole.model_copy(update={"change": {**whole.change, "accuracy": tiny}})
+    candidates = list(run_summary.candidates)
+    candidates[number] = candidate.model_copy(update={"slices": (nearly, *candidate.slices[1:])})
+    summary = run_summary.model_copy(update={"candidates": tuple(candidates)})
+    cell = slice_rows(summary, "accuracy")[0].cells[0]
+    assert (cell.change, cell.heat, cell.certain) == ("0.0000", 0, False)
+
+
+def test_names_in_backticks_are_code(page, html):
+    assert "<code>decide_on: test</code> limits how often that happens" in html
+    assert "`" not in page.text["gate"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
