@@ -330,15 +330,14 @@ def test_heat_follows_size_and_sign_of_the_change_when_tabulated(run_summary):
 
 
 def test_change_that_rounds_to_zero_is_neither_colored_nor_marked(run_summary):
-    (number, candidate), *_ = (
-        (number, one) for number, one in enumerate(run_summary.candidates) if one.outcome.status == "converted"
-    )
-    whole = candidate.slices[0]
+    evaluation = run_summary.evaluation
+    first, *others = evaluation.candidates
+    whole, *rest = first.slices
     tiny = MetricValue(value=2e-8, lower=1e-8, upper=3e-8)
     nearly = whole.model_copy(update={"change": {**whole.change, "accuracy": tiny}})
-    candidates = list(run_summary.candidates)
-    candidates[number] = candidate.model_copy(update={"slices": (nearly, *candidate.slices[1:])})
-    summary = run_summary.model_copy(update={"candidates": tuple(candidates)})
+    changed = first.model_copy(update={"slices": (nearly, *rest)})
+    evaluated = evaluation.model_copy(update={"candidates": (changed, *others)})
+    summary = run_summary.model_copy(update={"evaluation": evaluated})
     cell = slice_rows(summary, "accuracy")[0].cells[0]
     assert (cell.change, cell.heat, cell.certain) == ("0.0000", 0, False)
 
