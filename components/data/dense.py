@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,8 +28,9 @@ def check_dense(features: Mapping[str, str], feature_spec: Mapping[str, Any]) ->
 
     for feature, where in features.items():
         if not isinstance(feature_spec.get(feature), tf.io.FixedLenFeature):
+            near = [] if feature in feature_spec else difflib.get_close_matches(feature, sorted(feature_spec), 1)
             raise SpecError(
-                f"the task has no dense feature {feature!r}",
+                f"the task has no dense feature {feature!r}{f'; did you mean {near[0]!r}?' if near else ''}",
                 where=where,
                 bound=f"{one_of(sorted(feature_spec))}, as a FixedLenFeature",
                 measured=type(feature_spec[feature]).__name__ if feature in feature_spec else "no such feature",

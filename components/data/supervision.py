@@ -197,7 +197,8 @@ def postprocessed(task: Task, outputs: Mapping[str, Array]) -> dict[str, Array]:
             return results
         return {name: np.asarray(values) for name, values in results.items()}
 
-    made = _called("postprocess", arrays)
+    given = ", ".join(f"{name} {list(values.shape)}" for name, values in outputs.items())
+    made = _called("postprocess", arrays, f"; it gets the model's outputs: {given}")
     wrong = (
         [f"{name} {list(values.shape)}" for name, values in made.items()
          if not isinstance(name, str) or values.shape[:1] != (count,)]
@@ -215,7 +216,7 @@ def postprocessed(task: Task, outputs: Mapping[str, Array]) -> dict[str, Array]:
     return dict(made)
 
 
-def _called(method: str, call: Callable[[], Any]) -> Any:
+def _called(method: str, call: Callable[[], Any], hint: str = "") -> Any:
     try:
         with exits_reported("task"):
             return call()
@@ -226,5 +227,5 @@ def _called(method: str, call: Callable[[], Any]) -> Any:
             f"the task's {method} fails: {type(error).__name__}: {summary_line(error)}",
             where="task",
             measured=raised_at(error),
-            remedy=f"run {method} on one batch and fix it",
+            remedy=f"run {method} on one batch and fix it{hint}",
         ) from error
