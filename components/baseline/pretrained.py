@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components.baseline.lambdas import imports_inside, refuse_code
 from components.baseline.source import damaged_file, recognize
@@ -20,6 +20,9 @@ from components.model.keras3.saved_file import refuse_hdf5_bomb
 from components.model.keras_model import check_exportable, check_layers, export, input_specs, save_keras
 from components.spec.baseline import PretrainedBaseline
 from components.upstream.keras import run_as_written, unregistered_layers
+
+if TYPE_CHECKING:
+    from components.baseline.graphs import BaselineGraph
 
 # The error of a function that takes any number of tensors, which a tf-keras file doesn't preserve.
 _LOST_OPERANDS = re.compile(r"Got 0 inputs for equation")
@@ -60,11 +63,57 @@ def import_model(baseline: PretrainedBaseline, folder: Path) -> None:
         refuse_code(path)
     graph = load_graph(baseline)
     save_graph(graph, path, folder / SERVING_FOLDER)
-    if source.trains:
-        from components.baseline.layered import served_layers
+    if source.trains and (layers := load_layers(baseline, graph).model) is not None:
+        save_keras(layers, folder)
 
-        if (layers := served_layers(load_keras(baseline), graph)) is not None:
-            save_keras(layers, folder)
+
+class SavedLayers(NamedTuple):
+    """The Keras layers of a SavedModel.
+
+    Attributes:
+        model: A Keras model that computes what the signature computes; None if steps can't train the SavedModel.
+        failure: Why they can't.
+    """
+
+    model: Any
+    failure: ModelError | None
+
+
+def load_layers(baseline: PretrainedBaseline, graph: BaselineGraph) -> SavedLayers:
+    """Load the Keras layers of a SavedModel. If they can't be loaded, recipes without steps convert the signature.
+
+    Args:
+        baseline: A SavedModel with Keras layers.
+        graph: Its signature.
+
+    Raises:
+        ModelError: The layers contain untrusted code.
+        SpecError: `baseline.input_shapes` doesn't fit the inputs.
+    """
+    from components.baseline.layered import served_layers
+
+    path = Path(baseline.path)
+    if not baseline.trust_code:
+        refuse_code(path)
+        _refuse_imports(path)
+    try:
+        loaded = load_keras(baseline)
+    except ModelError as error:
+        return SavedLayers(None, error)
+    if (model := served_layers(loaded, graph)) is not None:
+        return SavedLayers(model, None)
+    return SavedLayers(None, _unserved(baseline.path))
+
+
+def _unserved(path: str) -> ModelError:
+    return ModelError(
+        "the step would train the SavedModel's Keras layers, but its signature computes something else",
+        where=path,
+        bound="a signature with the inputs, the outputs, and the values of the layers",
+        measured="a signature of its own, for example one that also prepares inputs",
+        remedy="use the Keras model itself (`model.save('model.keras')`), and prepare inputs in the task's decode; or "
+        "remove the recipe's steps, because recipes without steps convert the signature",
+    )
 
 
 def load_keras(baseline: PretrainedBaseline, inputs: Any = None) -> Any:

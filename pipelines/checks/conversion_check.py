@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from components.core.errors import ConversionError, ModelError, some_of
 from components.spec.recipe import Recipe
 from components.spec.scheme import Scheme, StaticScheme
-from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS, OPERATORS, WITHOUT_OPERATOR, OperatorLimit
+from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS, OPERATORS, OperatorLimit
 from pipelines.checks.converted.model import ConvertedModel
 
 # Operations that become operators with kernels in all formats. A model with only these need not be converted for the
@@ -33,10 +33,10 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
         recurrent: Whether the model has recurrent layers.
     """
     scheme = recipe.scheme
-    # The converter replaces some of them: Erf becomes part of the operator GELU.
-    lacking = sorted(converted.operations & WITHOUT_OPERATOR.keys())
-    if lacking and converted.graph is None:
-        yield without_operator(lacking)
+    # Training and lowering rewrite the model, and can replace what has no operator.
+    rewritten = recipe.trained is not None or (recurrent and (scheme.is_static or recipe.recurrent is not None))
+    if not rewritten and not is_plain(converted.operations) and converted.failure is not None:
+        yield not_converted(converted.failure)
     if _takes_no_floats(scheme) and converted.casts:
         yield _casts_to_float(converted.casts)
     if _takes_no_floats(scheme) and scheme.activation_bits == 8 and converted.joined_casts:
@@ -51,6 +51,11 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
             yield error
 
 
+def is_plain(operations: Collection[str]) -> bool:
+    """Whether a model has only operations that become operators with kernels in all formats."""
+    return _PLAIN.issuperset(operations)
+
+
 def no_large_weight(largest: float) -> ModelError:
     """Return the error for a model whose largest weight has too few elements for dynamic range quantization."""
     return ModelError(
@@ -62,14 +67,10 @@ def no_large_weight(largest: float) -> ModelError:
     )
 
 
-def without_operator(lacking: list[str]) -> ModelError:
-    """Return the error for TensorFlow operations that no TensorFlow Lite operator computes."""
+def not_converted(failure: ConversionError) -> ModelError:
+    """Return the error for a model that the converter refuses even in float, which rules out every format."""
     return ModelError(
-        f"TensorFlow Lite has no operator for {some_of(lacking)}",
-        where="scheme",
-        bound="operations that TensorFlow Lite has",
-        measured=some_of(lacking),
-        remedy="; ".join(dict.fromkeys(WITHOUT_OPERATOR[name] for name in lacking)),
+        failure.what, where="scheme", bound=failure.bound, measured=failure.measured, remedy=failure.remedy
     )
 
 
@@ -165,7 +166,7 @@ def not_injected(scheme: StaticScheme, graph: Any) -> ModelError | None:
     try:
         refuse_what_stays_float(graph, scheme)
     except ConversionError as error:
-        return ModelError(error.what, where="scheme", bound=error.bound, measured=error.measured, remedy=error.remedy)
+        return not_converted(error)
     return None
 
 

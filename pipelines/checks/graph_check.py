@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from components.core.errors import ModelError
 from components.spec.recipe import Recipe
 from components.spec.scheme import StaticScheme
-from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS, WITHOUT_OPERATOR
+from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS
 from pipelines.checks.conversion_check import (
+    is_plain,
     no_large_weight,
+    not_converted,
     not_injected,
     operators_without_kernel,
-    without_operator,
 )
 from pipelines.checks.output_check import Built
 
@@ -25,9 +26,8 @@ def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
         recipe: The recipe.
         built: The baseline, with its operations or its float file.
     """
-    lacking = sorted(built.operations & WITHOUT_OPERATOR.keys())
-    if lacking and built.converted() is None:
-        yield without_operator(lacking)
+    if not is_plain(built.operations) and (failure := built.failure()) is not None:
+        yield not_converted(failure)
     if recipe.scheme.is_dynamic_range and (content := built.float_file or built.converted()):
         from components.model.tflite_file import inspect_model
 
@@ -59,18 +59,6 @@ def graph_refusals(recipe: Recipe, built: Built) -> Iterator[ModelError]:
         yield from operators_without_kernel(recipe.scheme, read_graph(content), casts=False)
         if not recipe.scheme.float_fallback and (error := _other_floats(content)):
             yield error
-
-
-def unserved_layers() -> ModelError:
-    """The error for steps on a SavedModel whose signature computes something other than its layers."""
-    return ModelError(
-        "the step would train the SavedModel's Keras layers, but its signature computes something else",
-        where="baseline",
-        bound="a signature with the inputs, the outputs, and the values of the layers",
-        measured="a signature of its own, for example one that also prepares inputs",
-        remedy="use the Keras model itself (`model.save('model.keras')`), and prepare inputs in the task's decode; or "
-        "remove the recipe's steps, because recipes without steps convert the signature",
-    )
 
 
 def _other_floats(content: bytes) -> ModelError | None:

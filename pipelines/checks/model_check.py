@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from components.baseline.built import built_model
-from components.baseline.pretrained import load_keras
+from components.baseline.pretrained import SavedLayers, load_keras, load_layers
 from components.baseline.source import recognize
-from components.core.errors import ConversionError, EdgemillError, SpecError, summary_line
+from components.core.errors import ConversionError, EdgemillError, ModelError, SpecError, summary_line
 from components.core.user_code import in_time
 from components.data.compiled import compile_model
 from components.data.task import CompilingTask, Task, trainable
@@ -91,22 +91,22 @@ def check_pretrained(baseline: PretrainedBaseline, inputs: Any) -> Built:
     source = recognize(Path(baseline.path), baseline.signature)
     if source.format == "tflite":
         return _check_tflite(baseline, inputs)
-    model = load_keras(baseline, inputs) if source.trains else None
-    if model is not None and source.format == "saved_model":
+    layers = SavedLayers(None, None)
+    if source.trains and source.format == "saved_model":
         from components.baseline.graphs import load_graph
-        from components.baseline.layered import served_layers
 
-        model = served_layers(model, load_graph(baseline))
+        layers = load_layers(baseline, load_graph(baseline))
+    model = load_keras(baseline, inputs) if source.format == "keras" else layers.model
     if model is not None:
         first_batch.check_weights_finite(model.weights, baseline.path)
         if inputs is not None:
             check_keras_takes(model, inputs)
         return built_of_keras(model)
-    return _check_graph(baseline, inputs, unserved=source.trains)
+    return _check_graph(baseline, inputs, untrained=layers.failure)
 
 
-def _check_graph(baseline: PretrainedBaseline, inputs: Any, *, unserved: bool) -> Built:
-    """Check a signature of a SavedModel. `unserved` if the SavedModel also has layers, which compute something else."""
+def _check_graph(baseline: PretrainedBaseline, inputs: Any, *, untrained: ModelError | None) -> Built:
+    """Check a signature of a SavedModel. `untrained` says why steps can't train its Keras layers, if it has any."""
     from components.baseline.graphs import load_graph
     from components.model.saved_model import check_takes, operations_of, run_serving
 
@@ -120,18 +120,20 @@ def _check_graph(baseline: PretrainedBaseline, inputs: Any, *, unserved: bool) -
     if inputs is not None:
         check_takes(lambda: run(inputs), signature.structured_input_signature[1], inputs)
     shapes = {name: spec.shape for name, spec in signature.structured_outputs.items()}
+    converted = cache(lambda: _converted(signature, held))
     return Built(
         None,
         shapes,
         run,
         operations=operations_of(signature),
-        converted=cache(lambda: _converted(signature, held)),
-        unserved=unserved,
+        converted=lambda: None if isinstance(content := converted(), ConversionError) else content,
+        failure=lambda: content if isinstance(content := converted(), ConversionError) else None,
+        untrained=untrained,
     )
 
 
-def _converted(signature: Any, held: Any) -> bytes | None:
-    """The float file that the converter creates from a signature; None if the converter refuses the signature."""
+def _converted(signature: Any, held: Any) -> bytes | ConversionError:
+    """The float file that the converter creates from a signature, or the reason why it refuses the signature."""
     import tensorflow as tf
 
     from components.convert.tensorflow.converter import convert_float
@@ -142,8 +144,8 @@ def _converted(signature: Any, held: Any) -> bytes | None:
     try:
         with native_silence():
             return convert_float(tf.function(signature, autograph=False).get_concrete_function(**one), held)
-    except ConversionError:
-        return None
+    except ConversionError as error:
+        return error
 
 
 def _check_tflite(baseline: PretrainedBaseline, inputs: Any) -> Built:

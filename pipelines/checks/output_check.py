@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from components.core.errors import ModelError, SpecError
+from components.core.errors import ConversionError, ModelError, SpecError
 from components.core.user_code import in_time
 from components.data.supervision import (
     ONLY,
@@ -64,7 +64,8 @@ class Built:
         operations: Kinds of TensorFlow operations of a graph without Keras layers.
         float_file: The content of a baseline that is a TFLite file.
         converted: Returns the converter's float file for a graph without Keras layers; None if it can't convert it.
-        unserved: Whether a SavedModel has Keras layers, but its signature computes something else.
+        failure: Returns the reason why the converter can't convert such a graph to a float file; None if it can.
+        untrained: Why steps can't train the Keras layers of a SavedModel that is converted from its graph.
     """
 
     model: Any
@@ -73,7 +74,8 @@ class Built:
     operations: frozenset[str] = frozenset()
     float_file: bytes | None = None
     converted: Callable[[], bytes | None] = lambda: None
-    unserved: bool = False
+    failure: Callable[[], ConversionError | None] = lambda: None
+    untrained: ModelError | None = None
 
 
 def batch_of(task: Task, features: Mapping[str, Any], label: str, inputs: Any, count: int) -> Batch:

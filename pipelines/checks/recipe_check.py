@@ -19,7 +19,7 @@ from components.spec.steps.qat import QatStep
 from components.upstream.keras import layers_inside
 from pipelines.checks.conversion_check import conversion_refusals, unusual_operators
 from pipelines.checks.converted.model import ConvertedModel
-from pipelines.checks.graph_check import graph_refusals, unserved_layers
+from pipelines.checks.graph_check import graph_refusals
 from pipelines.checks.output_check import Built
 
 Previews = Mapping[str, tuple[LayerPlan, ...]]
@@ -104,8 +104,8 @@ def check_recipes(recipes: tuple[Recipe, ...], task: Task, built: Built, watch: 
 
 
 def _check_trains(built: Built) -> None:
-    if built.unserved:
-        raise unserved_layers()
+    if built.untrained is not None:
+        raise built.untrained
     check_trains_on(built.model)
 
 

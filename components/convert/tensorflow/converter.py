@@ -20,6 +20,7 @@ from components.convert.tensorflow.fused_ranges import KnownRanges, quantize_fus
 from components.core.errors import ConversionError, EdgemillError, SpecError
 from components.model.saved_model import load_serving, owner_of, refuse_state, with_batch_of_one
 from components.spec.scheme import Float32, Scheme, StaticScheme, static_kinds
+from components.spec.schemes.limits import WITHOUT_OPERATOR
 from components.upstream.tflite.converter import (
     ANY_BITS,
     BATCH_OF_ONE,
@@ -37,6 +38,11 @@ from components.upstream.tflite.converter import (
 
 # Operators that store trained ranges in a graph.
 _FAKE_QUANTIZATION = re.compile(r"FakeQuantWithMinMax|QuantizeAndDequantize")
+
+# Types of floats other than float32, in the converter's messages.
+_OTHER_FLOATS = {"float16": "f16", "bfloat16": "bf16", "float64": "f64"}
+_FLOAT32 = "compute them in float32: build the model with the policy float32, or cast before these operations"
+_REPLACE = "replace these operations in the model, or move them into the task's decode"
 
 # The inputs, two states, two kernels, and biases of an LSTM. A mask would be another input, and the converter doesn't
 # fuse such an LSTM.
@@ -227,14 +233,34 @@ def _has_fusible_lstm(signature: Any) -> bool:
     )
 
 
+def _lacking(message: str) -> dict[str, str]:
+    """The TensorFlow operations without an operator, from the converter's message.
+
+    Returns:
+        Operation -> its types, if it computes in floats that aren't float32: TensorFlow Lite may have an operator that
+        computes in those.
+    """
+    found = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", message, re.MULTILINE)
+    names = sorted({name.strip() for names in found for name in names.split(",")})
+    lacking = {}
+    for name in names:
+        calls = " ".join(re.findall(rf"^\s*tf\.{re.escape(name)}\((.*)$", message, re.MULTILINE))
+        lacking[name] = ", ".join(kind for kind, mark in _OTHER_FLOATS.items() if re.search(rf"[x<]{mark}>", calls))
+    return lacking
+
+
 def _refusal(message: str, scheme: Scheme) -> ConversionError:
     """Shorten the converter's message to one sentence, with any names of operators."""
-    lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", message, re.MULTILINE)
+    lacking = _lacking(message)
     if lacking:
+        names = ", ".join(name + (f" of {types}" if types else "") for name, types in lacking.items())
+        remedies = [_FLOAT32 if types else WITHOUT_OPERATOR.get(name, _REPLACE) for name, types in lacking.items()]
         return ConversionError(
-            f"TensorFlow Lite has no operator for {', '.join(lacking)}",
+            f"TensorFlow Lite has no operator for {names}",
             where=scheme.kind,
-            remedy="replace these operations in the model, or move them into the task's decode()",
+            bound="operations that TensorFlow Lite has",
+            measured=names,
+            remedy="; ".join(dict.fromkeys(remedies)),
         )
     unquantized = re.search(r"not yet supported for op: '(\w+)'", message)
     if unquantized:

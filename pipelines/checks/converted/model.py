@@ -143,9 +143,21 @@ class ConvertedModel:
         """Whether the largest weight is a constant of the model's graph instead of one of the model's weights."""
         return self.largest_weight > max((math.prod(weight.shape) for weight in self._model.weights), default=0)
 
-    @cached_property
+    @property
     def graph(self) -> Any:
         """The main graph of the float file (`components.convert.aeq.layers.Graph`); None if there is no such file."""
+        found = self._float_graph
+        return None if isinstance(found, ConversionError) else found
+
+    @property
+    def failure(self) -> ConversionError | None:
+        """The reason why there is no float file, and so no file in any other format."""
+        found = self._float_graph
+        return found if isinstance(found, ConversionError) else None
+
+    @cached_property
+    def _float_graph(self) -> Any:
+        """The main graph of the float file, or the reason why there is none."""
         import tensorflow as tf
 
         from components.convert.aeq.layers import read_graph
@@ -156,9 +168,8 @@ class ConvertedModel:
             with native_silence():
                 return read_graph(convert_float(fixed, self._model))
         except ConversionError as error:
-            # Each conversion of the run reports the error.
             _LOG.info("The model can't be converted to float, so its operators are unknown: %s", summary_line(error))
-            return None
+            return error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from components.facts.artifact_paths import KERAS_FILE, SERVING_FOLDER
 from components.model.keras_model import load_kept, output_names
 from components.model.saved_model import load_serving, run_serving
 from components.spec.recipe import Recipe
-from components.spec.scheme import Float32
+from components.spec.scheme import Float32, Scheme
 from components.spec.schemes.static import StaticWi8Ai8
 from pipelines.checks.model_check import check_pretrained
 from pipelines.checks.recipe_check import check_recipes
@@ -186,12 +186,40 @@ def test_layers_do_not_stand_for_a_signature_that_computes_something_else(tmp_pa
     imported(tmp_path / "imported", tmp_path / "saved")
     assert (tmp_path / "imported" / KERAS_FILE).exists() is not prepared
     built = check_pretrained(pretrained(tmp_path / "saved"), {"image": np.ones([4, 3], np.float32)})
-    assert (set(built.shapes), built.unserved) == ({"a", "b"}, prepared)
+    assert (set(built.shapes), built.untrained is not None) == ({"a", "b"}, prepared)
     trains = Recipe.model_validate({"name": "r", "scheme": "float32", "steps": [PRUNE]})
     refused = check_recipes((trains, Recipe(name="plain", scheme=Float32())), CompiledTask(), built).refused
     assert set(refused) == ({"r"} if prepared else set())
     if prepared:
         assert "its signature computes something else" in str(refused["r"][0])
+
+
+def test_saved_model_whose_layers_cannot_be_loaded_is_converted_from_its_graph(tmp_path: Path) -> None:
+    series = tf.keras.Input([4, 3], name="series")
+    tf.keras.Model(series, tf.einsum("btc,bsc->bts", series, layers.Dense(3)(series))).save(tmp_path / "saved")
+    imported(tmp_path / "imported", tmp_path / "saved")
+    assert not (tmp_path / "imported" / KERAS_FILE).exists()
+    built = check_pretrained(pretrained(tmp_path / "saved"), {"series": np.ones([4, 4, 3], np.float32)})
+    trains = Recipe.model_validate({"name": "r", "scheme": "float32", "steps": [PRUNE]})
+    refused = check_recipes((trains, Recipe(name="plain", scheme=Float32())), CompiledTask(), built).refused
+    assert [str(error) for error in refused.pop("r") if "which tensors its tf.einsum reads" in str(error)]
+    assert not refused
+
+
+@pytest.mark.parametrize("scheme", [Float32(), StaticWi8Ai8()])
+def test_operation_of_a_graph_without_an_operator_is_named_before_work(tmp_path: Path, scheme: Scheme) -> None:
+    module = tf.Module()
+    module.kernel = tf.Variable(tf.ones([3, 4], tf.float16))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float16, name="vector")])
+    def serve(vector: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": tf.nn.relu(vector @ module.kernel)}
+
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"serving_default": serve})
+    built = check_pretrained(pretrained(tmp_path / "saved"), {"vector": np.ones([4, 3], np.float16)})
+    (error,) = check_recipes((Recipe(name="r", scheme=scheme),), CompiledTask(), built).refused["r"]
+    assert "no operator for MatMul of float16, Relu of float16" in str(error)
+    assert error.remedy.startswith("compute them in float32")
 
 
 def test_code_in_a_saved_model_from_before_2_5_is_refused(tmp_path: Path) -> None:

@@ -289,6 +289,16 @@ def test_operations_without_an_operator_rule_out_every_format(tmp_path: Path) ->
         assert "TensorFlow Lite has no operator for Acos" in reported(model, scheme)
 
 
+def test_operation_outside_the_table_rules_out_every_format() -> None:
+    def boxes(x):
+        found = tf.reshape(x, [-1, 3, 1, 4])
+        return tf.image.combined_non_max_suppression(found, found[:, :, 0, :2], 2, 2).nmsed_boxes
+
+    model = model_of({"boxes": ("vector", boxes)}, of_layers=True)
+    for scheme in (Float32(), Float16(), StaticWi8Ai8()):
+        assert "TensorFlow Lite has no operator for CombinedNonMaxSuppression" in reported(model, scheme)
+
+
 def test_operation_that_is_part_of_an_operator_rules_out_nothing() -> None:
     model = model_of({"GELU": ("vector", tf.nn.gelu)}, of_layers=True)
     # TensorFlow 2.16 computes it with Erf, and 2.21 with Erfc.
