@@ -254,13 +254,13 @@ def _refusal(message: str, scheme: Scheme) -> ConversionError:
     lacking = _lacking(message)
     if lacking:
         names = ", ".join(name + (f" of {types}" if types else "") for name, types in lacking.items())
-        remedies = [_FLOAT32 if types else WITHOUT_OPERATOR.get(name, _REPLACE) for name, types in lacking.items()]
+        cures = [_FLOAT32 if types else WITHOUT_OPERATOR.get(name, _REPLACE) for name, types in lacking.items()]
         return ConversionError(
             f"TensorFlow Lite has no operator for {names}",
             where=scheme.kind,
             bound="operations that TensorFlow Lite has",
             measured=names,
-            remedy="; ".join(dict.fromkeys(remedies)),
+            remedy="; ".join(dict.fromkeys(cures)),
         )
     unquantized = re.search(r"not yet supported for op: '(\w+)'", message)
     if unquantized:
