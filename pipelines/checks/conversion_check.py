@@ -8,7 +8,7 @@ from typing import Any
 from components.core.errors import ConversionError, ModelError, some_of
 from components.spec.recipe import Recipe
 from components.spec.scheme import Scheme, StaticScheme
-from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS, OPERATORS, OperatorLimit
+from components.spec.schemes.limits import DYNAMIC_MINIMUM_ELEMENTS, OPERATORS, WITHOUT_OPERATOR, OperatorLimit
 from pipelines.checks.converted.model import ConvertedModel
 
 # Operations that become operators with kernels in all formats. A model with only these need not be converted for the
@@ -33,9 +33,10 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
         recurrent: Whether the model has recurrent layers.
     """
     scheme = recipe.scheme
-    # Training and lowering rewrite the model, and can replace what has no operator.
+    # Training and lowering rewrite the model, and can replace what the converter refuses, but nothing in the table.
+    listed = not converted.operations.isdisjoint(WITHOUT_OPERATOR)
     rewritten = recipe.trained is not None or (recurrent and (scheme.is_static or recipe.recurrent is not None))
-    if not rewritten and not is_plain(converted.operations) and converted.failure is not None:
+    if (listed or not (rewritten or is_plain(converted.operations))) and converted.failure is not None:
         yield not_converted(converted.failure)
     if _takes_no_floats(scheme) and converted.casts:
         yield _casts_to_float(converted.casts)

@@ -299,6 +299,16 @@ def test_operation_outside_the_table_rules_out_every_format() -> None:
         assert "TensorFlow Lite has no operator for CombinedNonMaxSuppression" in reported(model, scheme)
 
 
+def test_operation_in_a_layer_that_is_not_trained_is_reported_for_training() -> None:
+    vector = layers.Input([12], name="vector")
+    model = tf.keras.Model(vector, layers.Dense(3)(tf.math.erf(layers.Dense(12)(vector))))
+    step = {"kind": "qat", "epochs": 1, "except": ["tf.math.erf"]}
+    scheme = {"kind": "static_wi8_ai8", "float_fallback": True}
+    recipe = Recipe.model_validate({"name": "r", "steps": [step], "scheme": scheme})
+    (error,) = conversion_refusals(recipe, ConvertedModel(model), recurrent=False)
+    assert "TensorFlow Lite has no operator for Erf" in str(error)
+
+
 def test_operation_that_is_part_of_an_operator_rules_out_nothing() -> None:
     model = model_of({"GELU": ("vector", tf.nn.gelu)}, of_layers=True)
     # TensorFlow 2.16 computes it with Erf, and 2.21 with Erfc.
