@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import keyword
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,32 +66,93 @@ def _wanted(spec: tf.TensorSpec, shape: Sequence[int] | None) -> tf.TensorSpec:
 def with_plain_names(model: Any) -> Any:
     """A functional Keras model whose inputs have the names that they have in a SavedModel, `in_put` for `in.put`.
 
-    In the names of a signature's arguments, TensorFlow replaces characters other than letters and digits.
+    In the names of a signature's arguments, TensorFlow replaces characters other than letters and digits, and it
+    doesn't take Python's keywords. Inputs in a dict have the names of their Input layers instead of their keys. Nested
+    outputs are in one dict or one list: `boxes_left` for `{"boxes": {"left": ...}}`.
 
     Args:
-        model: A functional or Sequential model with inputs. It is returned unchanged if its names are plain, or if two
-            of them would be equal.
+        model: A functional or Sequential model with inputs. It is returned unchanged if nothing must change.
+
+    Raises:
+        ModelError: Two inputs or two outputs would have the same name.
     """
     specs = input_specs(model)
     plain = [_plain(name) for name in specs]
-    if plain == list(specs) or len(set(plain)) < len(specs):
+    _refuse_equal("input", list(specs), plain)
+    if plain != list(specs):
+        inputs = [
+            tf.keras.Input(batch_shape=s.shape, dtype=s.dtype, name=n)
+            for n, s in zip(plain, specs.values(), strict=True)
+        ]
+        return _replayed(model, inputs)
+    if _takes_names(model) and _is_flat(model.output):
         return model
-    inputs = [
-        tf.keras.Input(batch_shape=s.shape, dtype=s.dtype, name=n) for n, s in zip(plain, specs.values(), strict=True)
-    ]
-    return _replayed(model, inputs)
+    return tf.keras.Model(_alone(model.inputs), _packed(model, model.outputs), name=model.name)
 
 
 def _plain(name: str) -> str:
-    """Return a name as TensorFlow changes it."""
-    swapped = "".join(letter if letter.isalnum() else "_" for letter in name)
-    return swapped if swapped[:1].isalpha() else f"arg_{swapped}"
+    """Return a name as TensorFlow changes it, or one that it takes."""
+    swapped = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
+    swapped = swapped if swapped[:1].isalpha() else f"arg_{swapped}"
+    # The names are Python parameters, and `self` is one of TensorFlow's own.
+    return f"{swapped}_" if keyword.iskeyword(swapped) or swapped == "self" else swapped
+
+
+def _refuse_equal(kind: str, names: Sequence[str], plain: Sequence[str]) -> None:
+    """Raise a ModelError if two names of inputs or outputs become equal."""
+    equal = [name for name, changed in zip(names, plain, strict=True) if plain.count(changed) > 1]
+    if equal:
+        raise ModelError(
+            f"two {kind}s of the model would have the same name",
+            where=f"{kind} {', '.join(map(repr, equal))}",
+            bound="names that differ in letters or digits, because TensorFlow replaces other characters with `_`",
+            measured=", ".join(sorted({changed for changed in plain if plain.count(changed) > 1})),
+            remedy=f"rename one of these {kind}s, and save the model again",
+        )
+
+
+def _takes_names(model: Any) -> bool:
+    """Whether a model takes a tensor, a list of tensors, or a dict of tensors with the names of its Input layers."""
+    if isinstance(model.input, dict):
+        return list(input_specs(model)) == sorted(model.input)
+    return _is_flat(model.input)
+
+
+def _is_flat(structure: Any) -> bool:
+    """Whether a structure is a tensor, or contains nothing but tensors."""
+    return all(len(path) < 2 for path in _paths(structure))
 
 
 def _replayed(model: Any, inputs: list[Any]) -> Any:
     outputs = replay(model, inputs, lambda node, args, kwargs: node.layer(*args, **kwargs))
-    packed = tf.nest.pack_sequence_as(model.output, outputs) if isinstance(model.output, dict) else outputs
-    return tf.keras.Model(inputs if len(inputs) > 1 else inputs[0], packed, name=model.name)
+    return tf.keras.Model(_alone(inputs), _packed(model, outputs), name=model.name)
+
+
+def _alone(tensors: list[Any]) -> Any:
+    return tensors if len(tensors) > 1 else tensors[0]
+
+
+def _packed(model: Any, outputs: list[Any]) -> Any:
+    """The outputs as the model returns them, but without nesting."""
+    if not isinstance(model.output, dict):
+        return outputs
+    if _is_flat(model.output):
+        return tf.nest.pack_sequence_as(model.output, outputs)
+    paths = list(_paths(model.output))
+    names = ["_".join(path) for path in paths]
+    _refuse_equal("output", [".".join(path) for path in paths], names)
+    return dict(zip(names, outputs, strict=True))
+
+
+def _paths(structure: Any) -> Iterator[tuple[str, ...]]:
+    """The keys that lead to each tensor, in the order of `tf.nest.flatten`."""
+    if not isinstance(structure, dict | list | tuple):
+        yield ()
+        return
+    items = sorted(structure.items()) if isinstance(structure, dict) else enumerate(structure)
+    for key, value in items:
+        for path in _paths(value):
+            yield (str(key), *path)
 
 
 def with_specs(model: Any, wanted: Specs, where: str) -> Any:

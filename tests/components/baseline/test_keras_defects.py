@@ -1,6 +1,7 @@
 """Models that tf-keras can't load, or that TensorFlow can't run, without help."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import tensorflow as tf
 from components.baseline.pretrained import import_model, load_keras
 from components.core.errors import ModelError
 from components.facts.artifact_paths import SERVING_FOLDER
-from components.model.keras_model import check_learns, check_trains_on, load_kept
+from components.model.input_shapes import with_plain_names
+from components.model.keras_model import check_keras_takes, check_learns, check_trains_on, load_kept
 from components.model.reference.float_model import load_float
 from components.spec.baseline import PretrainedBaseline
 from tests.artifacts import pretrained
@@ -104,6 +106,65 @@ def test_inputs_have_the_names_of_the_saved_model_s_arguments(tmp_path: Path) ->
     import_model(baseline, tmp_path / "baseline")
     x = np.ones([2, 4], np.float32)
     assert set(load_float(tmp_path / "baseline" / SERVING_FOLDER).run({"in_put_0": x, "plain": x})) == {"head/scores.1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("in", "in_"), ("class", "class_"), ("None", "None_"), ("self", "self_"), ("1x", "arg_1x"), ("a b", "a_b")],
+)
+def test_inputs_may_have_any_name(name: str, plain: str, tmp_path: Path) -> None:
+    vector = tf.keras.Input([4], name=name)
+    model = tf.keras.Model(vector, layers.Dense(2, name="head")(vector))
+    model.save(path := tmp_path / "model.keras")
+    import_model(PretrainedBaseline(kind="pretrained", path=str(path)), tmp_path / "baseline")
+    x = np.random.default_rng(0).normal(size=[2, 4]).astype(np.float32)
+    found = load_float(tmp_path / "baseline" / SERVING_FOLDER).run({plain: x})["head"]
+    np.testing.assert_allclose(found, model(x), atol=1e-6)
+    np.testing.assert_allclose(load_kept(tmp_path / "baseline")({plain: x}), model(x), atol=1e-6)
+
+
+def test_letters_that_tensorflow_does_not_take_are_replaced_in_names_of_inputs() -> None:
+    vector = tf.keras.Input([4], name="größe")
+    changed = with_plain_names(tf.keras.Model(vector, layers.Dense(2)(vector)))
+    assert changed.input_names == ["gr__e"]
+
+
+def test_inputs_with_equal_plain_names_are_refused(tmp_path: Path) -> None:
+    left, right = tf.keras.Input([4], name="a.b"), tf.keras.Input([4], name="a_b")
+    tf.keras.Model([left, right], layers.Add()([left, right])).save(path := tmp_path / "model.keras")
+    with pytest.raises(ModelError, match=r"'a\.b', 'a_b': two inputs .* the same name"):
+        load_keras(PretrainedBaseline(kind="pretrained", path=str(path)))
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        lambda a, b: {"right": a, "left": b},
+        lambda a, b: {"left": a, "right": {"inner": b}},
+        lambda a, b: {"b": a, "a": b},
+        lambda a, b: [a, [b]],
+    ],
+    ids=["keys", "nested", "swapped", "list"],
+)
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_inputs_of_a_dict_have_the_names_of_their_layers(arrange: Any, suffix: str, tmp_path: Path) -> None:
+    a, b = tf.keras.Input([4], name="a"), tf.keras.Input([4], name="b")
+    one, two = layers.Dense(2)(layers.Subtract()([a, b])), layers.Dense(3)(a)
+    model = tf.keras.Model(arrange(a, b), {"one": one, "more": {"two": two}})
+    model.save(path := tmp_path / f"model.{suffix}")
+    baseline = PretrainedBaseline(kind="pretrained", path=str(path))
+    generator = np.random.default_rng(0)
+    given = {name: generator.normal(size=[2, 4]).astype(np.float32) for name in "ab"}
+    # Keras itself can't call a model with nested dicts.
+    expected = tf.keras.Model([a, b], [one, two])([given["a"], given["b"]])
+    inputs = {name: tf.constant(values) for name, values in given.items()}
+    check_keras_takes(load_keras(baseline), inputs)
+    import_model(baseline, tmp_path / "baseline")
+    served = load_float(tmp_path / "baseline" / SERVING_FOLDER).run(given)
+    for found in (served, load_kept(tmp_path / "baseline")(inputs)):
+        assert set(found) == {"one", "more_two"}
+        np.testing.assert_allclose(found["one"], expected[0], atol=1e-6)
+        np.testing.assert_allclose(found["more_two"], expected[1], atol=1e-6)
 
 
 def test_model_with_a_recurrent_dropout_is_imported(tmp_path: Path) -> None:
