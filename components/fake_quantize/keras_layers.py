@@ -62,8 +62,6 @@ def itself(layer: Any) -> Any:
 
 def written_out(layer: Any) -> bool:
     """Whether a recurrent layer is rewritten as a cell for integer kernels."""
-    if type(layer).__name__ == "Bidirectional" and layer.merge_mode not in MERGES:
-        return False
     return type(inner(layer)).__name__ in CELLS and why_not(layer) is None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from components.cells.cells import cell_of
 from components.cells.layer import IntegerRecurrent, described
 from components.fake_quantize.keras_layers import MERGES
-from components.fake_quantize.operators.parts import NewLayer
+from components.fake_quantize.operators.parts import NewLayer, Parts
 
 
 def one_way(new: NewLayer, layer: Any, name: str, x: Any, origin: str = "", in_order: bool = False) -> Any:
@@ -31,8 +31,12 @@ def one_way(new: NewLayer, layer: Any, name: str, x: Any, origin: str = "", in_o
     return new(IntegerRecurrent, name, origin or name, config, lambda _: cell.weights(layer), layer)(x)
 
 
-def both_ways(new: NewLayer, layer: Any, name: str, x: Any) -> Any:
-    """The output of a `Bidirectional` as two cells, whose outputs are merged."""
+def both_ways(new: NewLayer, parts: Parts, layer: Any, name: str, x: Any) -> Any:
+    """The output of a `Bidirectional` as two cells, whose outputs are merged; both outputs if it doesn't merge them."""
     forward = one_way(new, layer.forward_layer, f"{name}/forward", x, name)
     backward = one_way(new, layer.backward_layer, f"{name}/backward", x, name, in_order=True)
+    if layer.merge_mode is None:
+        return [forward, backward]
+    if layer.merge_mode == "ave":
+        return parts.average("", [forward, backward])
     return new(MERGES[layer.merge_mode], name, name, {})([forward, backward])

@@ -173,7 +173,7 @@ class _Rewriter:
         if type(layer).__name__ != "Bidirectional":
             return one_way(self._new, layer, name, x)
         self.notes[name] = "rewritten as one layer per direction"
-        return both_ways(self._new, layer, name, x)
+        return both_ways(self._new, self._parts(name), layer, name, x)
 
     def _copy(self, layer: Any, name: str, origin: str, **changes: Any) -> Any:
         """Copy a layer with its weights under its full name; all calls of a shared layer share the copy."""

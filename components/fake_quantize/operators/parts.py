@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -89,6 +89,13 @@ class Parts:
     def product(self, suffix: str, x: Any, y: Any) -> Any:
         """Multiply tensors."""
         return self.function("math.multiply", suffix, x, y)
+
+    def average(self, suffix: str, inputs: Sequence[Any]) -> Any:
+        """The average of tensors, two of which are added at a time, so that each partial sum gets a range."""
+        y, *others = inputs
+        for index, x in enumerate(others, start=1):
+            y = self.layer(_layers.Add, f"sum_{index}", {}, [y, x])
+        return self.product(suffix, y, 1.0 / len(inputs))
 
     def scaled(self, suffix: str, x: Any, factor: Any, shift: Any = None, *, trainable: bool) -> Any:
         """Multiply each channel by a factor, and add a term: a depthwise 1x1 convolution.

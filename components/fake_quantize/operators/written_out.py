@@ -46,10 +46,7 @@ def _scaled_sum(parts: Parts, layer: Any, inputs: Any) -> Any:
 
 
 def _average(parts: Parts, layer: Any, inputs: Any) -> Any:  # noqa: ARG001
-    y = inputs[0]
-    for index, x in enumerate(inputs[1:], start=1):
-        y = parts.layer(_layers.Add, f"sum_{index}", {}, [y, x])
-    return parts.product("", y, 1.0 / len(inputs))
+    return parts.average("", inputs)
 
 
 def _pairwise(parts: Parts, layer: Any, inputs: Any) -> Any:

@@ -199,10 +199,12 @@ def both_ways(kind):
     tf.keras.utils.set_random_seed(2)
     layers = tf.keras.layers
     x = layers.Input([STEPS, FEATURES], name="x")
-    options = {"merge_mode": "sum"} if kind == "sum" else {}
+    options = {} if kind in ("stacked", "last") else {"merge_mode": kind}
     y = layers.Bidirectional(layers.LSTM(7, return_sequences=kind == "stacked"), name="both", **options)(x)
     if kind == "stacked":
         y = layers.Bidirectional(layers.LSTM(5), name="top")(y)
+    if kind is None:
+        y = layers.Add()(y)
     return randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
 
 
@@ -233,6 +235,20 @@ def scales(content):
         ends = [of(operator.inputs[place]) for place in taken.get(kind, (0,))]
         found.setdefault(kind, []).append((*ends, of(operator.outputs[0])))
     return found
+
+
+@pytest.mark.parametrize("kind", ["ave", None])
+def test_directions_that_are_averaged_or_not_merged_train_under_quantization(sequences, tmp_path, kind):
+    from components.convert.checks.scheme_check import lost_ranges
+    from components.model.tflite_file import inspect_model
+    from components.model.tflite_runtime import TFLiteModel
+
+    model, ranges, made = trained(both_ways(kind), sequences, np.arange(len(sequences)) % 3, tmp_path)
+    assert inspect_model(made.content).integer_only
+    # The converter multiplies the dense layer's weights by the factor of the average.
+    assert lost_ranges(made.content, ranges) == (("both",) if kind == "ave" else ())
+    found = TFLiteModel(made.content).predict({"x": sequences})["p"]
+    assert np.abs(found - model(sequences, training=False).numpy()).max() < 0.03
 
 
 @pytest.mark.parametrize("kind", ["stacked", "sum"])

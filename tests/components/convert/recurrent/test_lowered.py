@@ -270,6 +270,60 @@ def test_convolutions_before_and_after_are_taken_in_a_sequence(lowered, sequence
     assert_runs_on_a_microcontroller(loop, sequences[:4])
 
 
+def merged(mode, outputs):
+    import tensorflow as tf
+
+    tf.keras.utils.set_random_seed(5)
+    layers = tf.keras.layers
+    x = layers.Input([STEPS, FEATURES], name="x")
+    y = layers.Bidirectional(layers.GRU(5, return_sequences=True), merge_mode=mode, name="both")(x)
+    if not outputs:
+        y = layers.Concatenate()(y) if mode is None else y
+        y = layers.Dense(3, activation="softmax", name="p")(layers.GlobalAveragePooling1D()(y))
+    return randomized(tf.keras.Model(x, y))
+
+
+@pytest.mark.parametrize("mode", ["ave", "sum", "mul", None])
+@pytest.mark.parametrize("outputs", [False, True])
+def test_both_directions_are_merged_in_every_mode(lowered, sequences, mode, outputs):
+    import tensorflow as tf
+
+    from components.model.keras_model import output_names
+    from components.model.tflite_file import inspect_model
+    from components.model.tflite_runtime import TFLiteModel
+
+    model, made = lowered(merged(mode, outputs), StaticWi8Ai8(), "sequence")
+    assert inspect_model(made.content).integer_only
+    found = TFLiteModel(made.content).predict({"x": sequences})
+    wanted = dict(zip(output_names(model), tf.nest.flatten(model(sequences)), strict=True))
+    assert set(found) == set(wanted)
+    for name, values in wanted.items():
+        assert np.abs(found[name] - values.numpy()).max() < 0.06
+
+
+@pytest.mark.parametrize("mode", ["ave", None])
+def test_both_directions_train_under_quantization_in_every_mode(sequences, tmp_path, mode):
+    import tensorflow as tf
+
+    from components.convert.checks.scheme_check import lost_ranges
+    from components.convert.recurrent.backend import convert_trained
+    from components.fake_quantize.qat import quantized, trained_ranges
+    from components.lowering.deploy import deploy
+    from components.model.tflite_file import inspect_model
+    from components.spec.steps.qat import QatStep
+
+    model = merged(mode, outputs=False)
+    model = quantized(model, QatStep(kind="qat", epochs=1), StaticWi8Ai8(), steps_per_epoch=1)
+    model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    model.fit(sequences, np.arange(len(sequences)) % 3, batch_size=16, verbose=0)
+    ranges = trained_ranges(model)
+    deploy(model, "sequence", tmp_path, ("p",), {"x": sequences})
+    made = convert_trained(tmp_path, StaticWi8Ai8(), "sequence", lambda _: None)
+    assert inspect_model(made.content).integer_only
+    assert lost_ranges(made.content, ranges) == ()
+    assert np.abs(predicted(made.content, sequences) - model(sequences, training=False).numpy()).max() < 0.03
+
+
 def assert_runs_on_a_microcontroller(content, sequences):
     runtime = pytest.importorskip("tflite_micro").runtime
     there, here = runtime.Interpreter.from_bytes(content, arena_size=200_000), interpreter(content)
