@@ -38,6 +38,7 @@ def export(model: Any, folder: Path, outputs: Sequence[str] = (), batch: int | N
 
     from components.model.saved_model import variables_among
     from components.upstream.autograph import leave_keras_as_it_is
+    from components.upstream.keras import without_metrics
 
     leave_keras_as_it_is()
     signature = list(input_specs(model).values())
@@ -50,14 +51,18 @@ def export(model: Any, folder: Path, outputs: Sequence[str] = (), batch: int | N
         results = tf.nest.flatten(model(list(inputs) if len(inputs) > 1 else inputs[0], training=False))
         return dict(zip(names, results, strict=True))
 
-    module, concrete = tf.Module(), serve.get_concrete_function(*signature)
+    module = tf.Module()
+    with without_metrics():
+        concrete = serve.get_concrete_function(*signature)
     # Besides the variables, this finds the tables of lookup layers.
     tracked = tf.train.TrackableView(model).descendants()
     tables = [one for one in tracked if hasattr(one, "resource_handle")]
-    # Training under quantization has many variables that nothing else reads. Each takes milliseconds to save.
-    module.held = [*variables_among(model.variables, {id(one) for one in concrete.captured_inputs}), *tables]
+    # Training under quantization has many variables that nothing else reads. Each takes milliseconds to save. The state
+    # of a layer's random numbers isn't among the model's variables.
+    module.held = [*variables_among(concrete.graph.variables, {id(one) for one in concrete.captured_inputs}), *tables]
     module.serve = serve
-    tf.saved_model.save(module, str(folder / SERVING_FOLDER), signatures={"serving_default": concrete})
+    with without_metrics():  # Saving can trace the function again.
+        tf.saved_model.save(module, str(folder / SERVING_FOLDER), signatures={"serving_default": concrete})
 
 
 def save_keras(model: Any, folder: Path) -> None:

@@ -6,6 +6,7 @@ Importing this module doesn't import Keras, because every caller already has Ker
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 
@@ -166,6 +167,22 @@ def lambdas_allowed() -> Any:
     from tf_keras.src.saving.serialization_lib import SafeModeScope
 
     return SafeModeScope(safe_mode=False)
+
+
+@contextmanager
+def without_metrics() -> Iterator[None]:
+    """A context in which layers ignore `add_metric`. Keras would also count what they are served."""
+    from tf_keras.layers import Layer
+
+    def ignored(*_: Any, **__: Any) -> None:
+        pass
+
+    original = Layer.add_metric
+    Layer.add_metric = ignored
+    try:
+        yield
+    finally:
+        Layer.add_metric = original
 
 
 def unregistered_layers() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from components.core.errors import ConversionError, summary_line
 from components.model.keras_model import input_specs
+from components.upstream.keras import without_metrics
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,14 +46,16 @@ class ConvertedModel:
     def _function(self) -> Any:
         import tensorflow as tf
 
-        return tf.function(self._run, autograph=False).get_concrete_function(*self._specs(1))
+        with without_metrics():
+            return tf.function(self._run, autograph=False).get_concrete_function(*self._specs(1))
 
     @cached_property
     def _exported(self) -> Any:
         # As in the SavedModel: with an open batch, some operations remain that constants would otherwise replace.
         import tensorflow as tf
 
-        return tf.function(self._run, autograph=False).get_concrete_function(*self._specs(None))
+        with without_metrics():
+            return tf.function(self._run, autograph=False).get_concrete_function(*self._specs(None))
 
     @cached_property
     def operations(self) -> frozenset[str]:

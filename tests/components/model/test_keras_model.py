@@ -1,11 +1,13 @@
 """What the SavedModel of a Keras model holds."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from components.facts.artifact_paths import SERVING_FOLDER
 from components.model.keras_model import export
+from components.model.saved_model import refuse_state
 
 layers = tf.keras.layers
 
@@ -34,3 +36,34 @@ def test_saved_model_of_a_recurrent_model_has_no_function_but_its_signature(tmp_
     values = np.random.default_rng(1).normal(size=(5, 3, 2)).astype(np.float32)
     (found,) = tf.saved_model.load(str(folder)).signatures["serving_default"](x=values).values()
     np.testing.assert_allclose(found, model(values), atol=1e-6)
+
+
+def test_saved_model_holds_the_state_of_random_layers(tmp_path):
+    image = layers.Input([8, 8, 3], name="image")
+    model = tf.keras.Model(image, layers.Flatten()(layers.RandomCrop(6, 6)(image)))
+    export(model, tmp_path)
+    images = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    (found,) = tf.saved_model.load(str(tmp_path / SERVING_FOLDER)).signatures["serving_default"](image=images).values()
+    np.testing.assert_allclose(found, model(images, training=False), atol=1e-6)
+
+
+class _Counting(layers.Layer):
+    def call(self, x):
+        self.add_metric(tf.reduce_mean(x), name="inner")
+        return 2 * x
+
+
+def test_saved_model_does_not_compute_added_metrics(tmp_path):
+    x = layers.Input([3], name="x")
+    y = layers.Dense(4)(_Counting()(x))
+    model = tf.keras.Model(x, layers.Dense(2)(y))
+    model.add_metric(tf.reduce_mean(y), name="mean")
+    export(model, tmp_path)
+    serve = tf.saved_model.load(str(tmp_path / SERVING_FOLDER)).signatures["serving_default"]
+    refuse_state(serve, "model")
+    values = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    (found,) = serve(x=values).values()
+    np.testing.assert_allclose(found, model(values), atol=1e-6)
+    # Training still computes them.
+    assert [metric.name for metric in model.metrics] == ["inner", "mean"]
+    assert float(model.metrics[0].result()) == pytest.approx(values.mean(), abs=1e-6)
