@@ -33,6 +33,16 @@ _LOST_WEIGHTS = re.compile(
 # Keras' message about a class that it doesn't know.
 _UNKNOWN = re.compile(r"Unknown \w+: '?([\w.>]+)|Could not locate class '([\w.>]+)'")
 
+# Wrappers of TensorFlow Model Optimization -> how to get the model without them.
+_STRIP = {
+    "PruneLowMagnitude": "strip them, `tfmot.sparsity.keras.strip_pruning(model)`, and save the result",
+    "ClusterWeights": "strip them, `tfmot.clustering.keras.strip_clustering(model)`, and save the result",
+    **dict.fromkeys(
+        ("QuantizeAnnotate", "QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2"),
+        "save the float model, as it was before quantize_annotate or quantize_model, and add a step `qat`",
+    ),
+}
+
 
 def import_model(baseline: PretrainedBaseline, folder: Path) -> None:
     """Import a pretrained model into `folder` in the layout of a baseline.
@@ -253,6 +263,8 @@ def _not_registered(path: Path, name: str) -> ModelError:
 def _registration(registered: str, name: str) -> str:
     """How to register a class or function for a file that has its registered name, if it had one when it was saved."""
     package, separator, short = registered.rpartition(">")
+    if short in _STRIP:
+        return f"{short} is a wrapper of TensorFlow Model Optimization: {_STRIP[short]}"
     if separator:
         return (
             f"put `@tf.keras.utils.register_keras_serializable({package!r})` above `class {short}` in the task's module"

@@ -89,9 +89,19 @@ def check_serving(signature: Any, where: str) -> None:
     """Check that a signature can be converted and evaluated.
 
     Raises:
-        ModelError: The signature keeps state, takes strings, or has an invalid dynamic or fixed dimension.
+        ModelError: The signature keeps state, takes strings, has an invalid dynamic or fixed dimension, or returns a
+            single number for all examples.
     """
     check_signature(signature.structured_input_signature[1], where)
+    if scalars := [name for name, spec in signature.structured_outputs.items() if spec.shape.rank == 0]:
+        raise ModelError(
+            "the model returns one number for the whole batch",
+            where=f"{where}, output {', '.join(scalars)}",
+            bound="outputs whose first dimension is the batch",
+            measured="shape ()",
+            remedy="return one number per example: reduce all axes but the first, or add `[tf.newaxis]` if the batch "
+            "is 1; and export the signature again",
+        )
     refuse_state(signature, where)
 
 

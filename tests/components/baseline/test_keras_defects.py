@@ -173,3 +173,30 @@ def test_model_with_a_recurrent_dropout_is_imported(tmp_path: Path) -> None:
     tf.keras.Model(series, tf.keras.layers.GRU(2, recurrent_dropout=0.1)(x)).save(tmp_path / "model.keras")
     import_model(pretrained(tmp_path / "model.keras"), tmp_path / "imported")
     assert [layer.recurrent_dropout for layer in load_kept(tmp_path / "imported").layers[1:]] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "advice"),
+    [
+        ("PruneLowMagnitude", r"wrapper of TensorFlow Model Optimization.*strip_pruning"),
+        ("QuantizeAnnotate", r"wrapper of TensorFlow Model Optimization.*add a step `qat`"),
+    ],
+)
+def test_wrapper_of_model_optimization_is_named_with_how_to_remove_it(
+    tmp_path: Path, wrapper: str, advice: str
+) -> None:
+    made = type(wrapper, (layers.Wrapper,), {"call": lambda self, inputs: self.layer(inputs)})
+    vector = tf.keras.Input([4], name="vector")
+    tf.keras.Model(vector, made(layers.Dense(3))(vector)).save(tmp_path / "model.h5")
+    with pytest.raises(ModelError, match=advice):
+        import_model(PretrainedBaseline(kind="pretrained", path=str(tmp_path / "model.h5")), tmp_path / "baseline")
+
+
+def test_number_for_the_whole_batch_is_refused_by_name(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda x: {"total": tf.reduce_sum(x)}, input_signature=[tf.TensorSpec([1, 4], tf.float32, name="x")]
+    )
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures={"serving_default": module.serve})
+    with pytest.raises(ModelError, match=r"output total.*one number for the whole batch"):
+        import_model(PretrainedBaseline(kind="pretrained", path=str(tmp_path / "model")), tmp_path / "baseline")
