@@ -40,7 +40,7 @@ from components.fake_quantize.operators.unfold import UNFOLDED, unfold
 from components.fake_quantize.operators.written_out import ACTIVATIONS, LAYERS
 from components.model.keras_graph import input_like, replay
 from components.upstream.autograph import leave_keras_as_it_is
-from components.upstream.keras import called_function, is_graph
+from components.upstream.keras import called_function, is_graph, regularized_like
 
 _layers = tf.keras.layers
 _Chosen = Callable[[str], bool]
@@ -204,7 +204,7 @@ class _Rewriter:
     def _ended(self, made: Any, name: str, y: Any, activation: Any) -> Any:
         """The output of a weighted layer, through its activation."""
         if activation_name(activation) != NO_ACTIVATION:
-            return self._activate(y, activation, f"{name}/activation", name)
+            return regularized_like(made.layer, self._activate(y, activation, f"{name}/activation", name))
         # The weights of a shared layer can't absorb a layer that follows only one of its calls.
         if self.call_counts[name] == 1:
             self._sole[id(y)] = (made.layer, y)

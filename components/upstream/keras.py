@@ -169,6 +169,22 @@ def lambdas_allowed() -> Any:
     return SafeModeScope(safe_mode=False)
 
 
+def move_activity_regularizer(layer: Any, other: Any) -> None:
+    """Let another layer penalize its outputs as a layer does, and this layer no longer.
+
+    The layer also forgets the penalties of the symbolic calls that built a model.
+    """
+    if layer is not other and (regularizer := layer._activity_regularizer) is not None:
+        other._activity_regularizer, layer._activity_regularizer = regularizer, None
+        layer._losses.clear()
+
+
+def regularized_like(layer: Any, tensor: Any) -> Any:
+    """A symbolic tensor whose layer takes over the activity regularizer of the given layer."""
+    move_activity_regularizer(layer, layer_behind(tensor))
+    return tensor
+
+
 @contextmanager
 def without_metrics() -> Iterator[None]:
     """A context in which layers ignore `add_metric`. Keras would also count what they are served."""

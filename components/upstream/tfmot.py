@@ -24,6 +24,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
     QuantizeWrapperV2,
 )
 
+from components.upstream.keras import move_activity_regularizer
+
 __all__ = [
     "QuantizeLayoutTransform",
     "QuantizeRegistry",
@@ -53,7 +55,12 @@ def wrapped(model: Any, configs: Mapping[str, Any]) -> Any:
     """
 
     def clone(layer: Any) -> Any:
-        return QuantizeWrapperV2(layer, configs[layer.name], "quant_") if layer.name in configs else layer
+        if layer.name not in configs:
+            return layer
+        made = QuantizeWrapperV2(layer, configs[layer.name], "quant_")
+        # The wrapper skips what Keras does around the layer's own `call`.
+        move_activity_regularizer(layer, made)
+        return made
 
     return tf.keras.models.clone_model(model, clone_function=clone)
 

@@ -109,3 +109,22 @@ def test_masks_are_refused_with_the_layer_and_the_fix(model, said):
     with pytest.raises(ModelError) as caught:
         quantized(model(), STEP, INT8, 1)
     assert said in str(caught.value)
+
+
+def test_activity_regularizers_penalize_the_same_outputs_as_in_float():
+    x = vector = layers.Input((16,), name="vector")
+    x = layers.Dense(40, "relu", activity_regularizer="l1", name="activated")(x)
+    x = layers.GaussianNoise(0.1)(layers.Dense(16, activity_regularizer="l2", name="linear")(x))
+    x = layers.Reshape((4, 4, 1))(x)
+    x = layers.Conv2D(4, 3, activation="relu", activity_regularizer="l2", name="conv")(x)
+    model = tf.keras.Model(vector, layers.Dense(2, name="head")(layers.Flatten()(layers.SpatialDropout2D(0.1)(x))))
+    data = np.random.default_rng(31).normal(size=(32, 16)).astype(np.float32)
+
+    def penalty(made):
+        made.compile("sgd", "mse")
+        predicted = made.predict(data, verbose=0)
+        return made.evaluate(data, np.zeros_like(predicted), batch_size=32, verbose=0) - np.mean(predicted**2)
+
+    wanted = penalty(model)
+    assert wanted > 0.1
+    assert penalty(trained(model, data)) == pytest.approx(wanted, rel=0.03)
