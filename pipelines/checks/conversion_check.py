@@ -42,6 +42,8 @@ def conversion_refusals(recipe: Recipe, converted: ConvertedModel, *, recurrent:
         yield _casts_to_float(converted.casts)
     if _takes_no_floats(scheme) and scheme.activation_bits == 8 and converted.joined_casts:
         yield _joined_casts(converted.joined_casts)
+    if isinstance(scheme, StaticScheme) and _wants_all_inputs(scheme) and converted.unread_inputs:
+        yield _unread_inputs(converted.unread_inputs)
     if scheme.is_dynamic_range and (largest := converted.largest_weight) < DYNAMIC_MINIMUM_ELEMENTS:
         yield no_large_weight(largest)
     # Training and lowering rewrite the model; the previews of both have checked its layers.
@@ -200,6 +202,24 @@ def _joined_casts(casts: list[Any]) -> ModelError:
         measured=", ".join(sorted({cast.inputs[0].op.name for cast in casts})),
         remedy="give the model an Input of float32 and cast in the task's decode, or add `float_fallback: true`",
     )
+
+
+def _unread_inputs(names: Collection[str]) -> ModelError:
+    """Return the error for inputs that no operator reads, which stay float because nothing gives them a range."""
+    return ModelError(
+        "no output depends on an input, and the converter can't quantize such an input",
+        where=f"input {some_of(names)}",
+        bound="inputs that the outputs depend on",
+        measured="an input of float32 that nothing reads",
+        remedy="build the model without this input (`keras.Model([the other inputs], outputs)`), and remove it from "
+        "the task's decode; or add `float_io: true`",
+    )
+
+
+def _wants_all_inputs(scheme: StaticScheme) -> bool:
+    """Whether an input that stays float breaks the scheme's promise, or makes TensorFlow's converter fail."""
+    mixed = scheme.float_io or (scheme.float_fallback and scheme.activation_bits == 8)
+    return scheme.backend == "tensorflow" and not mixed
 
 
 def _takes_no_floats(scheme: Scheme) -> bool:

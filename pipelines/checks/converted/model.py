@@ -101,6 +101,13 @@ class ConvertedModel:
             and _is_joined(operator)
         ]
 
+    @cached_property
+    def unread_inputs(self) -> tuple[str, ...]:
+        """The inputs of float32 that no output depends on. The converter can't quantize them."""
+        read = {operator.name for operator in _behind(self._function.graph.outputs)}
+        given = zip(input_specs(self._model).items(), self._function.graph.inputs, strict=False)
+        return tuple(name for (name, spec), one in given if spec.dtype == "float32" and one.op.name not in read)
+
     def _is_at_the_border(self, cast: Any) -> bool:
         """Whether an operator casts an input of integers or booleans, or an output to them."""
         graph = self._function.graph

@@ -395,6 +395,27 @@ def test_cast_that_a_concatenation_reads_is_refused_in_8_bits() -> None:
     assert refused(layers.Concatenate()([vector, layers.Dense(4)(moved)]), kind="static_wi8_ai8") == []
 
 
+def test_input_that_nothing_reads_is_refused_in_integers() -> None:
+    import tensorflow as tf
+
+    used, idle = tf.keras.Input([4], name="used"), tf.keras.Input([3], name="idle")
+    echoed, codes = tf.keras.Input([2], name="echoed"), tf.keras.Input([2], dtype="int32", name="codes")
+    outputs = {"y": tf.keras.layers.Dense(2)(used), "echoed": echoed}
+    model = ConvertedModel(tf.keras.Model([idle, used, echoed, codes], outputs))
+
+    def refused(model: ConvertedModel, **scheme: Any) -> list[str]:
+        recipe = Recipe.model_validate({"name": "a", "scheme": scheme})
+        return [str(error) for error in conversion_refusals(recipe, model, recurrent=False)]
+
+    for bits in ("static_wi8_ai8", "static_wi8_ai16"):
+        (reason,) = refused(model, kind=bits)
+        assert reason.startswith("input idle: no output depends on an input")
+        assert refused(model, kind=bits, float_io=True) == []
+    assert refused(model, kind="static_wi8_ai8", float_fallback=True) == []
+    assert refused(model, kind="float16") == []
+    assert refused(ConvertedModel(tf.keras.Model(used, outputs["y"])), kind="static_wi8_ai16") == []
+
+
 def test_product_of_computed_vectors_is_refused_in_16_bits() -> None:
     import tensorflow as tf
 
