@@ -134,6 +134,14 @@ class Names:
             self._given[name] = found
         return self._given[name]
 
+    def give_up(self, name: str) -> None:
+        """Leave a name to an output: the layers of this name that are built from now on get another one."""
+        free = f"{self(name)}_layer"
+        while free in self._taken:
+            free += "_"
+        self._taken.add(free)
+        self._given[name] = free
+
 
 def translated(layer: str, entry: Config, accepted: Collection[str]) -> Translated:
     """Translate the configuration of a layer of Keras itself.

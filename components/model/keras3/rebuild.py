@@ -86,6 +86,8 @@ class _Builder:
 
     def __init__(self, names: Names) -> None:
         self._names = names
+        # Layers that return an output of the outermost model under their own names, which are those of the outputs.
+        self._last: dict[str, str] = {}
         self._shared: dict[int, Part] = {}
 
     def part(self, entry: Config, *, outermost: bool = False) -> Part:
@@ -106,7 +108,11 @@ class _Builder:
             return self._shared[identity], None
         if _is_model(entry):
             sequential = entry["class_name"] == "Sequential"
-            part = self._sequential(entry["config"]) if sequential else self._functional(entry["config"], outermost)
+            part = (
+                self._sequential(entry["config"], outermost)
+                if sequential
+                else self._functional(entry["config"], outermost)
+            )
         else:
             part, then = self._layer(entry)
         if identity is not None and then is None:
@@ -138,13 +144,18 @@ class _Builder:
                 inside[option] = [self.part(one) for one in values]
                 built = [part.layer for part in inside[option]]
                 arguments[option] = built if isinstance(value, list) else built[0]
+        if then is not None and name in self._last:
+            self._names.give_up(name)
         if "name" in arguments:
             arguments["name"] = self._names(arguments["name"])
         with refused_as(name):
             return Part(name, kind, layer_class(**arguments), inside), then
 
-    def _sequential(self, config: Config) -> Part:
+    def _sequential(self, config: Config, outermost: bool) -> Part:
         name, entries = config["name"], list(config["layers"])
+        if outermost and entries:
+            last = name_of(entries[-1])
+            self._last = {last: self._names(last)}
         if entries and entries[0]["class_name"] == "InputLayer":
             first = entries.pop(0)["config"]
             tensor = _input(self._names(first["name"]), first)
@@ -165,6 +176,8 @@ class _Builder:
                 with refused_as(part.name):
                     tensor = part.layer(tensor)
                 tensor = self._follow(part.name, then, tensor)
+            for wanted in self._last.values() if outermost else ():
+                tensor = _named(wanted, tensor)
             model = tf.keras.Model(inputs, tensor, name=self._names(name))
         else:
             model = tf.keras.Sequential([tensor], name=self._names(name))
@@ -177,6 +190,7 @@ class _Builder:
         graph = Graph(config)
         built: dict[str, tuple[Part, _Then]] = {}
         keys = {place[0]: key for key, place in named_places(config["input_layers"]) if key and outermost}
+        wanted = self._output_names(config) if outermost else []
         for entry in config["layers"]:
             name = entry["name"]
             if entry["class_name"] == "InputLayer":
@@ -203,14 +217,39 @@ class _Builder:
 
         graph.run(call)
         inputs = [tensor(place) for place in places(config["input_layers"])]
-        outputs = [
-            _named(self._names(key) if key and outermost and key not in built else None, tensor(place))
-            for key, place in named_places(config["output_layers"])
-        ]
+        outputs = [tensor(place) for _, place in named_places(config["output_layers"])]
+        outputs = [_named(name, one) for name, one in zip(wanted, outputs, strict=True)] if outermost else outputs
         model = tf.keras.Model(inputs, _only(outputs), name=self._names(config["name"]))
         return Part(
             config["name"], "Functional", _frozen(model, config), {"layers": [part for part, _ in built.values()]}
         )
+
+    def _output_names(self, config: Config) -> list[str | None]:
+        """The names of the outermost model's outputs; None for one that keeps the name that tf-keras gives it.
+
+        An output has the name of its key or, without one, of its last layer or operation. Other layers give this name
+        up, except inputs.
+        """
+        inputs = {entry["name"] for entry in config["layers"] if entry["class_name"] == "InputLayer"}
+        layers = {entry["name"] for entry in config["layers"] if is_layer(entry)}
+        others = {entry["name"] for entry in config["layers"]} - inputs
+        found: list[str | None] = []
+        for key, (layer, _, _) in named_places(config["output_layers"]):
+            name = key or layer
+            if name in inputs or (key is None and layer in layers and self._names(layer) in found):
+                found.append(None)  # An input that is returned, or another output of a layer.
+                continue
+            if name == layer and layer in layers:
+                self._last[layer] = self._names(layer)
+            fit, number = self._names(name), 0
+            while fit in found or (number and fit in others):
+                number += 1
+                fit = f"{self._names(name)}_{number}"
+            found.append(fit)
+        for key, (layer, _, _) in named_places(config["output_layers"]):
+            if key is not None and key in others and key != layer:
+                self._names.give_up(key)
+        return found
 
     def _follow(self, name: str, then: _Then, result: Any) -> Any:
         """Apply the part that follows a layer to its output."""
@@ -253,8 +292,10 @@ def _input(name: str, config: Config) -> Any:
 
 
 def _named(name: str | None, tensor: Any) -> Any:
-    """Give an output the name by which the model returns it, unless a layer has that name."""
-    return tensor if name is None else tf.keras.layers.Activation("linear", name=name)(tensor)
+    """Give an output the name by which the model returns it, unless its layer has that name."""
+    if name is None or tensor.node.layer.name == name:
+        return tensor
+    return tf.keras.layers.Activation("linear", name=name, dtype=tensor.dtype.name)(tensor)
 
 
 def _only(values: Sequence[Any]) -> Any:

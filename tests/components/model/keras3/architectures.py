@@ -222,6 +222,43 @@ def spaced_names(keras: Any) -> Any:
 
 
 @architecture
+def crossed_output_names(keras: Any) -> Any:
+    """Outputs that are called like layers other than their last one."""
+    from keras.src.ops.numpy import Add
+
+    layers = keras.layers
+    vector = keras.Input([8], name="vector")
+    hidden = layers.Dense(6, "relu", name="hidden")(vector)
+    boxes, scores = layers.Dense(4, name="boxes")(hidden), layers.Dense(4, name="scores")(hidden)
+    flat = layers.Reshape([2, 2], name="flat")(boxes)
+    total = Add(name="total")(boxes, scores)
+    outputs = {"scores": boxes, "boxes": scores, "hidden": flat, "own": layers.Dense(2)(flat), "total": total * 2.0}
+    return keras.Model(vector, outputs)
+
+
+@architecture
+def followed_outputs(keras: Any) -> Any:
+    """Outputs whose activations or operations become layers or functions of their own."""
+    from keras.src.ops.numpy import Argmax, Max, Multiply, Split
+
+    layers = keras.layers
+    vector = keras.Input([8], name="vector")
+    letters = layers.Dense(6, "log_softmax", name="letters")(vector)
+    gated = layers.Dense(6, "hard_silu", name="gated")(letters)
+    doubled = Multiply(name="doubled")(gated, 2.0)
+    largest = Max(axis=-1, name="largest")(layers.Dense(4, "log_softmax", name="inner")(vector))
+    thirds = Split(3, axis=-1, name="thirds")(gated)
+    return keras.Model(vector, [letters, doubled, largest, *thirds, Argmax(axis=-1, name="best")(letters)])
+
+
+@architecture
+def followed_sequential(keras: Any) -> Any:
+    layers = keras.layers
+    vector = keras.Input([8], name="vector")
+    return keras.Sequential([vector, layers.Dense(5, "hard_tanh", name="a"), layers.Dense(4, "log_softmax", name="b")])
+
+
+@architecture
 def shared_layers(keras: Any) -> Any:
     layers = keras.layers
     shared, twice = layers.Dense(4, name="shared"), layers.Dense(4, name="twice")

@@ -16,7 +16,7 @@ from tests.components.model.keras3.architectures import BUILT, FAMILIES, IN_HDF5
 KEPT = {
     "sequential", "nested", "transformer", "simple_attention", "arithmetic", "activations_as_operations",
     "activation_layers", "moves", "reductions", "products", "images", "registered",
-    "spaced_names",
+    "spaced_names", "crossed_output_names", "followed_outputs", "followed_sequential",
 }  # fmt: skip
 
 
@@ -50,3 +50,21 @@ def test_names_that_scopes_do_not_take_are_replaced_without_meeting_others(saved
     model = rebuild_file(saved / "spaced_names.keras").model
     assert [tensor.name for tensor in model.inputs] == ["my_input"]
     assert {"a_dense", "a_dense_", "a_nested_model", "over_time"} <= {layer.name for layer in model.layers}
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [
+        ("crossed_output_names", ["boxes", "hidden", "own", "scores", "total"]),
+        ("followed_outputs", ["letters", "doubled", "largest", "thirds", "thirds_1", "thirds_2", "best"]),
+        ("followed_sequential", ["b"]),
+    ],
+)
+def test_outputs_have_their_names_of_keras_3_however_often_the_model_is_rebuilt(
+    saved: Path, tmp_path: Path, name: str, outputs: list[str]
+) -> None:
+    for _ in range(2):
+        model = rebuild_file(saved / f"{name}.keras").model
+        assert list(model.output_names) == outputs
+    save_keras(model, tmp_path)
+    assert list(load_kept(tmp_path).output_names) == outputs
