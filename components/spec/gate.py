@@ -52,9 +52,9 @@ class MetricBound(FrozenModel):
 
     Attributes:
         name: A metric of the evaluation.
-        slices: Where the bounds apply. By default, this is the complete split. Otherwise, it is every value of each
-            named feature (`label`), or one value (`label=6`). Join several with commas to cross them (`age, sex`;
-            `age=30, sex=f`).
+        slices: Where the bounds apply. By default, this is the complete split, which is also called `overall`.
+            Otherwise, it is every value of each named feature (`label`), or one value (`label=6`). Join several with
+            commas to cross them (`age, sex`; `age=30, sex=f`).
         at_least, at_most: Absolute bound, in the metric's unit.
         max_drop_from_baseline: How far a metric for which more is better can fall below the float baseline's.
         max_rise_from_baseline: How far a metric for which less is better can rise above the float baseline's.
