@@ -42,8 +42,8 @@ def built_model(task: TrainableTask) -> Any:
             )
         run_as_written(model)
         return _plain(model)
+    from components.model.keras3.configs import EXPORT
     from components.model.keras3.load import prove_file, rebuild_file
-    from components.model.keras3.refusals import EXPORT
 
     with tempfile.TemporaryDirectory(prefix="edgemill-keras3-") as folder:
         path = Path(folder, "build_model.keras")

@@ -14,7 +14,7 @@ from components.baseline.tflite import refuse_quantized
 from components.core.errors import ModelError, summary_line
 from components.core.files import described, is_file, is_folder
 from components.facts.artifact_paths import SIGNATURE
-from components.model.keras3.refusals import EXPORT
+from components.model.keras3.configs import EXPORT
 from components.model.keras3.saved_file import refuse_zip_bomb
 
 SourceKind = Literal["keras", "keras3", "layered", "subclassed", "graph", "tflite"]

@@ -6,9 +6,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from components.model.keras3.refusals import refusal
+from components.core.errors import ModelError
 
 Config = dict[str, Any]
+EXPORT = (
+    "export it as a SavedModel in the environment that saved it, `model.export('folder')`, and use that folder: all "
+    "recipes without steps work with it"
+)
 
 # Options that don't affect the results of a layer with known weights, or affect only its speed.
 _WITHOUT_EFFECT = {
@@ -51,6 +55,25 @@ _ENDS_WITH_ACTIVATION = re.compile(
 )
 # Characters that the name of a graph's scope must not contain, and must not start with.
 _UNFIT, _UNFIT_START = re.compile(r"[^A-Za-z0-9_.\\/>-]"), re.compile(r"(?=[^A-Za-z0-9.])")
+
+
+def refusal(layer: str, why: str, *, bound: object = None, measured: object = None, remedy: str = "") -> ModelError:
+    """The error for a layer.
+
+    Args:
+        layer: The layer's name in the Keras file.
+        why: The problem with it, as part of a sentence.
+        bound: What can be rebuilt.
+        measured: What was found.
+        remedy: Advice that comes before the export.
+    """
+    return ModelError(
+        f"tf-keras cannot rebuild this model of Keras 3: {why}",
+        where=f"layer {layer}",
+        bound=bound,
+        measured=measured,
+        remedy=f"{remedy}, or {EXPORT}" if remedy else EXPORT,
+    )
 
 
 class Operation(NamedTuple):

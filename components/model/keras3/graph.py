@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from components.core.errors import EdgemillError, summary_line
-from components.model.keras3.configs import Config
-from components.model.keras3.refusals import refusal
+from components.model.keras3.configs import Config, dtype_name, refusal
 
 # The layer, the index of its call, and the index of the tensor among those that the call returns.
 Place = tuple[str, int, int]
@@ -133,3 +132,28 @@ class refused_as:  # noqa: N801 - used like a function
     def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, EdgemillError | NotReadyError):
             raise refusal(self._name, f"{type(error).__name__}: {summary_line(error)}") from error
+
+
+def symbolic_input(name: str, config: Config) -> Any:
+    """The symbolic tensor of an input layer.
+
+    Raises:
+        ModelError: The input isn't one dense tensor.
+    """
+    shape = config.get("batch_shape") or config.get("batch_input_shape")
+    if shape is None or config.get("sparse") or config.get("ragged"):
+        raise refusal(name, "the input is not one dense tensor", bound="a dense input with a shape")
+    dtype = dtype_name(name, config.get("dtype")) or "float32"
+    return tf.keras.Input(batch_shape=tuple(shape), dtype=dtype, name=name)
+
+
+def named(name: str | None, tensor: Any) -> Any:
+    """Give an output the name by which the model returns it, unless its layer has that name."""
+    if name is None or tensor.node.layer.name == name:
+        return tensor
+    return tf.keras.layers.Activation("linear", name=name, dtype=tensor.dtype.name)(tensor)
+
+
+def only(values: Sequence[Any]) -> Any:
+    """The value if there is one, otherwise all of them in a list."""
+    return values[0] if len(values) == 1 else list(values)

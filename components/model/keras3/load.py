@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from components.core.errors import EdgemillError, ModelError, summary_line
-from components.model.keras3.configs import Config, entries_within, is_layer, name_of, registered_name
+from components.model.keras3.configs import EXPORT, Config, entries_within, is_layer, name_of, registered_name
 from components.model.keras3.facts import RebuiltFacts
+from components.model.keras3.layer_classes import is_custom
 from components.model.keras3.proof import prove
-from components.model.keras3.rebuild import is_custom, rebuild
-from components.model.keras3.refusals import EXPORT
+from components.model.keras3.rebuild import rebuild
 from components.model.keras3.saved_file import SavedKeras3, read_saved
 from components.model.keras3.weights import carry_over
 

@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from components.core.errors import ModelError, summary_line
 from components.model.keras3.child import INPUTS_FILE, JOB_FILE, OUTPUTS_FILE
-from components.model.keras3.configs import Config, entries_within
+from components.model.keras3.configs import EXPORT, Config, entries_within
 from components.model.keras3.facts import RebuiltFacts
-from components.model.keras3.refusals import EXPORT
 
 Array = npt.NDArray[Any]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +9,7 @@ import tensorflow as tf
 
 from components.core.errors import ModelError
 from components.model.keras3.configs import (
+    EXPORT,
     MODELS,
     Config,
     Names,
@@ -19,27 +18,23 @@ from components.model.keras3.configs import (
     is_entry,
     is_layer,
     name_of,
+    refusal,
     registered_name,
     translated,
 )
-from components.model.keras3.graph import Graph, Place, named_places, places, refused_as
+from components.model.keras3.graph import Graph, Place, named, named_places, only, places, refused_as, symbolic_input
+from components.model.keras3.layer_classes import (
+    IN_APPLICATIONS,
+    accepted_arguments,
+    is_custom,
+    is_model,
+    layer_class_named,
+)
 from components.model.keras3.operators import KNOWN_OPERATIONS, apply_operation
-from components.model.keras3.refusals import EXPORT, refusal
 from components.upstream.keras import lambdas_allowed
-
-_KERAS = re.compile(r"keras(\.|$)")
 
 # The part that follows a layer: an operation, or an activation that is a layer or a registered function.
 _Then = Operation | Config | None
-
-
-# Layers that only models of `keras.applications` use -> a layer that computes the same and trains in the same way.
-_IN_APPLICATIONS = {
-    "LayerScale": lambda config: tf.keras.layers.DepthwiseConv2D(1, use_bias=False, name=config["name"]),
-    "StochasticDepth": lambda config: tf.keras.layers.Dropout(
-        config["drop_path_rate"], noise_shape=(None, 1, 1, 1), name=config["name"]
-    ),
-}
 
 
 class Part(NamedTuple):
@@ -70,7 +65,7 @@ def rebuild(config: Config) -> Part:
     Raises:
         ModelError: A layer, an option, or an operation has no counterpart in tf-keras.
     """
-    if not is_entry(config) or not _is_model(config):
+    if not is_entry(config) or not is_model(config):
         raise ModelError(
             "tf-keras cannot rebuild this model of Keras 3: it is a subclassed model, not a graph of layers",
             bound="a functional or Sequential model",
@@ -106,7 +101,7 @@ class _Builder:
         identity, then = entry.get("shared_object_id"), None
         if identity in self._shared:
             return self._shared[identity], None
-        if _is_model(entry):
+        if is_model(entry):
             sequential = entry["class_name"] == "Sequential"
             part = (
                 self._sequential(entry["config"], outermost)
@@ -126,17 +121,17 @@ class _Builder:
             with refused_as(name):
                 config = {**config, "name": self._names(name), "dtype": dtype_name(name, config.get("dtype"))}
                 return Part(name, kind, registered.from_config(config), {}, custom=True), None
-        if kind in _IN_APPLICATIONS:
+        if kind in IN_APPLICATIONS:
             with refused_as(name):
-                return Part(name, kind, _IN_APPLICATIONS[kind]({**config, "name": self._names(name)}), {}), None
-        layer_class = _layer_class(kind)
+                return Part(name, kind, IN_APPLICATIONS[kind]({**config, "name": self._names(name)}), {}), None
+        layer_class = layer_class_named(kind)
         if layer_class is None:
             raise refusal(name, f"tf-keras has no layer {kind}", bound="layers of tf-keras", measured=kind)
         if kind == "Lambda":
             with refused_as(name), lambdas_allowed():
                 config = {**config, "name": self._names(name), "dtype": dtype_name(name, config.get("dtype"))}
                 return Part(name, kind, layer_class.from_config(config), {}), None
-        arguments, then = translated(name, entry, _accepted(layer_class))
+        arguments, then = translated(name, entry, accepted_arguments(layer_class))
         inside: dict[str, list[Part]] = {}
         for option, value in arguments.items():
             values = value if isinstance(value, list) else [value]
@@ -158,9 +153,9 @@ class _Builder:
             self._last = {last: self._names(last)}
         if entries and entries[0]["class_name"] == "InputLayer":
             first = entries.pop(0)["config"]
-            tensor = _input(self._names(first["name"]), first)
+            tensor = symbolic_input(self._names(first["name"]), first)
         elif config.get("build_input_shape"):
-            tensor = _input(self._names(f"{name}_input"), {"batch_shape": config["build_input_shape"]})
+            tensor = symbolic_input(self._names(f"{name}_input"), {"batch_shape": config["build_input_shape"]})
         else:
             raise ModelError(
                 "the model does not define its inputs",
@@ -177,7 +172,7 @@ class _Builder:
                     tensor = part.layer(tensor)
                 tensor = self._follow(part.name, then, tensor)
             for wanted in self._last.values() if outermost else ():
-                tensor = _named(wanted, tensor)
+                tensor = named(wanted, tensor)
             model = tf.keras.Model(inputs, tensor, name=self._names(name))
         else:
             model = tf.keras.Sequential([tensor], name=self._names(name))
@@ -195,7 +190,7 @@ class _Builder:
             name = entry["name"]
             if entry["class_name"] == "InputLayer":
                 built[name] = Part(name, "InputLayer", None, {}), None
-                graph.store(name, [_input(self._names(keys.get(name, name)), entry["config"])])
+                graph.store(name, [symbolic_input(self._names(keys.get(name, name)), entry["config"])])
             elif is_layer(entry):
                 built[name] = self._part(entry)
 
@@ -205,7 +200,7 @@ class _Builder:
                 return self._operate(name, name, Operation(entry["class_name"], entry["config"]), args, kwargs)
             part, then = built[name]
             if part.kind in MODELS:
-                args = [_only(tf.nest.flatten(args[0])), *args[1:]]
+                args = [only(tf.nest.flatten(args[0])), *args[1:]]
             with refused_as(name):
                 result = part.layer(*args, **kwargs)
             return self._follow(name, then, result)
@@ -218,8 +213,8 @@ class _Builder:
         graph.run(call)
         inputs = [tensor(place) for place in places(config["input_layers"])]
         outputs = [tensor(place) for _, place in named_places(config["output_layers"])]
-        outputs = [_named(name, one) for name, one in zip(wanted, outputs, strict=True)] if outermost else outputs
-        model = tf.keras.Model(inputs, _only(outputs), name=self._names(config["name"]))
+        outputs = [named(name, one) for name, one in zip(wanted, outputs, strict=True)] if outermost else outputs
+        model = tf.keras.Model(inputs, only(outputs), name=self._names(config["name"]))
         return Part(
             config["name"], "Functional", _frozen(model, config), {"layers": [part for part, _ in built.values()]}
         )
@@ -283,25 +278,6 @@ class _Builder:
             return apply_operation(operation.kind, operation.config, self._names(label), args, kwargs)
 
 
-def _input(name: str, config: Config) -> Any:
-    shape = config.get("batch_shape") or config.get("batch_input_shape")
-    if shape is None or config.get("sparse") or config.get("ragged"):
-        raise refusal(name, "the input is not one dense tensor", bound="a dense input with a shape")
-    dtype = dtype_name(name, config.get("dtype")) or "float32"
-    return tf.keras.Input(batch_shape=tuple(shape), dtype=dtype, name=name)
-
-
-def _named(name: str | None, tensor: Any) -> Any:
-    """Give an output the name by which the model returns it, unless its layer has that name."""
-    if name is None or tensor.node.layer.name == name:
-        return tensor
-    return tf.keras.layers.Activation("linear", name=name, dtype=tensor.dtype.name)(tensor)
-
-
-def _only(values: Sequence[Any]) -> Any:
-    return values[0] if len(values) == 1 else list(values)
-
-
 def _frozen(model: Any, config: Config) -> Any:
     if config.get("trainable") is False:
         model.trainable = False
@@ -310,31 +286,3 @@ def _frozen(model: Any, config: Config) -> Any:
 
 def _described(then: Operation | Config) -> str:
     return then.kind if isinstance(then, Operation) else registered_name(then)
-
-
-def is_custom(entry: Config) -> bool:
-    """Whether the class of a layer isn't part of Keras."""
-    if "module" not in entry:
-        return entry["class_name"] not in (*MODELS, *_IN_APPLICATIONS) and _layer_class(entry["class_name"]) is None
-    return not _KERAS.match(str(entry["module"]))
-
-
-def _is_model(entry: Config) -> bool:
-    return entry["class_name"] in MODELS and not is_custom(entry)
-
-
-def _layer_class(kind: str) -> Any:
-    """The class of tf-keras with the same name and meaning, or None if there isn't one."""
-    found = getattr(tf.keras.layers, kind, None)
-    return found if isinstance(found, type) and issubclass(found, tf.keras.layers.Layer) else None
-
-
-def _accepted(layer_class: Any) -> set[str]:
-    """The names of arguments that a class of layers accepts."""
-    names = {"name", "trainable", "dtype", "activity_regularizer"}
-    for base in layer_class.__mro__:
-        if issubclass(base, tf.keras.layers.Layer) and "__init__" in vars(base):
-            names |= set(inspect.signature(base.__init__).parameters)
-    if issubclass(layer_class, tf.keras.layers.RNN):
-        names.add("zero_output_for_mask")
-    return names - {"self", "args", "kwargs"}

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import h5py
 
+from components.model.keras3.configs import refusal
 from components.model.keras3.rebuild import Part
-from components.model.keras3.refusals import refusal
 from components.model.keras3.saved_file import SavedKeras3, StoredWeights, values_of
 from components.upstream.keras import attention_projections, is_layer, own_weights
 
