@@ -26,7 +26,10 @@ Array = npt.NDArray[np.float64]
 
 # Rates of gains are searched in a confidence interval with this error, which is added to the p-value.
 _OUTSIDE = 1e-6
-_RATES = 16
+_RATES = 32
+# So many of the highest maxima among them are searched more closely, in steps of a quarter.
+_PEAKS = 3
+_BETWEEN = np.linspace(-0.75, 0.75, 7)
 # Outcomes further from the expectation, in standard deviations, have a negligible probability.
 _FAR = 9.0
 _NEGLIGIBLE = 1e-13
@@ -80,14 +83,24 @@ def _tail(lost: int, gained: int, examples: int, margin: float, better: bool) ->
     # The most losses that are still as good as the measured outcome, or the fewest that are still as bad, are the same
     # for every rate, because the statistic decreases with each loss.
     edge = _most_losses(gains, examples, margin, measured, at_least=better)
-    # Evenly spaced square roots, because the probabilities change most at small rates.
-    rates = np.linspace(np.sqrt(low), np.sqrt(high), _RATES) ** 2
-    tails = _probability(rates, gains, edge, examples, margin, better)
+    # Evenly spaced angles, because the probabilities change most where almost no example, or almost every one, flips.
+    angles = np.linspace(float(np.arcsin(np.sqrt(low / most))), float(np.arcsin(np.sqrt(high / most))), _RATES)
+
+    def tails(at: Array) -> Array:
+        return _probability(most * np.sin(at) ** 2, gains, edge, examples, margin, better)
+
+    found, step = tails(angles), angles[1] - angles[0]
+    # The probability can have several maxima, and the highest one on the grid isn't always the highest between its
+    # points.
+    padded = np.pad(found, 1)
+    peaks = np.flatnonzero((found >= padded[:-2]) & (found >= padded[2:]))
+    around, greatest = angles[peaks[np.argsort(found[peaks])[-_PEAKS:]]], float(found.max())
     for _ in range(2):
-        best = int(np.argmax(tails))
-        rates = np.linspace(rates[max(best - 1, 0)], rates[min(best + 1, len(rates) - 1)], 7)
-        tails = np.maximum(_probability(rates, gains, edge, examples, margin, better), 0)
-    return float(min(1.0, tails.max() + _OUTSIDE))
+        near = np.clip(around[:, None] + step * _BETWEEN, angles[0], angles[-1])
+        values = tails(near.ravel()).reshape(near.shape)
+        around, step = near[np.arange(len(near)), values.argmax(axis=1)], step / 4
+        greatest = max(greatest, float(values.max()))
+    return min(1.0, greatest + _OUTSIDE)
 
 
 def _likely(low: float, high: float, examples: int) -> Array:

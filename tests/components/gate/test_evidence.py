@@ -60,6 +60,25 @@ def test_p_value_is_at_least_the_greatest_probability_in_the_searched_interval(l
         assert found(lost, gained, n, margin) == pytest.approx(min(1.0, greatest + 1e-6), abs=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("lost", "gained", "n", "margin", "better"),
+    [(25, 14, 40, 0.01, False), (0, 4, 25, 0.0, True), (5, 12, 40, 0.01, True), (7, 5, 40, 0.01, True)],
+)
+def test_p_value_is_the_greatest_probability_where_there_are_several_maxima(lost, gained, n, margin, better):
+    """The greatest is where almost every example flips, and beside others that are nearly as high."""
+    all_lost, all_gained = outcomes(n)
+    scores, own = score(all_lost, all_gained, n, margin), score(lost, gained, n, margin)
+    chosen = scores >= own - 1e-9 if better else scores <= own + 1e-9
+    counts = np.stack([all_lost, all_gained, n - all_lost - all_gained], axis=1)[chosen]
+    interval = stats.binomtest(gained, n).proportion_ci(1 - 1e-6)
+    rates = np.linspace(min(interval.low, (1 - margin) / 2), min(interval.high, (1 - margin) / 2), 2000)
+    greatest = max(
+        stats.multinomial(n, [rate + margin, rate, max(0.0, 1 - 2 * rate - margin)]).pmf(counts).sum() for rate in rates
+    )
+    found = (p_value if better else p_value_of_harm)(lost, gained, n, margin)
+    assert greatest - 1e-7 <= found <= greatest + 1e-4
+
+
 @pytest.mark.parametrize(("n", "margin"), [(15, 0.1), (40, 0.05), (60, 0.0), (60, 0.2)])
 def test_exact_test_errs_at_most_at_alpha_when_every_outcome_is_enumerated(n, margin):
     lost, gained = outcomes(n)
