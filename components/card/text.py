@@ -112,8 +112,9 @@ def _factors(facts: CardFacts) -> list[str]:
     slices = [one.slice for one in facts.slices[1:]]
     if not slices:
         return ["The evaluation has no slices. Add the features that matter to `evaluate.slices`."]
-    shown = ", ".join(slices[:12]) + (", …" if len(slices) > 12 else "")
-    return [f"The metrics were measured on {len(slices)} slices of the evaluation data: {shown}."]
+    shown = ", ".join(map(_plain, slices[:12])) + (", …" if len(slices) > 12 else "")
+    number = "one slice" if len(slices) == 1 else f"{len(slices)} slices"
+    return [f"The metrics were measured on {number} of the evaluation data: {shown}."]
 
 
 def _metrics(facts: CardFacts) -> list[str]:
@@ -125,7 +126,7 @@ def _metrics(facts: CardFacts) -> list[str]:
     rows = [
         (
             one.quantity,
-            one.scope,
+            _plain(one.scope),
             f"{one.op.replace('_', ' ')} {one.bound:g}" if isinstance(one, Check) else one.bound,
             ("–" if one.measured is None else f"{one.measured:.6g}") if isinstance(one, Check) else one.measured,  # noqa: RUF001
             one.verdict.replace("_", " "),
@@ -141,7 +142,12 @@ def _champion(facts: CardFacts) -> Iterator[str]:
         return
     yield f"Compared with the previous release, {facts.champion.version}, on the same examples:"
     rows = [
-        (one.quantity, one.scope, "–" if one.measured is None else f"{one.measured:+.6g}", _AGAINST[one.verdict])  # noqa: RUF001
+        (
+            one.quantity,
+            _plain(one.scope),
+            "–" if one.measured is None else f"{one.measured:+.6g}",  # noqa: RUF001
+            _AGAINST[one.verdict],
+        )
         for candidate in facts.champion.candidates
         for one in candidate.checks
     ]
@@ -153,7 +159,7 @@ def _analyses(facts: CardFacts) -> list[str]:
     blocks = ["All figures were measured on the same examples, with 95 % confidence intervals. The baseline is float."]
     for name in dict.fromkeys(name for one in facts.slices for name in one.metrics):
         rows = [
-            (one.slice, f"{one.examples:,}", _value(before.get(one.slice), name), _value(one, name),
+            (_plain(one.slice), f"{one.examples:,}", _value(before.get(one.slice), name), _value(one, name),
              _figure(one.change.get(name)), _flips(one, name))
             for one in facts.slices
             if name in one.metrics
@@ -181,7 +187,7 @@ def _flips(result: SliceResult, name: str) -> str:
 
 
 def _caveats(facts: CardFacts) -> Iterator[str]:
-    yield f"The gate chose this model: {facts.why}."
+    yield f"The gate chose this model: {_plain(facts.why)}."
     if facts.saturated:
         yield f"{facts.saturated:.2%} of its output values are at an end of their integer range."
     found = facts.explanation
@@ -192,7 +198,7 @@ def _caveats(facts: CardFacts) -> Iterator[str]:
             f"{found.examples} examples."
         )
     for fault in found.faults if found is not None else ():
-        yield f"The layer {fault.layer} ({fault.operator}) adds most of its error: {fault.evidence}."
+        yield f"The layer {_plain(fault.layer)} ({fault.operator}) adds most of its error: {fault.evidence}."
 
 
 def _digests(facts: CardFacts, roles: Sequence[str]) -> Iterator[str]:
@@ -212,6 +218,11 @@ def _optional(title: str, text: str) -> list[str]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that contains names from data or models, which are neither HTML, nor links, nor paragraphs."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("[", "\\[")
 
 
 def _cell(text: str) -> str:

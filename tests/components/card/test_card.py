@@ -126,3 +126,19 @@ def test_cards_lie_beside_the_report(summary, tmp_path) -> None:
     assert sorted(path.name for path in (tmp_path / "cards").iterdir()) == sorted(
         f"{device}.{ending}" for device in chosen for ending in ("json", "md")
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("label=<script>alert(1)</script>", "label=&lt;script>alert(1)&lt;/script>"),
+        ("label=[x](javascript:alert(1))", "label=\\[x](javascript:alert(1))"),
+        ("label=a\n\n## b", "label=a ## b"),
+    ],
+)
+def test_names_from_data_are_not_markup_anywhere(facts, name, shown) -> None:
+    slices = (*facts.slices[:1], facts.slices[0].model_copy(update={"slice": name}))
+    text = model_card(facts.model_copy(update={"slices": slices, "baseline": slices}))
+    assert f"one slice of the evaluation data: {shown}." in text
+    assert f"| {shown} |" in text
+    assert name not in text and "1 slices" not in text
