@@ -50,6 +50,7 @@ def explain(
         recipe=str(recipe["name"]),
         scheme=scheme.kind,
         sha256=sha256_of_bytes(candidate),
+        graph=found.candidate.title,
         examples=found.examples,
         source=source,
         layers=tuple(_layer(row, names, found) for row in found.measured if _adds_error(row)),

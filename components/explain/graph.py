@@ -98,6 +98,7 @@ class Graph:
 
     Attributes:
         content: The file.
+        title: Its name in Model Explorer: that of the subgraph, or the key of its first signature, or `main`.
         tensors, operators: In the order of the file.
         inputs, outputs: Indexes of the model's input and output tensors.
         makers: Index of a computed tensor -> its operator.
@@ -108,6 +109,8 @@ class Graph:
         self.content = content
         model = read_model(content)
         graph = model.subgraphs[0]
+        keys = [one.signatureKey for one in model.signatureDefs or () if one.subgraphIndex == 0]
+        self.title = next((name.decode() for name in (graph.name, *keys) if name), "main")
         kinds = [_KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes]
         self.tensors = [_tensor(index, tensor, model.buffers) for index, tensor in enumerate(graph.tensors)]
         self.operators = [

@@ -92,6 +92,7 @@ class Explanation(FrozenModel):
     Attributes:
         recipe, scheme: Names of the recipe and of its scheme.
         sha256: Digest of the candidate's file; empty without one.
+        graph: Name of the file's main graph, as Model Explorer calls it.
         examples: Number of examples.
         source: The examples: `calibration sample`, or the first examples of a split.
         layers: The errors in the order of execution, the inputs of the model first.
@@ -104,6 +105,7 @@ class Explanation(FrozenModel):
     recipe: str
     scheme: str
     sha256: str = ""
+    graph: str = "main"
     examples: int = 0
     source: str = ""
     layers: tuple[LayerError, ...] = ()

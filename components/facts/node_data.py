@@ -12,8 +12,6 @@ from collections.abc import Callable
 
 from components.facts.explanation import Explanation, LayerError, decibels
 
-# The main graph of a file, as converters and Model Explorer call it.
-_GRAPH = "main"
 # Model Explorer needs numbers. Errors beyond these decibels don't matter.
 EXACT = 100.0
 # Upper end of a band of decibels -> its color. Text stays black, so all colors are light.
@@ -40,4 +38,4 @@ def _file(explanation: Explanation, of: Callable[[LayerError], float]) -> str:
         for one in explanation.layers
     }
     thresholds = [{"value": end, "bgColor": color} for end, color in _BANDS]
-    return json.dumps({_GRAPH: {"results": results, "thresholds": thresholds}}, indent=2) + "\n"
+    return json.dumps({explanation.graph: {"results": results, "thresholds": thresholds}}, indent=2) + "\n"

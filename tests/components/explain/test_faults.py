@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from components.convert.aeq.recover import recover
 from components.convert.representative import Sample
 from components.explain.explain import explain
+from components.explain.graph import Graph
 from components.facts.explanation import Explanation, decibels
 from components.spec.recipe import Recipe
 from components.spec.scheme import StaticWi8Ai8
+from components.upstream.tflite.objects import pack, unpack
 from pipelines.report.why import as_yaml
 from tests.components.explain.planted import IMAGES, PLANTED, Planted, examples, float_file, quantized, sound
 
@@ -62,6 +65,20 @@ def test_sound_models_have_no_faults() -> None:
         assert decibels(found.outputs["scores"]) > 30
         # 16-bit activations have 256 times finer steps: 48 dB. The weights have 8 bits in both.
         assert min(decibels(one.activations) for one in found.layers) > (40 if bits == 8 else 80)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "title"),
+    [(b"torso", [b"first"], "torso"), (b"", [b"first", b"second"], "first"), (None, [], "main")],
+)
+def test_graph_has_the_name_that_model_explorer_shows(name: bytes | None, keys: list[bytes], title: str) -> None:
+    model = unpack(float_file(sound()))
+    signature = model.signatureDefs[0]
+    model.subgraphs[0].name = name
+    model.signatureDefs = [copy.copy(signature) for _ in keys]
+    for one, key in zip(model.signatureDefs, keys, strict=True):
+        one.signatureKey = key
+    assert Graph(pack(model)).title == title
 
 
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name.replace(" ", "_"))

@@ -71,6 +71,12 @@ def test_node_data_is_that_of_model_explorer(run_summary, tmp_path) -> None:
     assert node_data(NONE) == {}
 
 
+def test_node_data_names_the_graph_as_model_explorer_does() -> None:
+    """Model Explorer ignores node data of a graph that the file doesn't have."""
+    (graph,) = json.loads(node_data(BAD.model_copy(update={"graph": "torso"}))["own"])
+    assert graph == "torso"
+
+
 def test_cure_has_only_what_differs_from_defaults() -> None:
     step = QatStep(kind="qat", epochs=2, layers=("conv*",))
     recipe = {"name": "a_cured", "steps": [step.model_dump(mode="json")], "scheme": "static_wi8_ai16"}
