@@ -124,7 +124,8 @@ class TensorErrors:
         """
         count = self.values / max(1, self._sums.size)
         varying = self._squares - np.square(self._sums) / max(1.0, count)
-        live = varying > 1e-9 * max(float(self._squares.max()), float(np.finfo(np.float64).tiny))
+        # Compared with the channel itself, because another one that dominates the range can be arbitrarily larger.
+        live = varying > np.maximum(1e-9 * self._squares, np.finfo(np.float64).tiny)
         if not live.any():
             return 0.0, 0.0, 0.0
         own, weights, activations = np.minimum(np.median(self._noise[:, live] / varying[live], axis=1), LARGEST)

@@ -64,3 +64,20 @@ def test_cure_does_not_add_training_to_a_recipe_that_trains() -> None:
             said = cure(cause, at).words
             assert words in said
             assert ("qat` step" in said) == (not steps)
+
+
+@pytest.mark.parametrize("factor", [3e2, 3e4, 3e6, 3e9])
+def test_channels_count_however_large_another_one_is(factor: float) -> None:
+    """All but one channel are lost, so the median of the channels' errors is their variation, and not none."""
+    errors = TensorErrors(None, 0.0)
+    values = np.random.default_rng(0).uniform(0.5, 1.5, (200, 4))
+    wanted = values * [factor, 1.0, 1.0, 1.0]
+    lost = wanted * [1.0, 0.0, 0.0, 0.0]
+    errors.add(wanted, lost, wanted, wanted)
+    assert errors.own < 1e-4
+    # A value of 1 was lost, whose variance is 1/12.
+    assert errors.medians[0] == pytest.approx(13, rel=0.1)
+    # A channel that is constant except for rounding doesn't vary.
+    steady = TensorErrors(None, 0.0)
+    steady.add(np.full((200, 1), 1e3) + 1e-4 * values[:, :1] * 1e-2, wanted[:, :1], wanted[:, :1], wanted[:, :1])
+    assert steady.medians == (0.0, 0.0, 0.0)
