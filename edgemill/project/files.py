@@ -146,7 +146,8 @@ def _flow(value: Any) -> str:
 
 def _shown(path: Path) -> str:
     """The name of a file, escaped for comments and docstrings, which a quote or a line break would end."""
-    return re.sub(r'[\\"\x00-\x1f\x7f]', "_", path.name)
+    name = path.name if path.name not in ("", "..") else path.resolve().name or str(path)
+    return re.sub(r'[\\"\x00-\x1f\x7f]', "_", name)
 
 
 def name_for(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgemill.commands.explain.why import _missing
+from edgemill.commands.explain.why import _missing, _recipes
 
 
 @pytest.mark.parametrize(
@@ -12,3 +12,8 @@ from edgemill.commands.explain.why import _missing
 def test_run_of_an_earlier_version_is_not_called_failed(planned: bool, words: str) -> None:
     said = str(_missing("int8", "20250101-000000-abcdef", [], ["int8"], planned=planned))
     assert words in said and "none is quantized" not in said
+
+
+def test_reference_of_sizes_is_no_recipe() -> None:
+    names = {"convert__4f1d0c22ab": ("float_reference",), "convert__0a": ("int8",), "predict__0a": ("int8",)}
+    assert _recipes([*names, "convert__half"], names, {"int8"}) == {"int8", "half"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -14,6 +15,7 @@ from components.facts.explanation import Explanation
 from edgemill.contract import print_json
 from edgemill.terminal import terminal
 from pipelines.file.environment import environment
+from pipelines.file.spec import FLOAT_REFERENCE
 from pipelines.report.why import as_yaml, in_decibels, result_of
 from pipelines.runs.metadata import find_run, run_records
 from pipelines.runs.run import read_plan
@@ -43,10 +45,7 @@ def explain_candidate(run: str, recipe: str, root: Path | None, metadata_url: st
     if recipe not in found:
         plan = read_plan(place, pipeline, run_id)
         names, planned = plan.recipes, any(node.startswith(_NODE) for node in plan.nodes)
-        known = {name for node in records for name in names.get(node, ())} | found.keys()
-        known |= {
-            each.removeprefix(_CONVERTER) for each in records if each.startswith(_CONVERTER) and each not in names
-        }
+        known = _recipes(records, names, found)
         raise _missing(recipe, run_id, sorted(found), sorted(known), planned=planned)
     content = stored_file(found[recipe], EXPLANATION_FILE)
     if content is None:
@@ -63,6 +62,14 @@ def explain_candidate(run: str, recipe: str, root: Path | None, metadata_url: st
         print_json(explanation)
     else:
         _print(explanation)
+
+
+def _recipes(nodes: Collection[str], names: Mapping[str, Sequence[str]], explained: Collection[str]) -> set[str]:
+    """The recipes of a run, without the conversion that sizes are compared with if no recipe asks for it."""
+    named = {name for node in nodes for name in names.get(node, ())}
+    # Earlier versions named nodes after recipes.
+    named |= {node.removeprefix(_CONVERTER) for node in nodes if node.startswith(_CONVERTER) and node not in names}
+    return (named - {FLOAT_REFERENCE.name}) | {*explained}
 
 
 def _missing(

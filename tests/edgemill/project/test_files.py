@@ -9,7 +9,7 @@ import yaml
 from components.core.errors import SpecError
 from components.data.ready_made import Input, LabelsTask, OneInputTask, SeveralInputsTask, Stored
 from components.spec.devices.device import DeviceProfile
-from edgemill.project.files import PIPELINE, README, TASK, refuse_existing, write_project
+from edgemill.project.files import PIPELINE, README, TASK, _shown, refuse_existing, write_project
 from edgemill.project.found import Data
 from edgemill.project.inputs import PlannedInput
 from edgemill.project.plan import Plan
@@ -89,6 +89,12 @@ def test_names_of_files_are_neither_code_nor_fields(tmp_path: Path, name: str) -
     pipeline, task = written(tmp_path, PIXELS, name=name)
     assert isinstance(task, OneInputTask) and pipeline["name"] == "out"
     assert (tmp_path / "out" / README).read_text().count("\n# ") == 0
+
+
+def test_working_directory_is_shown_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sounds").mkdir()
+    monkeypatch.chdir(tmp_path / "sounds")
+    assert _shown(Path()) == "sounds" and _shown(Path("..")) == tmp_path.name and _shown(Path("/")) == "/"
 
 
 def test_existing_pipeline_is_run_instead_of_written_again(tmp_path: Path) -> None:
