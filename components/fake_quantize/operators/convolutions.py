@@ -1,4 +1,4 @@
-"""Convolutions with constant kernels and pools, called as functions of TensorFlow, as layers. Imports TensorFlow.
+"""Functions of TensorFlow for convolutions with constant kernels, pools, and pads, as layers. Imports TensorFlow.
 
 The kernels don't train, like other constants of the model.
 """
@@ -22,6 +22,8 @@ _Row = Callable[[Parts, _Given], Any]
 _CHANNELS_LAST = frozenset({None, "NHWC", "NWC"})
 # New and old names of arguments.
 _INPUT, _RATES = "input value", "dilations dilation_rate rate"
+# Larger constants stand for infinity.
+_LARGEST_CONSTANT = 1000.0
 
 
 def _convolution(kernel: str, rule: Callable[..., Any], axes: int | None = 2, strides: str = "strides") -> _Row:
@@ -185,6 +187,22 @@ def _padded(parts: Parts, padding: Any, x: Any) -> tuple[Any, str]:
     return parts.layer(_layers.ZeroPadding2D, "padded", {"padding": tuple(pairs[1:3])}, x), "valid"
 
 
+def _around(parts: Parts, given: _Given) -> Any:
+    """Zeros around `x - constant`, and the constant added again, because the kernel's constant has its input's range.
+
+    A constant that is larger than all values, such as -1e9 before a maximum, stays: the end of the range is the same.
+    In 16 bits, the converter leaves sums with constants in float.
+    """
+    x, value = given["tensor"], _constant(given["constant_values"])
+    if not parts.coarse or not is_symbolic(x) or not x.dtype.is_floating or given["mode"].upper() != "CONSTANT":
+        return None
+    if value is None or value.ndim or not 0 < abs(value) <= _LARGEST_CONSTANT:
+        return None
+    moved = parts.function("math.subtract", "moved", x, float(value))
+    padded = parts.function("compat.v1.pad", "padded", moved, given["paddings"])
+    return parts.function("math.add", "", padded, float(value))
+
+
 # Public name of a function -> the layers that it becomes; a row that returns None leaves it a function.
 ROWS: dict[str, _Row] = {
     "compat.v1.nn.conv1d": _convolution("filters", _line, 1, "stride"),
@@ -198,4 +216,5 @@ ROWS: dict[str, _Row] = {
     **dict.fromkeys(("nn.max_pool1d", "nn.max_pool", "compat.v1.nn.max_pool"), _pool("MAX")),
     **dict.fromkeys(("nn.avg_pool1d", "nn.avg_pool", "compat.v1.nn.avg_pool"), _pool("AVG")),
     "compat.v1.nn.pool": _pool(),
+    "compat.v1.pad": _around,
 }

@@ -61,6 +61,7 @@ JOINS = {
     "where": lambda x: tf.where(x[:, :1, None, None] > 0.0, small(x), large(x)),
     "constant": lambda x: tf.maximum(small(x), 1.5),
 }
+CORNERS = [[0, 0], [1, 0], [0, 1], [0, 0]]
 READERS = {
     "reshape": lambda y: tf.reshape(y, [-1, y.shape[1] * 2, y.shape[2] * y.shape[3] // 2]),
     "transpose": layers.Permute((3, 1, 2)),
@@ -73,6 +74,8 @@ READERS = {
     "split": lambda y: (lambda halves: halves[0] - 0.5 * halves[1])(tf.split(y, 2, 1)),
     "unstack": lambda y: (lambda rows: rows[0] - 0.5 * rows[1])(tf.unstack(y, axis=1)),
     "rows": lambda y: tf.tile(tf.gather(y, [1, 0, 1], axis=1), [1, 2, 1, 1])[:, 1:, ::-1],
+    "above": lambda y: tf.pad(y, CORNERS, constant_values=5.0),
+    "below": lambda y: tf.pad(y, CORNERS, constant_values=-3.0),
     "edges": lambda y: layers.MaxPooling2D()(
         tf.image.resize(
             tf.pad(tf.pad(y, [[0, 0], [1, 0], [0, 1], [0, 0]], "REFLECT"), [[0, 0], [0, 1], [0, 1], [0, 0]]), (6, 6)
