@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -87,6 +88,30 @@ def test_time_memory_and_bytes_become_facts_and_the_phone_is_left_clean(phone):
     )
     assert [each for each in (phone.folder / "PHONE1").rglob("*") if each.is_file()] == []
     assert all(call[:2] == ["-s", "PHONE1"] for call in phone.calls()[1:])
+
+
+def test_calls_are_those_of_the_documentation_in_its_order(phone):
+    phone({})
+    first, *calls = phone.calls()
+    assert first == ["devices"]
+    made = [re.sub(r"/data/local/tmp/edgemill-[0-9a-f]{8}", "FOLDER", " ".join(call[2:])) for call in calls]
+    ends = "; echo edgemill-exit-status=$?"
+    assert all(call.endswith(ends) for call in made if call.startswith("shell"))
+    wanted = [
+        r"shell getprop ro\.product\.cpu\.abilist",
+        r"shell mkdir -p FOLDER",
+        r"push \S+ FOLDER/model\.tflite",
+        r"push \S+ FOLDER/benchmark_model",
+        r"shell sha256sum FOLDER/model\.tflite",
+        r"shell chmod 755 FOLDER/benchmark_model",
+        *[r"shell FOLDER/benchmark_model --graph=FOLDER/model\.tflite .* 2>&1"] * 2,
+        r"shell getprop ro\.product\.model",
+        r"shell getprop ro\.build\.version\.release",
+        r"shell pkill -KILL -f FOLDER/benchmark_model; rm -rf FOLDER",
+    ]
+    assert len(made) == len(wanted)
+    for call, pattern in zip(made, wanted, strict=True):
+        assert re.fullmatch(pattern, call.removesuffix(ends)), (call, pattern)
 
 
 def slower(factor):
