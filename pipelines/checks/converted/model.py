@@ -167,7 +167,7 @@ class ConvertedModel:
 
     @cached_property
     def _float_graph(self) -> Any:
-        """The main graph of the float file, or the reason why there is none."""
+        """The main graph of the float file, or why it can't be made."""
         import tensorflow as tf
 
         from components.convert.aeq.layers import read_graph

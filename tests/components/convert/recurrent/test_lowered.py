@@ -301,8 +301,8 @@ def test_both_directions_are_merged_in_every_mode(lowered, sequences, mode, outp
         assert np.abs(found[name] - values.numpy()).max() < 0.06
 
 
-@pytest.mark.parametrize("mode", ["ave", None])
-def test_both_directions_train_under_quantization_in_every_mode(sequences, tmp_path, mode):
+def trained_under_quantization(model, sequences, folder):
+    """The trained model, its integer file, and the trained ranges, all of which the file keeps."""
     import tensorflow as tf
 
     from components.convert.checks.scheme_check import lost_ranges
@@ -312,16 +312,22 @@ def test_both_directions_train_under_quantization_in_every_mode(sequences, tmp_p
     from components.model.tflite_file import inspect_model
     from components.spec.steps.qat import QatStep
 
-    model = merged(mode, outputs=False)
     model = quantized(model, QatStep(kind="qat", epochs=1), StaticWi8Ai8(), steps_per_epoch=1)
     model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
     model.fit(sequences, np.arange(len(sequences)) % 3, batch_size=16, verbose=0)
     ranges = trained_ranges(model)
-    deploy(model, "sequence", tmp_path, ("p",), {"x": sequences})
-    made = convert_trained(tmp_path, StaticWi8Ai8(), "sequence", lambda _: None)
+    deploy(model, "sequence", folder, ("p",), {"x": sequences})
+    made = convert_trained(folder, StaticWi8Ai8(), "sequence", lambda _: None)
     assert inspect_model(made.content).integer_only
     assert lost_ranges(made.content, ranges) == ()
-    assert np.abs(predicted(made.content, sequences) - model(sequences, training=False).numpy()).max() < 0.03
+    return model, made.content, ranges
+
+
+@pytest.mark.parametrize("mode", ["ave", None])
+def test_both_directions_train_under_quantization_in_every_mode(sequences, tmp_path, mode):
+    model = merged(mode, outputs=False)
+    model, content, _ = trained_under_quantization(model, sequences, tmp_path)
+    assert np.abs(predicted(content, sequences) - model(sequences, training=False).numpy()).max() < 0.03
 
 
 def assert_runs_on_a_microcontroller(content, sequences):
@@ -355,26 +361,13 @@ def test_trained_ranges_of_both_directions_of_an_sru_reach_the_file(sequences, t
     import tensorflow as tf
 
     from components.cells.sru import SRU
-    from components.convert.checks.scheme_check import lost_ranges
-    from components.convert.recurrent.backend import convert_trained
-    from components.fake_quantize.qat import quantized, trained_ranges
-    from components.lowering.deploy import deploy
-    from components.model.tflite_file import inspect_model
-    from components.spec.steps.qat import QatStep
 
     tf.keras.utils.set_random_seed(5)
     layers = tf.keras.layers
     x = layers.Input([STEPS, FEATURES], name="x")
     y = layers.Bidirectional(SRU(7), name="both")(x)
     model = randomized(tf.keras.Model(x, layers.Dense(3, activation="softmax", name="p")(y)))
-    model = quantized(model, QatStep(kind="qat", epochs=1), StaticWi8Ai8(), steps_per_epoch=1)
-    model.compile(tf.keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-    model.fit(sequences, np.arange(len(sequences)) % 3, batch_size=16, verbose=0)
-    ranges = trained_ranges(model)
-    deploy(model, "sequence", tmp_path, ("p",), {"x": sequences})
-    made = convert_trained(tmp_path, StaticWi8Ai8(), "sequence", lambda _: None)
-    assert inspect_model(made.content).integer_only
-    assert lost_ranges(made.content, ranges) == ()
+    model, content, ranges = trained_under_quantization(model, sequences, tmp_path)
     held = {one.tensor: one.scale for one in ranges}
     assert held["both/forward/h"] == held["both/backward/h"] != held["both/forward/c"]
-    assert np.abs(predicted(made.content, sequences) - model(sequences, training=False).numpy()).max() < 0.01
+    assert np.abs(predicted(content, sequences) - model(sequences, training=False).numpy()).max() < 0.01
